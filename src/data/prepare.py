@@ -1,0 +1,261 @@
+"""From a frame to `Data`: roles, target, split, and the transforms learned on the training rows."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from src.data import tabular, tokenizer
+from src.data.source import digest
+from src.data.split import split
+from src.storage import UserError
+
+log = logging.getLogger("reprise")
+Part = dict[str, np.ndarray]
+
+
+@dataclass
+class Data:
+    """parts: {"train", "val", "test"} of named arrays (`x_num`, `x_cat`, `input_ids`, `attention_mask`, `y`, ...);
+    info: what a model is built from; transforms: how to turn new rows into the same arrays. The last two are JSON."""
+
+    parts: dict[str, Part]
+    info: dict
+    transforms: dict
+
+
+def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int) -> Data:
+    """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
+    data_digest = digest(frame)
+    frame = _drop_missing_target(frame, cfg)
+    roles = _roles(frame, cfg)
+    task, target_text = _task(frame, cfg)
+    rows = split(
+        len(frame),
+        named=_texts(frame, cfg["split"]) if cfg["split"] else None,
+        classes=np.unique(target_text, return_inverse=True)[1] if task == "classification" else None,
+        groups=np.array(_texts(frame, cfg["group"])) if cfg["group"] else None,
+        test_size=cfg["test_size"],
+        val_size=cfg["val_size"],
+        split_seed=cfg["split_seed"],
+        seed=seed,
+    )
+    frames = {name: frame.iloc[index] for name, index in rows.items()}
+    transforms = fit_transforms(frames["train"], roles, cfg, scaler)
+    info = _target_info(task, cfg, frames["train"]) | _input_info(transforms, cfg, data_digest)
+    parts = {}
+    for name, part in frames.items():
+        parts[name] = apply_transforms(transforms, part)
+        parts[name] |= {"y": encode_target(part, info, name), "id": _ids(part, cfg, rows[name])}
+        if cfg["weight"]:
+            parts[name]["weight"] = _weights(part, cfg["weight"])
+    if class_weight is not None:
+        _weigh_classes(parts["train"], class_weight, info)
+    return Data(parts, info, transforms)
+
+
+def describe(data: Data) -> str:
+    """What was inferred, for people: one line on rows and target, one on columns."""
+    info, n = data.info, {name: len(part["y"]) for name, part in data.parts.items()}
+    target = f"{info['target']} ({info['task']}"
+    target += f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''})" if info["classes"] else ")"
+    lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {target}"]
+    for role in ("numeric", "categorical", "text", "ignored"):
+        columns = info["columns"][role]
+        if columns:
+            shown = ", ".join(columns[:12]) + (f", … ({len(columns)} in all)" if len(columns) > 12 else "")
+            lines.append(f"{role:<12} {shown}")
+    return "\n".join(lines)
+
+
+def fit_transforms(frame: pd.DataFrame, roles: dict, cfg: dict, scaler: str) -> dict:
+    """Everything learned from training rows that turns columns into arrays, as JSON."""
+    transforms = {"roles": roles, "categories": tabular.fit_categories(frame, roles["categorical"])}
+    x = tabular.numbers(frame, roles["numeric"])
+    transforms["numeric"] = tabular.fit_numeric(x, roles["numeric"], scaler)
+    if roles["text"]:
+        words = {key: cfg[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
+        transforms["tokenizer"] = tokenizer.fit(_joined(frame, roles["text"]), **words)
+    return transforms
+
+
+def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
+    """New rows to arrays, keys absent where there is no such column.
+
+    Raises
+    ------
+    UserError
+        naming columns that are missing or cells that do not fit.
+    """
+    roles = transforms["roles"]
+    wanted = [*roles["numeric"], *roles["categorical"], *roles["text"]]
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
+    part = {}
+    if roles["numeric"]:
+        part["x_num"] = tabular.apply_numeric(transforms["numeric"], tabular.numbers(frame, roles["numeric"]))
+    if roles["categorical"]:
+        part["x_cat"] = tabular.apply_categories(transforms["categories"], frame)
+    if roles["text"]:
+        texts = _joined(frame, roles["text"])
+        part["input_ids"], part["attention_mask"] = tokenizer.apply(transforms["tokenizer"], texts)
+    return part
+
+
+def encode_target(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
+    """(n,) int64 class numbers or float64 values; a class that training rows do not hold is refused."""
+    column = frame[info["target"]]
+    if info["task"] == "regression":
+        return tabular.numbers(frame, [info["target"]])[:, 0]
+    number_of = {name: i for i, name in enumerate(info["classes"])}
+    names = tabular.as_text(column)
+    unseen = sorted(set(names) - set(number_of))
+    if unseen:
+        raise UserError(f"the {part} part holds class {unseen[0]!r} of {info['target']}, which the training part has not")
+    return np.array([number_of[name] for name in names], np.int64)
+
+
+def _drop_missing_target(frame, cfg):
+    target = cfg["target"]
+    if isinstance(target, list | tuple):
+        raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
+    for key in ("target", "split", "group", "weight", "id"):
+        if cfg[key] is not None and cfg[key] not in frame.columns:
+            raise UserError(f"dataset.{key}={cfg[key]}: no such column; there are {', '.join(frame.columns[:30])}")
+    sample = frame[target].dropna().head(100)
+    if sample.map(lambda x: isinstance(x, list | tuple | set | dict | np.ndarray)).any():
+        raise UserError(f"cells of {target} hold several values: multi-label tasks are not supported")
+    empty = frame[target].isna().to_numpy()
+    if empty.any() and not cfg["drop_missing_target"]:
+        raise UserError(
+            f"target {target} is empty in {empty.sum()} of {len(frame)} rows (the first is row {int(np.argmax(empty))}); "
+            "fill them, or leave these rows out with dataset.drop_missing_target=true"
+        )
+    return frame[~empty].reset_index(drop=True) if empty.any() else frame.reset_index(drop=True)
+
+
+def _roles(frame, cfg) -> dict:
+    """Roles named in the config, the rest inferred."""
+    special = {cfg[key] for key in ("target", "split", "group", "weight", "id")} | set(cfg["ignore"] or [])
+    named = {role: list(cfg[role] or []) for role in ("numeric", "categorical", "text")}
+    for role, columns in [*named.items(), ("ignore", cfg["ignore"] or [])]:
+        for name in columns:
+            if name not in frame.columns:
+                raise UserError(f"dataset.{role} names {name}: no such column; there are {', '.join(frame.columns[:30])}")
+            if name == cfg["target"]:
+                raise UserError(f"dataset.{role} names the target {name}")
+    taken = special | {name for columns in named.values() for name in columns}
+    roles = tabular.infer_roles(frame[[name for name in frame.columns if name not in taken]])
+    for role, columns in named.items():
+        roles[role] = [name for name in frame.columns if name in columns or name in roles[role]]
+    if not (roles["numeric"] or roles["categorical"] or roles["text"]):
+        raise UserError("no column is left to learn from")
+    return roles
+
+
+def _task(frame, cfg):
+    """("classification" | "regression", target as text for stratifying)."""
+    target = frame[cfg["target"]]
+    task = cfg["task"] or tabular.infer_task(target)
+    if task not in ("classification", "regression"):
+        raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
+    if task == "regression":
+        tabular.numbers(frame, [cfg["target"]])
+        return task, None
+    texts = tabular.as_text(target)
+    if len(set(texts)) < 2:
+        raise UserError(f"target {cfg['target']} has the one value {texts[0]!r}: there is nothing to learn")
+    return task, texts
+
+
+def _target_info(task, cfg, train) -> dict:
+    column = train[cfg["target"]]
+    info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
+    if task == "regression":
+        y = tabular.numbers(train, [cfg["target"]])[:, 0]
+        if not np.isfinite(y).all():
+            raise UserError(f"target {cfg['target']} holds an infinite value")
+        info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) or 1.0}
+        return info | {"task": "regression", "n_outputs": 1}
+    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    classes = sorted(set(tabular.as_text(column)), key=float if numeric else None)
+    positive = cfg["positive"]
+    if positive is not None:
+        if str(positive) not in classes or len(classes) != 2:
+            raise UserError(f"dataset.positive={positive} is not one of two classes: {', '.join(classes[:10])}")
+        classes = [name for name in classes if name != str(positive)] + [str(positive)]
+    if len(classes) < 2:
+        raise UserError(f"the training part holds one class only: {classes[0]!r}")
+    return info | {
+        "task": "binary" if len(classes) == 2 else "multiclass",
+        "n_outputs": len(classes),
+        "classes": classes,
+        "class_type": _class_type(column),
+    }
+
+
+def _class_type(column) -> str:
+    """What the names of classes are turned back into for a user: "int", "float", "bool" or "str"."""
+    if pd.api.types.is_bool_dtype(column):
+        return "bool"
+    if not pd.api.types.is_numeric_dtype(column):
+        return "str"
+    return "int" if all(float(x).is_integer() for x in column.unique()) else "float"
+
+
+def _input_info(transforms, cfg, data_digest) -> dict:
+    words = transforms.get("tokenizer")
+    return {
+        "dataset": cfg["name"],
+        "digest": data_digest,
+        "etl_version": None,
+        "columns": transforms["roles"],
+        "n_num_features": len(transforms["roles"]["numeric"]) + len(transforms["numeric"]["flagged"]),
+        "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
+        "vocab_size": tokenizer.vocab_size(words) if words else 0,
+        "max_len": words["max_len"] if words else 0,
+    }
+
+
+def _ids(frame, cfg, rows) -> np.ndarray:
+    if not cfg["id"]:
+        return rows.astype(np.int64)
+    column = frame[cfg["id"]]
+    return column.to_numpy(np.int64) if pd.api.types.is_integer_dtype(column) else np.array(tabular.as_text(column))
+
+
+def _weights(frame, name) -> np.ndarray:
+    weight = tabular.numbers(frame, [name])[:, 0]
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
+        raise UserError(f"dataset.weight={name} holds empty, infinite or negative cells, or only zeros")
+    return weight.astype(np.float32)
+
+
+def _weigh_classes(train: Part, class_weight, info: dict) -> None:
+    """Multiply the training weights: "balanced" gives every class the same sum, a dict names a factor per class."""
+    if info["task"] == "regression":
+        raise UserError("class_weight is for classification; this target is a regression")
+    n_classes = info["n_outputs"]
+    if class_weight == "balanced":
+        factor = len(train["y"]) / (n_classes * np.maximum(np.bincount(train["y"], minlength=n_classes), 1))
+    elif isinstance(class_weight, dict):
+        unknown = [str(name) for name in class_weight if str(name) not in info["classes"]]
+        if unknown:
+            raise UserError(f"class_weight names {unknown[0]}; the classes are {', '.join(info['classes'])}")
+        by_name = {str(name): float(value) for name, value in class_weight.items()}
+        factor = np.array([by_name.get(name, 1.0) for name in info["classes"]])
+    else:
+        raise UserError(f"class_weight={class_weight} is neither null, balanced nor {{class: factor, ...}}")
+    train["weight"] = (train.get("weight", 1.0) * factor[train["y"]]).astype(np.float32)
+
+
+def _texts(frame, name) -> list[str]:
+    return tabular.as_text(frame[name])
+
+
+def _joined(frame, columns) -> list[str]:
+    """Text columns of a row as one text; empty cells count as empty text."""
+    texts = [frame[name].fillna("").astype(str).tolist() for name in columns]
+    return texts[0] if len(texts) == 1 else [" ".join(row) for row in zip(*texts, strict=True)]

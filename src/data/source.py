@@ -1,0 +1,116 @@
+"""Reads tables from files and fetches public ones, each failure in one sentence."""
+
+import csv
+import gzip
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.storage import UserError, data_dir
+
+log = logging.getLogger("reprise")
+
+
+def find(folder: str, *names: str) -> list[Path] | None:
+    """The files ``data_dir()/folder/name``, or None if one is missing."""
+    paths = [data_dir() / folder / name for name in names]
+    return paths if all(path.is_file() for path in paths) else None
+
+
+def download(url: str, checksum: str, folder: str) -> Path:
+    """Fetch ``url`` once into ``data_dir()/folder``, with a progress bar; ``checksum`` is ``sha256:...`` or ``md5:...``.
+
+    Raises
+    ------
+    UserError
+        when the source cannot be reached or what came is not what was expected.
+    """
+    import pooch
+
+    target = data_dir() / folder
+    try:
+        return Path(pooch.retrieve(url, checksum, fname=url.rpartition("/")[2], path=target, progressbar=True))
+    except ValueError as error:  # pooch's word for a wrong checksum; it keeps no such file
+        raise UserError(f"{url} is not the file that was expected ({str(error).splitlines()[0]})") from None
+    except (OSError, ImportError) as error:
+        raise UserError(f"{url} could not be fetched into {target}: {_short(error)}") from None
+
+
+def read_csv(path: str | Path, **options) -> pd.DataFrame:
+    """A CSV file (also .gz, .zip, .bz2, .xz) as a frame; pandas' ``options``. Duplicate headers are refused."""
+    path = _existing(path)
+    try:
+        _refuse_duplicates(pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist(), path)
+        return _not_empty(pd.read_csv(path, low_memory=False, **options), path)
+    except (pd.errors.EmptyDataError, IndexError):
+        raise UserError(f"{path} is empty") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a readable CSV file: {_short(error)}") from None
+
+
+def read_parquet(path: str | Path) -> pd.DataFrame:
+    """A Parquet file as a frame."""
+    import pyarrow as pa
+
+    path = _existing(path)
+    try:
+        frame = pd.read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {_short(error)}") from None
+    return _not_empty(frame, path)
+
+
+def digest(frame: pd.DataFrame) -> str:
+    """16 hex digits that change with any cell, column name, order or dtype kind of ``frame``; the index is left out."""
+    whole = hashlib.blake2b(digest_size=8)
+    for name, column in frame.items():
+        whole.update(f"{name}\0{column.dtype.kind}\0".encode())
+        if column.dtype.kind in "biuf" and isinstance(column.dtype, np.dtype):
+            whole.update(np.ascontiguousarray(column.to_numpy()))
+        else:
+            whole.update(pd.util.hash_array(_hashable(column)))
+    return whole.hexdigest()
+
+
+def _hashable(column: pd.Series) -> np.ndarray:
+    texts = column.astype(str).to_numpy(dtype=object)
+    texts[column.isna().to_numpy()] = "\0missing"
+    return texts
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    for candidate in (path, data_dir() / path):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"no file {path} (looked from {Path.cwd()} and in {data_dir()})")
+
+
+def _refuse_duplicates(header: list, where) -> None:
+    twice = sorted({str(name) for name in header if header.count(name) > 1 and not pd.isna(name)})
+    if twice:
+        raise UserError(f"{where} names a column twice: {', '.join(twice)}; rename one of them")
+
+
+def check_frame(frame) -> pd.DataFrame:
+    """A user's frame with plain text column names, duplicates refused."""
+    if not isinstance(frame, pd.DataFrame):
+        raise UserError(f"data must be a pandas DataFrame, not {type(frame).__name__}")
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise UserError("the frame has columns of several levels; flatten them first")
+    frame = frame.rename(columns=str)
+    _refuse_duplicates(frame.columns.tolist(), "the frame")
+    return _not_empty(frame, "the frame")
+
+
+def _not_empty(frame: pd.DataFrame, where) -> pd.DataFrame:
+    if not len(frame) or not len(frame.columns):
+        raise UserError(f"{where} has no rows")
+    return frame
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

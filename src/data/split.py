@@ -1,0 +1,62 @@
+"""Cuts rows into train, val and test: by a column, by whole groups, or at random within each class."""
+
+import numpy as np
+
+from src.storage import UserError
+
+NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size, split_seed, seed):
+    """Row numbers of each part, ascending: {"train", "val", "test"}.
+
+    named : (n_rows,) text or None
+        the part that each row belongs to; parts that it does not name are cut as below.
+    classes : (n_rows,) int or None
+        keeps each class's share in every part.
+    groups : (n_rows,) or None
+        rows of one group stay in one part.
+    split_seed, seed : int
+        ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share their test rows.
+    """
+    parts = _named_parts(named) if named is not None else {"train": np.arange(n_rows)}
+    for stream, (name, size, part_seed) in enumerate([("test", test_size, split_seed), ("val", val_size, seed)]):
+        if name in parts:
+            continue
+        if not 0 < size < 1:
+            raise UserError(f"dataset.{name}_size={size} must lie between 0 and 1")
+        rows = parts["train"]
+        rng = np.random.default_rng([part_seed, stream])
+        held = _draw(rng, size, len(rows), *(None if x is None else x[rows] for x in (classes, groups)))
+        if not held.any() or held.all():
+            raise UserError(f"{len(rows)} rows are too few to cut a {name} part of {size:.0%} from them")
+        parts[name], parts["train"] = rows[held], rows[~held]
+    return {name: parts[name] for name in ("train", "val", "test")}
+
+
+def _named_parts(named) -> dict:
+    unknown = sorted({str(name) for name in set(named)} - set(NAMES))
+    if unknown:
+        raise UserError(f"the split column holds {unknown[0]!r}; it may hold {', '.join(NAMES)}")
+    part_of_row = np.array([NAMES[name] for name in named])
+    parts = {name: np.flatnonzero(part_of_row == name) for name in ("train", "val", "test")}
+    if not len(parts["train"]):
+        raise UserError("the split column leaves no row to train on")
+    return {name: rows for name, rows in parts.items() if len(rows)}
+
+
+def _draw(rng, size, n_rows, classes, groups):
+    """(n_rows,) bool, true for the rows held out."""
+    if groups is not None:
+        names, group_of_row = np.unique(groups, return_inverse=True)
+        order = rng.permutation(len(names))
+        rows_before = np.cumsum(np.bincount(group_of_row)[order]) - np.bincount(group_of_row)[order]
+        return np.isin(group_of_row, order[rows_before < size * n_rows])
+    held = np.zeros(n_rows, bool)
+    for k in np.unique(classes) if classes is not None else [None]:
+        rows = np.arange(n_rows) if k is None else np.flatnonzero(classes == k)
+        n_held = round(size * len(rows))
+        if k is not None:  # rare classes are held out at random, and one row always stays to learn from
+            n_held = min(int(size * len(rows) + rng.random()), len(rows) - 1)
+        held[rng.permutation(rows)[:n_held]] = True
+    return held

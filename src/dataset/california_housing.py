@@ -1,0 +1,42 @@
+"""California housing: median house value of a block group, in $100,000 (Pace & Barry 1997)."""
+
+import tarfile
+
+import pandas as pd
+
+from src.data import source
+
+RAW = [
+    "longitude", "latitude", "age", "rooms", "bedrooms", "population", "households", "income", "value",
+]  # fmt: skip
+
+
+def read(cfg: dict) -> pd.DataFrame:
+    """8 numeric features and MedHouseVal."""
+    files = source.find("california_housing", "california_housing.csv.gz")
+    if files:
+        return etl(source.read_csv(files[0]))
+    with tarfile.open(source.download(cfg["url"], cfg["checksum"], "california_housing")) as archive:
+        raw = pd.read_csv(archive.extractfile("CaliforniaHousing/cal_housing.data"), names=RAW)
+    return etl(per_household(raw))
+
+
+def etl(df: pd.DataFrame) -> pd.DataFrame:
+    return df
+
+
+def per_household(raw: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the papers from those of the source file."""
+    return pd.DataFrame(
+        {
+            "MedInc": raw["income"],
+            "HouseAge": raw["age"],
+            "AveRooms": raw["rooms"] / raw["households"],
+            "AveBedrms": raw["bedrooms"] / raw["households"],
+            "Population": raw["population"],
+            "AveOccup": raw["population"] / raw["households"],
+            "Latitude": raw["latitude"],
+            "Longitude": raw["longitude"],
+            "MedHouseVal": raw["value"] / 100_000,
+        }
+    )

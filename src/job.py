@@ -1,0 +1,130 @@
+"""The only path from words to a run: data, model, fit, record. Shell, notebook, sweeps and replay all call `run_job`."""
+
+import importlib
+import logging
+import time
+from pathlib import Path
+
+from src import env, fitting, metric
+from src.data.prepare import Data, describe, prepare
+from src.data.source import check_frame
+from src.progress import Progress
+from src.run import STARTED, Run, summary
+from src.storage import replacing, write_json
+
+log = logging.getLogger("reprise")
+
+
+def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | None = None, **more) -> Run:
+    """Train ``cfg["model"]`` on ``cfg["dataset"]`` and return the finished run.
+
+    Parameters
+    ----------
+    cfg : dict
+        the resolved config, plain.
+    folder : Path, optional
+        the run's folder where it is claimed already.
+    frame : DataFrame, optional
+        data to use instead of reading the dataset's.
+    resume : Run, optional
+        a stopped run to go on with instead of beginning a new one.
+    more
+        goes into the run's report.
+
+    Raises
+    ------
+    UserError
+        for what the user can mend; the run is then recorded as failed. Ctrl-C leaves it stopped.
+    """
+    if resume is not None:
+        run = Run.resume(resume, cfg, _checkpoint_epoch(resume))
+    else:
+        run = Run.start(cfg, folder, **more)
+    run.report["timings"]["start"] = round(time.time() - STARTED, 3) if not _DONE_BEFORE else 0.0
+    _DONE_BEFORE.append(run.name)
+    log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
+    try:
+        _train(cfg, run, frame)
+        run.finish("done")
+    except KeyboardInterrupt:
+        run.finish("stopped")
+        log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
+        raise
+    except BaseException as error:
+        run.finish("failed", error)
+        raise
+    log.info(summary(run))
+    return run
+
+
+_DONE_BEFORE: list[str] = []  # runs of this process: only the first waited for the start of Python
+
+
+def _train(cfg: dict, run: Run, frame) -> None:
+    env.set_seed(cfg["seed"])
+    with run.timed("data"):
+        data = load_data(cfg, frame)
+        log.info(describe(data))
+        chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+        run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}, "data_digest": data.info["digest"]}
+        write_json(run.folder / "info.json", data.info)
+        write_json(run.folder / "transforms.json", data.transforms)
+    with run.timed("fit"):
+        run.progress = Progress(chosen, _expected_epochs(cfg))
+        model = fitting.fit(cfg, data, run, run.progress)
+        run.progress.flush()
+    with run.timed("evaluate"):
+        predictions = {part: fitting.predict(model, data.parts[part], data.info) for part in ("val", "test")}
+        _evaluate(run, data, predictions, chosen)
+    with run.timed("record"):
+        _save_predictions(run.folder / "predictions.npz", data, predictions)
+        fitting.save(model, run.folder / "model", run.name)
+
+
+def load_data(cfg: dict, frame=None) -> Data:
+    """The arrays of ``cfg["dataset"]``, or of ``frame`` read in its words."""
+    dataset = cfg["dataset"]
+    if frame is None:
+        frame = importlib.import_module(f"src.dataset.{dataset['name']}").read(dataset)
+    scaler, class_weight = cfg["model"]["scaler"], cfg["class_weight"]
+    return prepare(check_frame(frame), dataset, scaler=scaler, class_weight=class_weight, seed=cfg["seed"])
+
+
+def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:
+    best = None
+    for row in run.history:
+        if metric.better(row, best, chosen):
+            best = row
+    staged = run.cfg["model"].get("progress") in ("once", "staged", "grow")  # the last stage is the model
+    kept = run.history[-1] if staged and run.history else best
+    values = {"train/loss": kept["train/loss"]} if kept else {}
+    for part, p in predictions.items():
+        y = data.parts[part]["y"]
+        scores = {"loss": metric.loss(y, p, data.info)} | metric.compute(data.info["task"], chosen, y, p)
+        values |= {f"{part}/{name}": value for name, value in scores.items()}
+    run.report |= {"best_epoch": kept and kept["epoch"], "metrics": values}
+
+
+def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
+    import numpy as np
+
+    arrays = {}
+    for part, p in predictions.items():
+        arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
+    with replacing(path) as file, file.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def _expected_epochs(cfg: dict) -> int:
+    model = cfg["model"]
+    return cfg["trainer"]["max_epochs"] or 0 if fitting.is_torch(model) or model["progress"] == "partial_fit" else 100
+
+
+def _checkpoint_epoch(run: Run) -> int:
+    """Epochs that the run's last checkpoint has behind it; 0 where there is none."""
+    last = run.folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return 0
+    import torch
+
+    return torch.load(last, weights_only=True, map_location="cpu")["epoch"] + 1

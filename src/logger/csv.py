@@ -1,0 +1,35 @@
+"""The run's own history, ``metrics.csv``: one row an epoch, written at once, so that a kill loses none."""
+
+import csv
+from pathlib import Path
+
+from src.storage import replacing
+
+
+def append(path: Path, row: dict) -> None:
+    """Add ``row``; the first one writes the header."""
+    new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({name: repr(value) if isinstance(value, float) else value for name, value in row.items()})
+
+
+def read(path: Path) -> list[dict]:
+    """The rows, epochs as int and the rest as float; [] where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a kill can cut the last line
+    return [{name: int(x) if name == "epoch" else float(x) for name, x in row.items()} for row in rows]
+
+
+def rewrite(path: Path, rows: list[dict]) -> None:
+    """Replace the file by ``rows``."""
+    with replacing(path) as part:
+        part.touch()
+        part.unlink()
+        for row in rows:
+            append(part, row)
+        part.touch()

@@ -1,0 +1,299 @@
+"""How Lightning trains any of the nets: the module, its epoch, its fit."""
+
+import copy
+import logging
+import math
+import warnings
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import Metric
+
+from src import metric as metrics
+from src.data.loader import INPUTS, Loader, Order, lengths, tensors
+from src.model.build import build
+from src.storage import UserError, replacing
+
+EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
+CHUNK = 16  # minibatches per training_step
+
+
+class Outputs(Metric):
+    """Collects (row, logits) over batches and devices."""
+
+    def __init__(self):
+        super().__init__(sync_on_compute=True)
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.add_state("logits", [], dist_reduce_fx="cat")
+
+    def update(self, rows: Tensor, logits: Tensor) -> None:
+        self.rows.append(rows)
+        self.logits.append(logits.float())
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        def whole(x):
+            return torch.cat(x) if isinstance(x, list) else x
+
+        return whole(self.rows), whole(self.logits)
+
+
+class LitModel(L.LightningModule):
+    """Trains ``net`` by the loss of its task and logs one row of history an epoch.
+
+    Parameters
+    ----------
+    net : nn.Module
+        called with the batch's inputs by name, returns logits (B, n_outputs).
+    info : dict
+        what the data says of itself: task, y_mean, y_std, ...
+    metric : dict
+        {"name", "mode", "fn"}, what decides between epochs.
+    val_y : (n_val,) array
+        targets of the val part in their own units.
+    ema : float or None
+        decay of an average of the weights (Polyak & Juditsky 1992), which then is the net that predicts.
+    seed : int
+        dropout of step k depends on (seed, k) alone, so that a resumed run draws what the straight one drew.
+    """
+
+    def __init__(
+        self, net: nn.Module, info: dict, metric: dict, val_y: np.ndarray, *,
+        optimizer: dict, lr: float, weight_decay: float, schedule: str, warmup: float,
+        label_smoothing: float, ema: float | None, seed: int,
+    ):  # fmt: skip
+        super().__init__()
+        if schedule not in SCHEDULES:
+            raise UserError(f"model.schedule={schedule} is unknown; known: {', '.join(SCHEDULES)}")
+        self.net, self.info, self.metric, self.val_y = net, info, metric, val_y
+        self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
+        self.schedule, self.warmup, self.label_smoothing, self.seed = schedule, warmup, label_smoothing, seed
+        self.ema, self.average = ema, None
+        if ema:
+            self.average = copy.deepcopy(net).requires_grad_(False)
+        self.outputs = Outputs()
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The net that predicts: the averaged one where there is one."""
+        return self.net if self.average is None else self.average
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        logits = self.net(**{name: batch[name] for name in INPUTS if name in batch})
+        if self.info["task"] == "regression":
+            each = (logits[:, 0] - batch["y"]).square()
+        else:
+            each = F.cross_entropy(logits, batch["y"], reduction="none", label_smoothing=self.label_smoothing)
+        if "weight" in batch:
+            return (each * batch["weight"]).sum() / batch["weight"].sum().clamp(min=1e-12)
+        return each.mean()
+
+    def on_train_epoch_start(self) -> None:
+        self.loss_sum, self.n_batches = torch.zeros((), device=self.device), 0
+
+    def training_step(self, chunk: list[dict[str, Tensor]], _index: int) -> Tensor:
+        (batch,) = chunk
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        loss = self.loss(batch)
+        self.loss_sum += loss.detach()
+        self.n_batches += 1
+        return loss
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        super().optimizer_step(*args, **kwargs)
+        self.update_average()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        if self.average is None:
+            return
+        decay = min(self.ema, (1 + self.global_step) / (10 + self.global_step))  # short at first, as in TensorFlow
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1 - decay)
+        for mine, theirs in zip(self.average.buffers(), self.net.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def validation_step(self, chunk: list[dict[str, Tensor]], _index: int) -> None:
+        for batch in chunk:
+            logits = self.predictor(**{name: batch[name] for name in INPUTS if name in batch})
+            self.outputs.update(batch["row"], logits)
+
+    def on_validation_epoch_end(self) -> None:
+        rows, logits = (x.cpu().numpy() for x in self.outputs.compute())
+        self.outputs.reset()
+        rows, first = np.unique(rows, return_index=True)  # devices may have padded with rows seen twice
+        y, p = self.val_y[rows], to_predictions(logits[first], self.info)
+        values = {"loss": metrics.loss(y, p, self.info)} | metrics.compute(self.info["task"], self.metric, y, p)
+        self.row = {f"val/{name}": value for name, value in values.items()}
+
+    def on_train_epoch_end(self) -> None:
+        train_loss = float(self.loss_sum) / max(1, self.n_batches)
+        self.row = {"epoch": self.current_epoch + 1, "train/loss": train_loss, **self.row}
+        self.logger.log_metrics(self.row)
+
+    def configure_optimizers(self):
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        others = [p for p in self.net.parameters() if p.ndim <= 1]  # biases, norms and scales are not decayed
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = build(self.optimizer, [group for group in groups if group["params"]], lr=self.lr)
+        if self.schedule == "constant" and not self.warmup:
+            return optimizer
+        n_steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(n_steps):
+            raise UserError(f"model.schedule={self.schedule} needs trainer.max_epochs or trainer.max_steps")
+        factor = SCHEDULES[self.schedule]
+
+        def scale(step):
+            done = step / max(1, n_steps)
+            if done < self.warmup:
+                return (step + 1) / max(1, math.ceil(self.warmup * n_steps))
+            return factor(min(1.0, (done - self.warmup) / max(1e-12, 1 - self.warmup)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+# name of model.schedule -> share of lr after the share of steps done
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "onecycle": lambda done: (  # up to 30%, then down to nearly nothing (Smith 2018)
+        0.04 + 0.96 * (1 - math.cos(math.pi * done / 0.3)) / 2
+        if done < 0.3
+        else 1e-4 + (1 - 1e-4) * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
+    ),
+}
+
+
+def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:
+    """Logits (n, n_outputs) to probabilities (n, n_classes), or to values (n,) in the target's own units; float64."""
+    logits = logits.astype(np.float64)
+    if info["task"] == "regression":
+        return logits[:, 0] * info["y_std"] + info["y_mean"]
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    return odds / odds.sum(1, keepdims=True)
+
+
+class Say(Callback):
+    """Tells during a long epoch how far it is; costs one look at the clock a chunk."""
+
+    def __init__(self, progress):
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.progress.within(trainer.current_epoch + 1, batch_idx + 1, trainer.num_training_batches)
+
+
+class Keep(Checkpoint):
+    """After each epoch keeps the weights if they are the best on val, then all that a resume needs; stops early.
+
+    Both files are replaced whole, ``last.ckpt`` after ``best.ckpt``: a kill between the two repeats an epoch and
+    ends the same.
+    """
+
+    def __init__(self, metric: dict, patience: int | None, folder: Path):
+        self.metric, self.patience, self.folder = metric, patience, folder
+        self.best, self.since = None, 0
+
+    def on_train_epoch_end(self, trainer, module) -> None:
+        if not math.isfinite(module.row["train/loss"]) or not math.isfinite(module.row["val/loss"]):
+            raise UserError(f"the loss is not finite after epoch {module.row['epoch']}: lower model.lr={module.lr}")
+        self.since += 1
+        if metrics.better(module.row, self.best, self.metric):
+            self.best, self.since = module.row, 0
+            with replacing(self.folder / "best.ckpt") as part:
+                torch.save(module.predictor.state_dict(), part)
+        with replacing(self.folder / "last.ckpt") as part:
+            trainer.save_checkpoint(part)
+        if self.patience is not None and self.since >= self.patience:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict:
+        return {"best": self.best, "since": self.since}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.best, self.since = state["best"], state["since"]
+
+
+def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, progress, checkpoints: Path, resume: bool):
+    """Train the net that ``cfg`` (the model section) describes and return it with its best weights on val.
+
+    logger : a Lightning logger that takes one row of history an epoch.
+    checkpoints : folder of ``last.ckpt`` and ``best.ckpt``; with ``resume`` training goes on from the last.
+    """
+    _quieten()
+    torch.manual_seed(seed)
+    net = build(cfg["net"], data.info)
+    if cfg["compile"]:
+        net.compile()
+    words = ("optimizer", "lr", "weight_decay", "schedule", "warmup", "label_smoothing", "ema")
+    module = LitModel(net, data.info, chosen, data.parts["val"]["y"], **{word: cfg[word] for word in words}, seed=seed)
+    loaders = [
+        Loader(tensors(data.parts[name], data.info), Order(len(data.parts[name]["y"]), size, seed=s, lengths=lengths(data.parts[name])))
+        for name, size, s in (("train", cfg["batch_size"], seed), ("val", eval_batch(data.info), None))
+    ]
+    try:
+        lightning = L.Trainer(
+            **trainer,
+            logger=logger,
+            callbacks=[Say(progress), Keep(chosen, cfg["patience"], checkpoints)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            default_root_dir=checkpoints.parent,
+        )
+        last = checkpoints / "last.ckpt"
+        lightning.fit(module, *loaders, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True)
+    except (MisconfigurationException, TypeError) as error:
+        raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+    if lightning.interrupted:
+        raise KeyboardInterrupt
+    best = checkpoints / "best.ckpt"
+    if best.is_file() and not lightning.fast_dev_run:
+        module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
+    return module.predictor.eval()
+
+
+def _quieten() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the run's folder is ours
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def eval_batch(info: dict) -> int:
+    return EVAL_BATCH if not info["vocab_size"] else max(64, EVAL_BATCH * 16 // max(16, info["max_len"]))
+
+
+@torch.inference_mode()
+def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
+    """Predictions for the rows of ``part``, in their order; see `to_predictions` for shapes."""
+    device = next(net.parameters()).device
+    inputs = tensors({name: part[name] for name in INPUTS if name in part}, info)
+    out = torch.empty(len(inputs["row"]), info["n_outputs"])
+    net.eval()
+    for (batch,) in Loader(inputs, Order(len(out), eval_batch(info), lengths=lengths(part))):
+        rows = batch.pop("row")
+        out[rows] = net(**{name: x.to(device) for name, x in batch.items()}).float().cpu()
+    return to_predictions(out.numpy(), info)
+
+
+def save(net: nn.Module, path: Path) -> None:
+    """Weights only: tensors by name."""
+    torch.save(net.state_dict(), path)
+
+
+def load(path: Path, cfg: dict, info: dict) -> nn.Module:
+    net = build(cfg["net"], info)
+    try:
+        net.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise UserError(f"{path} does not hold the weights of this model: {' '.join(str(error).split())[:200]}") from None
+    return net.eval()

@@ -1,0 +1,42 @@
+"""``python -m src.resume run=t7``: go on with a run that did not end."""
+
+import logging
+import sys
+
+from src import config
+from src.storage import UserError
+
+log = logging.getLogger("reprise")
+
+
+def main() -> None:
+    words = config.verb("resume", sys.argv[1:])
+    resume(words["run"], words["max_epochs"])
+
+
+def resume(name: str, max_epochs: int | None = None):
+    """Train the rest of run ``name`` by its own recorded config; returns the `Run`."""
+    from src.job import run_job
+    from src.run import Run
+
+    run = Run.open(name)
+    cfg = run.cfg
+    before = cfg["trainer"]["max_epochs"]
+    longer = max_epochs is not None and max_epochs != before
+    if longer and (before is None or max_epochs < before):
+        raise UserError(f"max_epochs={max_epochs} is less than the {before} that {name} began with; it may only rise")
+    if run.status == "running":
+        raise UserError(f"{name} is still running, in process {run.report['pid']}")
+    if run.status == "done" and not longer:
+        log.info("%s is done already: %s", name, run)
+        return run
+    if cfg["dataset"]["name"] == "frame":
+        raise UserError(f"{name} was trained on a DataFrame of a notebook, which is gone; fit again there")
+    if longer:
+        cfg = {**cfg, "trainer": {**cfg["trainer"], "max_epochs": max_epochs}}
+    (run.folder / "DONE").unlink(missing_ok=True)
+    return run_job(cfg, resume=run)
+
+
+if __name__ == "__main__":
+    config.run_verb(main)

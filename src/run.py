@@ -1,0 +1,302 @@
+"""A run is a folder, ``outputs/runs/t7``: claimed, recorded while it goes, opened again by its name."""
+
+import logging
+import os
+import re
+import socket
+import time
+import traceback
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from src import env, storage
+from src.logger import csv
+from src.logger.fanout import Fanout
+from src.storage import UserError, read_json, write_json
+
+log = logging.getLogger("reprise")
+STARTED = time.time()
+
+
+def runs_folder() -> Path:
+    return storage.outputs() / "runs"
+
+
+class Run:
+    """One run's folder and what is known of it.
+
+    Attributes
+    ----------
+    name, folder : "t7" and its path
+    cfg : dict, the resolved config
+    report : dict, the content of report.json: status, metrics, timings, ...
+    history : list of dict, one row an epoch
+    """
+
+    def __init__(self, folder: Path, cfg: dict, report: dict):
+        self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
+        self.history: list[dict] = []
+        self.resumed = False
+        self.progress = None
+        self._trackers = None
+        self._loaded = None
+
+    # -- making a run
+
+    @classmethod
+    def start(cls, cfg: dict, folder: Path | None = None, **more) -> "Run":
+        """Begin in ``folder`` (claimed by Hydra), or in one claimed now; ``more`` goes into the report."""
+        folder = folder or storage.claim(runs_folder(), "t")
+        run = cls(folder, cfg, {"run": folder.name, "dataset": cfg["dataset"]["name"], "model": cfg["model"]["name"]})
+        run.report |= {
+            "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"], "etl_version": None, "data_digest": None,
+            "sweep": os.environ.get("REPRISE_SWEEP"), "parent": os.environ.get("REPRISE_PARENT"), "replay_of": None,
+            "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, "trackers": {}, **more,
+        }  # fmt: skip
+        write_json(folder / "config.json", cfg)
+        write_yaml(folder / "config.yaml", cfg)
+        write_json(folder / "env.json", env.describe(cfg["seed"]))
+        snapshot_code(folder / "code.zip")
+        run._begin()
+        return run
+
+    @classmethod
+    def resume(cls, run: "Run", cfg: dict, kept_epochs: int) -> "Run":
+        """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint knows."""
+        again = cls(run.folder, cfg, run.report | {"metrics": {}, "resumed": run.report.get("resumed", 0) + 1})
+        again.history = [row for row in run.history if row["epoch"] <= kept_epochs]
+        again.resumed = True
+        if (run.folder / "metrics.csv").is_file():
+            csv.rewrite(run.folder / "metrics.csv", again.history)
+        write_json(run.folder / "config.json", cfg)
+        write_yaml(run.folder / "config.yaml", cfg)
+        again._begin()
+        return again
+
+    def _begin(self) -> None:
+        self.report |= {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+        self._write_report()
+        self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
+        self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+        log.addHandler(self._log_file)
+        wanted = self.cfg["logger"]
+        sha = read_json(self.folder / "env.json")["git"]["sha"]
+        tags = {"dataset": self.report["dataset"], "model": self.report["model"], "version": self.name}
+        tags |= {"seed": str(self.cfg["seed"]), "git": sha or "none"} | dict.fromkeys(self.cfg["tags"], "true")
+        if self.report["sweep"]:
+            tags["sweep"] = self.report["sweep"]
+        described = {
+            "name": self.name, "project": wanted["project"], "config": flat(self.cfg), "tags": tags,
+            "parent": self.report["parent"], "known": self.report["trackers"],
+        }  # fmt: skip
+        self._trackers = Fanout([name for name in ("mlflow", "wandb") if wanted[name]], described)
+
+    def log_row(self, row: dict) -> None:
+        """Take one epoch's row: {"epoch": 3, "train/loss": ..., "val/f1": ...}."""
+        self.history.append(row)
+        if self.cfg["logger"]["csv"]:
+            csv.append(self.folder / "metrics.csv", row)
+        self._trackers.log(row)
+        if self.progress:
+            self.progress.row(row)
+
+    @contextmanager
+    def timed(self, stage: str):
+        """Add the seconds of the block to ``timings[stage]``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.report["timings"][stage] = round(time.perf_counter() - began, 3)
+
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Close the record as "done", "failed" or "stopped"; ``DONE`` is written last, and only for "done"."""
+        self.report |= {"status": status, "finished": time.time()}
+        if error is not None:
+            mine = isinstance(error, UserError)
+            self.report["error"] = str(error) if mine else "".join(traceback.format_exception(error))
+        self._write_report()
+        with self.timed("trackers"):
+            if status == "done":
+                self._trackers.record(self.folder, dict(self.report))
+            self.report["trackers"] = self._trackers.finish(status)
+        self._write_report()
+        log.removeHandler(self._log_file)
+        self._log_file.close()
+        if status == "done":
+            (self.folder / "DONE").touch()
+
+    def _write_report(self) -> None:
+        write_json(self.folder / "report.json", self.report)
+
+    # -- opening one
+
+    @classmethod
+    def open(cls, name: str | Path) -> "Run":
+        """The run named ``t7``."""
+        folder = find(name)
+        run = cls(folder, read_json(folder / "config.json"), read_json(folder / "report.json"))
+        run.history = csv.read(folder / "metrics.csv")
+        return run
+
+    @property
+    def status(self) -> str:
+        """done, failed, stopped, running, or killed: its process is gone and it has not said why."""
+        status = self.report["status"]
+        gone = self.report["host"] == socket.gethostname() and not _alive(self.report["pid"])
+        return "killed" if status == "running" and gone else status
+
+    @property
+    def objective(self) -> float:
+        """The chosen metric on val: what a sweep optimises."""
+        value = self.report["metrics"].get(f"val/{self.report['metric']['name']}")
+        return float("nan") if value is None else value
+
+    def predict(self, frame):
+        """Class names, or values in the target's own units, for the rows of a DataFrame: (n,)."""
+        import numpy as np
+
+        p = self._predictions(frame)
+        info = self.info
+        if info["task"] == "regression":
+            return p
+        convert = {"int": int, "float": float, "bool": lambda name: name == "True"}.get(info["class_type"], str)
+        return np.array([convert(name) for name in info["classes"]])[p.argmax(1)]
+
+    def predict_proba(self, frame):
+        """Probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
+        if self.info["task"] == "regression":
+            raise UserError(f"{self.name} is a regression: use predict")
+        return self._predictions(frame)
+
+    @property
+    def info(self) -> dict:
+        return read_json(self.folder / "info.json")
+
+    @property
+    def predictions(self) -> dict:
+        """{"val_id", "val_y", "val_p", "test_id", ...} as arrays."""
+        import numpy as np
+
+        with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    def _predictions(self, frame):
+        from src import fitting
+        from src.data.prepare import apply_transforms
+        from src.data.source import check_frame
+
+        if not (self.folder / "DONE").is_file():
+            raise UserError(f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}")
+        if self._loaded is None:
+            info = self.info
+            model = fitting.load(self.folder / "model", self.name, self.cfg["model"], info)
+            self._loaded = model, info, read_json(self.folder / "transforms.json")
+        model, info, transforms = self._loaded
+        return fitting.predict(model, apply_transforms(transforms, check_frame(frame)), info)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in self.report["metrics"].items() if self._chosen(name))
+        return f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}{', ' + scores if scores else ''}"
+
+    def _chosen(self, name: str) -> bool:
+        return self.report["metric"] is not None and name.partition("/")[2] == self.report["metric"]["name"]
+
+
+def find(name: str | Path) -> Path:
+    """The folder of run ``t7``."""
+    folder = runs_folder() / str(name)
+    if not re.fullmatch(r"t\d+", str(name)) or not folder.is_dir():
+        known = storage.numbers(runs_folder(), "t")
+        there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
+        raise UserError(f"no run {name} in {runs_folder()}: {there}")
+    return folder
+
+
+def runs():
+    """All runs as a DataFrame, one a row, the newest last: status, what it was, its metrics, its seconds."""
+    import pandas as pd
+
+    rows = []
+    for number in storage.numbers(runs_folder(), "t"):
+        folder = runs_folder() / f"t{number}"
+        if not (folder / "report.json").is_file():
+            continue  # claimed, and killed before its first word
+        run = Run.open(folder.name)
+        row = {"run": run.name, "status": run.status}
+        row |= {key: run.report[key] for key in ("model", "dataset", "seed", "split_seed", "sweep", "best_epoch")}
+        row["seconds"] = round(sum(run.report["timings"].values()), 1)
+        rows.append(row | run.report["metrics"])
+    return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
+
+
+def runs_of(sweep: str) -> list[str]:
+    """The names of the runs that belong to ``sweep``, "s3"."""
+    names = [f"t{number}" for number in storage.numbers(runs_folder(), "t")]
+    return [name for name in names if _report(name).get("sweep") == sweep]
+
+
+def _report(name: str) -> dict:
+    path = runs_folder() / name / "report.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def flat(cfg: dict, prefix: str = "") -> dict:
+    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
+    out = {}
+    for key, value in cfg.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def write_yaml(path: Path, cfg: dict) -> None:
+    from omegaconf import OmegaConf
+
+    storage.write_text(path, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+
+
+def snapshot_code(path: Path) -> None:
+    """The code and the configs as they are now, as a zip that is the same for the same files."""
+    with storage.replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):
+            for file in sorted((storage.CHECKOUT / folder).rglob(suffix)):
+                entry = zipfile.ZipInfo(file.relative_to(storage.CHECKOUT).as_posix())  # with no date of its own
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def summary(run: Run) -> str:
+    """What a person wants to know at the end: the table, the seconds, where it lies, how to look."""
+    metrics, chosen = run.report["metrics"], run.report["metric"]["name"]
+    names = list(dict.fromkeys(["loss", chosen, *(key.partition("/")[2] for key in metrics)]))
+    lines = ["", f"{'':22}{'train':>10}{'val':>10}{'test':>10}"]
+    for name in names:
+        cells = (metrics.get(f"{part}/{name}") for part in ("train", "val", "test"))
+        mark = " *" if name == chosen else ""
+        lines.append(f"{name + mark:22}" + "".join(f"{'' if x is None else format(x, '.4f'):>10}" for x in cells))
+    timings = run.report["timings"]
+    seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
+    best = f"* decided: epoch {run.report['best_epoch']} of {len(run.history)} was best on val"
+    lines += [best if run.history else "* decides", "", f"seconds   {seconds}", f"folder    {run.folder}"]
+    trackers = run.report["trackers"]
+    if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
+        from src.logger.mlflow import uri
+
+        lines.append(f"mlflow    mlflow ui --backend-store-uri {uri()}")
+    if trackers.get("wandb") and "error" not in trackers["wandb"]:
+        known = trackers["wandb"]
+        lines.append(f"wandb     {'wandb sync ' + known['folder'] if known['mode'] == 'offline' else known['id']}")
+    return "\n".join([*lines, f'load      from src import load; load("{run.name}").predict(df)'])

@@ -1,0 +1,105 @@
+"""``python -m src.train model=mlp dataset=sst2``, and ``--multirun`` for several."""
+
+import logging
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from src import config, storage
+from src.storage import UserError
+
+log = logging.getLogger("reprise")
+
+
+@hydra.main(version_base=None, config_path="../conf", config_name="train")
+def job(cfg) -> float:
+    """One run in the folder that Hydra has claimed; returns the chosen metric on val."""
+    from src.job import run_job
+
+    config.log_to_console()
+    of_hydra = HydraConfig.get()
+    folder = Path(of_hydra.runtime.output_dir)
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        return run_job(plain, folder=folder, overrides=list(of_hydra.overrides.task)).objective
+    except UserError as error:  # said now, as Hydra would tell of the first failed job only, and at the end
+        print(f"error: {folder.name}: {error}", file=sys.stderr)
+        failed.append(folder.name)
+        return float("nan")
+
+
+failed: list[str] = []  # runs of this process that ended in a UserError
+
+
+def main() -> None:
+    from hydra._internal.utils import get_args_parser
+
+    args = get_args_parser().parse_args()
+    if args.help:
+        print(config.help_text())
+        return
+    if args.cfg or args.info or args.hydra_help:
+        job()
+        return
+    try:
+        jobs = config.check(args.overrides, args.multirun)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through to run_verb
+    if args.multirun:
+        with sweep(jobs[0]["logger"], len(jobs)):
+            job()
+    else:
+        job()
+    sys.exit(1 if failed else 0)
+
+
+@contextmanager
+def sweep(logger: dict, n_jobs: int):
+    """A number for the sweep, ``s3``, and one parent run in MLflow, closed also when a job fails."""
+    from src.logger import mlflow
+    from src.run import Run, runs_of
+
+    folder = storage.claim(storage.outputs() / "sweeps", "s")
+    os.environ |= {"REPRISE_SWEEP": folder.name, "REPRISE_SWEEP_DIR": str(folder)}
+    log.info("%s   %d jobs", folder.name, n_jobs)
+    parent, status = None, "failed"
+    if logger["mlflow"]:
+        try:
+            parent = os.environ["REPRISE_PARENT"] = mlflow.start_parent(logger["project"], folder.name)
+        except Exception as error:  # a tracker that is down stops nothing
+            log.warning("mlflow has no parent run for %s: %s", folder.name, " ".join(str(error).split())[:200])
+    try:
+        yield
+        status = "done"
+    except KeyboardInterrupt:
+        status = "stopped"
+        raise
+    finally:
+        if parent:
+            mlflow.finish_parent(parent, status)
+        log.info(sweep_summary(folder.name))
+        failed.extend(name for name in runs_of(folder.name) if Run.open(name).status != "done")
+
+
+def sweep_summary(name: str) -> str:
+    """One line for each job: its run, its words, its status and its value."""
+    from src.run import Run, runs_of
+
+    lines = ["", f"{name}:"]
+    for run in map(Run.open, runs_of(name)):
+        words = " ".join(run.report.get("overrides", []))
+        metric = run.report["metric"]
+        value = f"val/{metric['name']} {run.objective:.4f}" if metric else ""
+        lines.append(f"  {run.name:6} {run.status:8} {value:28} {words}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    config.run_verb(main)
