@@ -62,7 +62,7 @@ def log_loss(y, p):
         return math.nan
     p = np.asarray(p, np.float64)
     true = p[np.arange(len(y)), y] / p.sum(1)
-    return float(-np.log(np.clip(true, 1e-15, 1.0)).mean())
+    return abs(float(np.log(np.clip(true, 1e-15, 1.0)).mean()))
 
 
 def calibration_error(y, p, n_bins=15):

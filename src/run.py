@@ -289,8 +289,7 @@ def summary(run: Run) -> str:
         lines.append(f"{name + mark:22}" + "".join(f"{'' if x is None else format(x, '.4f'):>10}" for x in cells))
     timings = run.report["timings"]
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
-    best = f"* decided: epoch {run.report['best_epoch']} of {len(run.history)} was best on val"
-    lines += [best if run.history else "* decides", "", f"seconds   {seconds}", f"folder    {run.folder}"]
+    lines += [f"* decides; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}" if run.history else "* decides", "", f"seconds   {seconds}", f"folder    {run.folder}"]
     trackers = run.report["trackers"]
     if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
         from src.logger.mlflow import uri

@@ -1,0 +1,53 @@
+"""Tiny data and a place for runs: every test module writes under its own ``OUTPUTS_DIR``."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """An ``OUTPUTS_DIR`` for the module, also seen by the processes that it starts."""
+    folder = tmp_path_factory.mktemp("outputs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTPUTS_DIR", str(folder))
+        yield folder
+
+
+def tiny_table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:
+    """Numbers with empty cells, categories with empty and rare ones, and a target that they explain.
+
+    task : "binary" (text labels), "multiclass" (numbers that do not start at 0) or "regression"
+    """
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(n, 4)), columns=["a", "b", "c", "d"])
+    colour = rng.choice(["red", "green", "blue"], n)
+    score = 2 * frame["a"] - frame["b"] + (colour == "red") * 1.5 + rng.normal(scale=0.3, size=n)
+    frame["colour"] = colour
+    frame.loc[rng.choice(n, 12, replace=False), "c"] = np.nan
+    frame.loc[rng.choice(n, 8, replace=False), "colour"] = None
+    if task == "binary":
+        frame["y"] = np.where(score > score.median(), "yes", "no")
+    elif task == "multiclass":
+        frame["y"] = pd.qcut(score, 3, labels=False) * 10 + 5
+    else:
+        frame["y"] = score * 3 + 2000
+    return frame
+
+
+def tiny_text(n: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Short sentences, two labels told apart by single words."""
+    rng = np.random.default_rng(seed)
+    words = {"good": "warm clever fresh tender lovely".split(), "bad": "dull lazy stale flat bland".split()}
+    filler = "the film a plot of and with some cast scene".split()
+    rows = []
+    for _ in range(n):
+        label = str(rng.choice(["good", "bad"]))
+        sentence = [*rng.choice(filler, rng.integers(2, 9)), rng.choice(words[label])]
+        rows.append({"sentence": " ".join(rng.permutation(sentence)), "label": label})
+    return pd.DataFrame(rows)
