@@ -19,10 +19,10 @@ def fit(*words: str, data=None):
     data : DataFrame, optional
         your own table, instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``.
     """
-    from src import config
+    from src import config, shell
     from src.job import run_job
 
-    config.log_to_console()
+    shell.log_to_console()
     if data is not None and not any(word.startswith("dataset=") for word in words):
         words = ("dataset=frame", *words)
     return run_job(config.compose(words), frame=data, overrides=list(words))

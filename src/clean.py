@@ -4,13 +4,13 @@ import re
 import shutil
 import sys
 
-from src import config, storage
+from src import shell, storage
 from src.run import Run, find, runs_folder
 from src.storage import UserError
 
 
 def main() -> None:
-    words = config.verb("clean", [_quoted(word) for word in sys.argv[1:]])
+    words = shell.verb("clean", [_quoted(word) for word in sys.argv[1:]])
     if words["remove"] is None:
         print(table())
         return
@@ -28,7 +28,9 @@ def table() -> str:
     if not rows:
         return f"no runs in {runs_folder()}"
     lines = [f"{size / 1e6:9.1f} MB   {what}" for size, what in sorted(rows, key=lambda row: -row[0])]
-    total = f"{sum(size for size, _ in rows) / 1e6:9.1f} MB   in all; remove some with: python -m src.clean remove=t3,t5-t9"
+    total = (
+        f"{sum(size for size, _ in rows) / 1e6:9.1f} MB   in all; remove some with: python -m src.clean remove=t3,t5-t9"
+    )
     return "\n".join([*lines, total])
 
 
@@ -69,4 +71,4 @@ def _quoted(word: str) -> str:
 
 
 if __name__ == "__main__":
-    config.run_verb(main)
+    shell.run(main)

@@ -1,45 +1,54 @@
 """From words to a config: composes, and says what is wrong with the words before anything heavy is imported."""
 
 import difflib
-import logging
+import math
 import os
-import sys
-from itertools import islice, product
-from pathlib import Path
+from itertools import product
 
 from omegaconf import OmegaConf
 
-from src import storage
+from src import signature, storage
 from src.storage import UserError
 
 CONF = storage.CHECKOUT / "conf"
-GROUPS = ("dataset", "model", "trainer", "logger", "experiment")
-# keys under which an argument may be added that the yaml does not name: +model.net.d_new=3
-OPEN = ("model.net.", "model.optimizer.", "model.classifier.", "model.regressor.", "model.tfidf.", "class_weight.", "hydra.")
-NUMBER, TEXT, NAMES = (int, float), (str,), (list,)
-# key -> what its value may be (null where None is listed), lowest, highest; other keys keep the type of their default
+GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
+# sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
+WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
+OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.")
+
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a dict",
+}
+# key -> (types, lowest, highest) of its value; None among the types: may be null. Others keep their default's type
 RULES = {
-    "seed": ((int,), 0, 2**31),
+    "seed": ((int,), 0, 2**31 - 1),
     "metric": ((str, None), None, None),
     "metric_mode": ((str, None), None, None),
     "class_weight": ((str, dict, None), None, None),
     "dataset.positive": ((str, int, float, bool, None), None, None),
     "dataset.task": ((str, None), None, None),
     **{f"dataset.{role}": ((list, None), None, None) for role in ("numeric", "categorical", "text", "ignore")},
-    **{f"dataset.{key}": ((str, None), None, None) for key in ("id", "weight", "split", "group")},
-    "dataset.target": ((str, list), None, None),
-    "dataset.test_size": (NUMBER, 0, 1),
-    "dataset.val_size": (NUMBER, 0, 1),
-    "dataset.split_seed": ((int,), 0, 2**31),
+    **{f"dataset.{key}": ((str, int, None), None, None) for key in ("id", "weight", "split", "group")},
+    "dataset.target": ((str, int, list), None, None),
+    "dataset.path": ((str,), None, None),
+    "dataset.max_rows": ((int, None), 1, None),
+    "dataset.test_size": ((float,), 0, 1),
+    "dataset.val_size": ((float,), 0, 1),
+    "dataset.split_seed": ((int,), 0, 2**31 - 1),
     "dataset.min_count": ((int,), 1, None),
     "dataset.max_vocab": ((int,), 1, None),
     "dataset.max_len": ((int,), 1, None),
     "model.batch_size": ((int,), 1, None),
-    "model.lr": (NUMBER, 0, None),
-    "model.weight_decay": (NUMBER, 0, None),
-    "model.warmup": (NUMBER, 0, 1),
-    "model.label_smoothing": (NUMBER, 0, 1),
-    "model.ema": ((int, float, None), 0, 1),
+    "model.lr": ((float,), 0, None),
+    "model.weight_decay": ((float,), 0, None),
+    "model.warmup": ((float,), 0, 1),
+    "model.label_smoothing": ((float,), 0, 1),
+    "model.ema": ((float, None), 0, 0.999999),
     "model.patience": ((int, None), 1, None),
     "model.classifier": ((dict, None), None, None),
     "model.regressor": ((dict, None), None, None),
@@ -49,20 +58,37 @@ RULES = {
     "trainer.max_steps": ((int,), -1, None),
     "trainer.min_steps": ((int, None), 1, None),
     "trainer.max_time": ((str, dict, None), None, None),
-    "trainer.devices": ((int, str, list), None, None),
+    "trainer.devices": ((int, str, list), 1, None),
     "trainer.num_nodes": ((int,), 1, None),
     "trainer.precision": ((int, str), None, None),
-    "trainer.gradient_clip_val": ((int, float, None), 0, None),
+    "trainer.gradient_clip_val": ((float, None), 0, None),
     "trainer.gradient_clip_algorithm": ((str, None), None, None),
     "trainer.accumulate_grad_batches": ((int,), 1, None),
-    "trainer.fast_dev_run": ((bool, int), None, None),
-    "trainer.limit_train_batches": ((int, float, None), 0, None),
-    "trainer.limit_val_batches": ((int, float, None), 0, None),
-    "trainer.overfit_batches": (NUMBER, 0, None),
+    "trainer.fast_dev_run": ((bool, int), 0, None),
+    "trainer.limit_train_batches": ((float, None), 0, None),
+    "trainer.limit_val_batches": ((float, None), 0, None),
+    "trainer.overfit_batches": ((float,), 0, None),
+    "trainer.check_val_every_n_epoch": ((int,), 1, None),
     "trainer.deterministic": ((bool, str, None), None, None),
     "trainer.benchmark": ((bool, None), None, None),
     "trainer.profiler": ((str, None), None, None),
 }
+# key -> the words that it takes
+CHOICES = {
+    "metric_mode": ("min", "max"),
+    "dataset.task": ("classification", "regression"),
+    "dataset.tokenizer": ("words", "whitespace", "chars"),
+    "model.scaler": ("quantile", "standard", "none"),
+    "model.schedule": ("constant", "linear", "cosine", "onecycle"),
+    "model.progress": ("staged", "grow", "partial_fit", "once"),
+    "model.categories": ("onehot", "codes", "native"),
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.gradient_clip_algorithm": ("norm", "value"),
+    "trainer.profiler": ("simple", "advanced", "pytorch"),
+    "trainer.precision": (
+        "64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", "64", "32", "16", "bf16",
+    ),
+}  # fmt: skip
 
 OmegaConf.register_new_resolver(
     "claim_run", lambda: str(storage.claim(storage.outputs() / "runs", "t")), replace=True, use_cache=False
@@ -72,94 +98,30 @@ OmegaConf.register_new_resolver("sweep_dir", lambda: os.environ.get("REPRISE_SWE
 
 def compose(words) -> dict:
     """The resolved config of one run, as a plain dict; ``words`` as in the shell: ["model=mlp", "seed=1"]."""
-    jobs = check(list(words))
-    if len(jobs) > 1:
-        raise UserError("these words name several runs; fit takes one")
-    return jobs[0]
+    check(list(words))
+    with _hydra() as hydra_compose:
+        return OmegaConf.to_container(hydra_compose("train", list(words)), resolve=True)
 
 
-def check(words: list[str], multirun: bool = False) -> list[dict]:
-    """The config of every job that ``words`` name, each checked.
+def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
+    """Check every word of every job; returns the number of jobs, and the config that the first one's groups make.
 
     Raises
     ------
     UserError
         saying what is wrong, where, and the nearest right name.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    jobs = _jobs(words, multirun)
-    bases: dict[tuple, dict] = {}
-    configs = []
-    with initialize_config_dir(str(CONF), version_base=None, job_name="check"):
-        for job in jobs:
-            groups = tuple(word for word in job if _group(word))
-            try:
-                if groups not in bases:
-                    bases[groups] = _plain(compose("train", list(groups)), missing_ok=True)
-                for word in job:
-                    if word not in groups:
-                        _check_word(word, bases[groups])
-                configs.append(_plain(compose("train", job)))
-            except (HydraException, OmegaConfBaseException) as error:
-                raise UserError(" ".join(str(error).split())) from None
-    for config in configs:
-        check_values(config)
-    return configs
-
-
-def check_values(config: dict) -> None:
-    """Types and ranges of all values that have a rule, and the missing ones."""
-    for key, value in _leaves(config):
-        if value == "???":
-            raise UserError(f"{key} is required: say {key}=...{_hint(config, key)}")
-        if key in RULES:
-            types, low, high = RULES[key]
-            if not _is_one_of(value, types):
-                raise UserError(f"{key}={value} should be {_names(types)}")
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                if low is not None and value < low or high is not None and value > high:
-                    limits = f"at least {low}" if high is None else f"between {low} and {high}"
-                    raise UserError(f"{key}={value} is impossible: it should be {limits}")
-
-
-def _jobs(words, multirun) -> list[list[str]]:
-    """The words of every job, sweeps multiplied out as Hydra does."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    alternatives = []
-    for word in words:
-        try:
-            override = OverridesParser.create().parse_override(word)
-        except HydraException as error:
-            raise UserError(f"{word!r} is not an override: {str(error).splitlines()[0]}; write key=value") from None
-        name = override.key_or_group
-        if override.is_sweep_override():
-            if not multirun:
-                raise UserError(f"{word} names several values: add --multirun")
-            alternatives.append([f"{override.input_line.partition('=')[0]}={value}" for value in override.sweep_string_iterator()])
-        else:
-            alternatives.append([word])
-        if name in GROUPS:
-            for alternative in alternatives[-1]:
-                _check_choice(name, alternative.partition("=")[2])
-    return [list(job) for job in islice(product(*alternatives), 10_000)]
-
-
-def _group(word: str) -> bool:
-    name = word.lstrip("+~").partition("=")[0].partition("@")[0]
-    return name in GROUPS or name.startswith("hydra/")
-
-
-def _check_choice(group: str, choice: str) -> None:
-    if choice in ("null", ""):
-        return
-    known = choices(group)
-    if choice not in known:
-        raise UserError(f"{group}={choice} is unknown{_nearest(choice, known)}; there are: {', '.join(known)}")
+    overrides = [_parse(word) for word in words]
+    alternatives = [_alternatives(override, multirun) for override in overrides]
+    grouped = [values for values in alternatives if _is_group(values[0])]
+    others = [value for values in alternatives if not _is_group(values[0]) for value in values]
+    first = None
+    with _hydra() as hydra_compose:
+        for groups in product(*grouped):
+            base = OmegaConf.to_container(hydra_compose("train", [group.input_line for group in groups]), resolve=False)
+            first = first or base
+            _check_values(base, others)
+    return math.prod(map(len, alternatives)), first
 
 
 def choices(group: str) -> list[str]:
@@ -167,35 +129,150 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
 
 
-def _check_word(word: str, base: dict) -> None:
-    """Whether the key of ``word`` exists, and its value is of the default's type."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+class _hydra:
+    """Hydra's compose on ``conf/``; what it refuses is one sentence."""
 
-    override = OverridesParser.create().parse_override(word)
-    key = override.key_or_group
+    def __enter__(self):
+        from hydra import compose, initialize_config_dir
+
+        self.initialized = initialize_config_dir(str(CONF), version_base=None, job_name="train")
+        self.initialized.__enter__()
+        return compose
+
+    def __exit__(self, kind, error, trace):
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        self.initialized.__exit__(kind, error, trace)
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            raise UserError(one_line(error)) from None
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def _parse(word: str):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        raise UserError(f"{word!r} is not an override ({str(error).splitlines()[0]}): write key=value") from None
     if override.is_delete():
-        raise UserError(f"{word}: keys are not removed, set them to null")
-    if key.startswith("hydra."):
+        raise UserError(f"{word}: keys are not removed; set it to null, or choose another group")
+    return override
+
+
+def _alternatives(override, multirun: bool) -> list:
+    """The values that a word names, each an override of its own: "seed=0,1" -> seed=0 and seed=1."""
+    if not override.is_sweep_override():
+        values = [override]
+    elif not multirun:
+        raise UserError(f"{override.input_line} names several values: add --multirun")
+    else:
+        key = override.input_line.partition("=")[0]
+        values = [_parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+    for value in values:
+        if value.key_or_group in GROUPS:
+            choice, known = value.value(), choices(value.key_or_group)
+            if choice not in (None, *known):
+                raise UserError(
+                    f"{value.key_or_group}={choice} is unknown{nearest(str(choice), known)}; there are: {', '.join(known)}"
+                )
+    return values
+
+
+def _is_group(override) -> bool:
+    return override.key_or_group in GROUPS or override.key_or_group.startswith("hydra/")
+
+
+def _check_values(base: dict, overrides: list) -> None:
+    """Whether the keys exist, and their values can be; ``base`` is the config that the groups alone make."""
+    set_keys = set()
+    for override in overrides:
+        key = override.key_or_group
+        if key.startswith("hydra."):
+            continue
+        default, exists = _get(base, key)
+        if not exists:
+            _check_new(override, base)
+        value = override.value() if not override.is_sweep_override() else None
+        _check_value(key, value, default, f"{key}={_shown(override)}")
+        set_keys |= {key, *(f"{key}.{inner}" for inner in (value if isinstance(value, dict) else ()))}
+    missing = [key for key, value in _leaves(base) if value == "???" and key not in set_keys]
+    if missing:
+        raise UserError(f"{missing[0]} is required: add {missing[0]}=...{_hint(base, missing[0])}")
+    _check_metric(base, {override.key_or_group: override.value() for override in overrides})
+
+
+def _check_new(override, base: dict) -> None:
+    """A key that the yaml does not name: an argument that its class takes, behind a plus, or a mistake."""
+    key, (section, _, name) = override.key_or_group, override.key_or_group.rpartition(".")
+    known = [known for known, _ in _leaves(base)]
+    if not key.startswith(OPEN):
+        raise UserError(f"{key} is unknown{nearest(key, known)}")
+    if section in WITH_CLASS:
+        parent = _get(base, section)[0] or {}
+        taken = signature.arguments(str(parent.get("class", "")))
+        if taken is not None and name not in taken:
+            raise UserError(f"{parent['class']} takes no {name}{nearest(name, sorted(taken - {'info'}))}")
+    if not (override.is_add() or override.is_force_add()):
+        raise UserError(f"{key} is not in the yaml{nearest(key, known)}; to add it, write +{override.input_line}")
+
+
+def _check_value(key: str, value, default, word: str) -> None:
+    if isinstance(value, str) and "${" in value:
+        return  # an interpolation, known only when resolved
+    types, low, high = RULES.get(key) or (_types_of(key, default), None, None)
+    if types and not _is_one_of(value, types):
+        names = [TYPE_NAMES[t] for t in types if t] + (["null"] if None in types else [])
+        raise UserError(
+            f"{word}: should be {' or '.join(names)}{'' if key in RULES else f', as its default {default}'}"
+        )
+    if key in CHOICES and value is not None and str(value) not in CHOICES[key]:
+        raise UserError(f"{word}: should be {', '.join(CHOICES[key])}{nearest(str(value), CHOICES[key])}")
+    if (
+        key == "model.classifier.class"
+        or key == "model.regressor.class"
+        or key.endswith((".net.class", ".optimizer.class"))
+    ):
+        if signature.exists(str(value)) is False:
+            raise UserError(f"{word}: there is no such class")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+            limits = "finite" if low is None else f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(f"{word} is impossible: it should be {limits}")
+
+
+def _types_of(key: str, default):
+    """Types that a key without a rule takes: those of its default; arguments of classes may be null, and any number."""
+    if default is None or default == "???":
+        return None
+    if isinstance(default, bool):
+        types = (bool,)
+    elif isinstance(default, int) and not key.startswith(OPEN):
+        types = (int,)
+    elif isinstance(default, int | float):
+        types = (float,)
+    else:
+        types = (type(default),)
+    if isinstance(default, str) and key.startswith(OPEN):
+        return (*types, float, None)  # max_features: sqrt, or a share
+    return (*types, None) if key.startswith(OPEN) else types
+
+
+def _check_metric(base: dict, values: dict) -> None:
+    """What can be said of ``metric`` before the data is read."""
+    name = values.get("metric", base["metric"])
+    mode = values.get("metric_mode", base["metric_mode"])
+    if name is None:
         return
-    default, exists = _get(base, key)
-    if not exists:
-        added = override.is_add() or override.is_force_add()
-        if key.startswith(OPEN):
-            if added:
-                return
-            raise UserError(f"{key} is not in the yaml{_nearest(key, _keys(base))}; if its class takes it, add it: +{word}")
-        raise UserError(f"{key} is unknown{_nearest(key, _keys(base))}")
-    if key not in RULES and default is not None and default != "???":
-        value = override.value()
-        types = NUMBER if isinstance(default, int | float) and not isinstance(default, bool) else (type(default),)
-        if isinstance(default, int) and not isinstance(default, bool) and not key.startswith(OPEN):
-            types = (int,)
-        if isinstance(value, str) and value.startswith("${"):
-            return
-        if value is None and key.startswith(OPEN):
-            return
-        if not _is_one_of(value, types):
-            raise UserError(f"{word} should be {_names(types)}, as its default {default}")
+    from src import metric
+
+    task = values.get("dataset.task", base["dataset"]["task"])
+    metric.check_name(name, mode, task)
 
 
 def _get(config: dict, key: str):
@@ -206,10 +283,6 @@ def _get(config: dict, key: str):
     return config, True
 
 
-def _keys(config: dict) -> list[str]:
-    return [key for key, _ in _leaves(config)]
-
-
 def _leaves(config: dict, prefix: str = ""):
     for key, value in config.items():
         if isinstance(value, dict) and value:
@@ -217,93 +290,30 @@ def _leaves(config: dict, prefix: str = ""):
         yield f"{prefix}{key}", value
 
 
-def _nearest(word: str, known) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    tails = difflib.get_close_matches(word.rpartition(".")[2], [key.rpartition(".")[2] for key in known], n=1, cutoff=0.7)
-    if tails and not near:
-        near = [key for key in known if key.rpartition(".")[2] == tails[0]][:1]
+def nearest(word: str, known) -> str:
+    """ ": did you mean model.lr?", by the whole key or by its last part, where something is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    if not near:
+        last = {key.rpartition(".")[2]: key for key in reversed(list(known))}
+        near = [last[name] for name in difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)]
+    if not near:
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""
 
 
-def _hint(config: dict, key: str) -> str:
-    name = config.get("dataset", {}).get("name")
+def _hint(base: dict, key: str) -> str:
+    name = base["dataset"].get("name")
     return f" (as in the comment at the head of conf/dataset/{name}.yaml)" if key.startswith("dataset.") else ""
+
+
+def _shown(override) -> str:
+    return override.input_line.partition("=")[2]
 
 
 def _is_one_of(value, types) -> bool:
     if value is None:
         return None in types
-    plain = tuple(t for t in types if t is not None)
     if isinstance(value, bool):
-        return bool in plain
+        return bool in types
+    plain = tuple(t for t in types if t is not None)
     return isinstance(value, (*plain, int) if float in plain else plain)
-
-
-def _names(types) -> str:
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", list: "a list", dict: "a dict", None: "null"}
-    wanted = [names[t] for t in types if not (t is int and float in types)]
-    return " or ".join(wanted)
-
-
-def _plain(config, missing_ok: bool = False) -> dict:
-    return OmegaConf.to_container(config, resolve=not missing_ok, throw_on_missing=False)
-
-
-def help_text() -> str:
-    """Groups and their choices, one line each, from the comments at the heads of the yaml files."""
-    lines = ["Train one model on one dataset, or many with --multirun.", ""]
-    lines += ["  python -m src.train model=mlp dataset=sst2", "  python -m src.train --multirun model=mlp,hist_gb seed=0,1", ""]
-    for group in GROUPS:
-        lines.append(f"{group}=")
-        lines += [f"  {name:20} {_headline(CONF / group / f'{name}.yaml')}" for name in choices(group)]
-        lines.append("")
-    lines.append("and any value of the config (--cfg job prints it):")
-    own = [line for line in (CONF / "train.yaml").read_text().splitlines() if line[:1].isalpha() and "#" in line]
-    lines += [f"  {line}" for line in own]
-    return "\n".join([*lines, "", "Flags of Hydra: --multirun (-m), --cfg job, --resolve; hydra/launcher=joblib runs jobs side by side."])
-
-
-def _headline(path: Path) -> str:
-    lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
-    return next(line for line in lines if not line.startswith("@package"))
-
-
-def verb(name: str, words: list[str]) -> dict:
-    """The words of a small verb: ``conf/<name>.yaml`` with ``words`` over it; prints the yaml for --help."""
-    path = CONF / f"{name}.yaml"
-    if {"-h", "--help"} & set(words):
-        print(path.read_text().strip())
-        sys.exit(0)
-    config = OmegaConf.to_container(OmegaConf.load(path))
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in config:
-            raise UserError(f"{word!r}: write key=value, with a key of {', '.join(config)}{_nearest(key, list(config))}")
-        config[key] = OmegaConf.to_container(OmegaConf.create(f"{{value: {value}}}"))["value"]
-    for key, value in config.items():
-        if value == "???":
-            raise UserError(f"{key} is required: python -m src.{name} {key}=...")
-    return config
-
-
-def log_to_console() -> None:
-    """Show the project's messages, once, without decoration."""
-    log = logging.getLogger("reprise")
-    if not any(isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout for handler in log.handlers
-               if not isinstance(handler, logging.FileHandler)):  # fmt: skip
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
-def run_verb(main) -> None:
-    """Call ``main``; a `UserError` is one sentence on stderr and exit code 1, Ctrl-C is exit code 130."""
-    log_to_console()
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -1,8 +1,12 @@
 """The only path from words to a run: data, model, fit, record. Shell, notebook, sweeps and replay all call `run_job`."""
 
+import cProfile
 import importlib
+import io
 import logging
+import pstats
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from src import env, fitting, metric
@@ -71,7 +75,8 @@ def _train(cfg: dict, run: Run, frame) -> None:
         write_json(run.folder / "transforms.json", data.transforms)
     with run.timed("fit"):
         run.progress = Progress(chosen, _expected_epochs(cfg))
-        model = fitting.fit(cfg, data, run, run.progress)
+        with profiled(run.folder / "profile.txt") if cfg["profile"] else nullcontext():
+            model = fitting.fit(cfg, data, run, run.progress)
         run.progress.flush()
     with run.timed("evaluate"):
         predictions = {part: fitting.predict(model, data.parts[part], data.info) for part in ("val", "test")}
@@ -79,6 +84,18 @@ def _train(cfg: dict, run: Run, frame) -> None:
     with run.timed("record"):
         _save_predictions(run.folder / "predictions.npz", data, predictions)
         fitting.save(model, run.folder / "model", run.name)
+
+
+@contextmanager
+def profiled(path: Path):
+    """Write where the block's seconds went, by function, and show the top."""
+    profile = cProfile.Profile()
+    with profile:
+        yield
+    text = io.StringIO()
+    pstats.Stats(profile, stream=text).sort_stats("cumulative").print_stats(60)
+    path.write_text(text.getvalue())
+    log.info("profile, by cumulative seconds (more in %s):\n%s", path, "\n".join(text.getvalue().splitlines()[6:30]))
 
 
 def load_data(cfg: dict, frame=None) -> Data:

@@ -5,6 +5,8 @@ Classification metrics take ``y`` (n,) class numbers and ``p`` (n, n_classes) pr
 target) is nan, never 0.
 """
 
+import difflib
+import importlib
 import math
 
 import numpy as np
@@ -177,24 +179,34 @@ def choose(name: str | None, mode: str | None, task: str) -> dict:
     (n, n_classes), of class 1 alone (n,) for two classes, or the values (n,) of a regression.
     """
     name = name or DEFAULT[task]
+    check_name(name, mode, task)
+    if "." in name:
+        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _own(name)}
+    return {"name": name, "mode": METRICS[name]["mode"], "fn": METRICS[name]["fn"]}
+
+
+def check_name(name: str, mode: str | None, task: str | None) -> None:
+    """Refuse a metric that cannot be; ``task`` is what is known of it: "classification", a task, or None."""
     if "." in name:
         if mode not in ("min", "max"):
             raise UserError(f"metric={name} is a function of your own: say metric_mode=max or metric_mode=min")
-        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _own(name)}
+        return
     if name not in METRICS:
-        raise UserError(f"metric={name} is unknown; known: {', '.join(METRICS)}, or my.module.fn with metric_mode=max")
-    if task not in METRICS[name]["tasks"]:
-        fitting = ", ".join(known for known, entry in METRICS.items() if task in entry["tasks"])
+        near = difflib.get_close_matches(name, METRICS, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise UserError(
+            f"metric={name} is unknown{hint}; known: {', '.join(METRICS)}, or my.module.fn with metric_mode=max"
+        )
+    tasks = CLASSIFICATION if task == "classification" else (task,)
+    if task is not None and not set(tasks) & set(METRICS[name]["tasks"]):
+        fitting = ", ".join(known for known, entry in METRICS.items() if set(tasks) & set(entry["tasks"]))
         raise UserError(f"metric={name} is not a metric of a {task} task; fitting here: {fitting}")
     known = METRICS[name]["mode"]
     if mode not in (None, known):
         raise UserError(f"metric={name} is better when {known}imal; leave metric_mode out")
-    return {"name": name, "mode": known, "fn": METRICS[name]["fn"]}
 
 
 def _own(name: str):
-    import importlib
-
     module_name, _, function = name.rpartition(".")
     try:
         fn = getattr(importlib.import_module(module_name), function)

@@ -3,14 +3,14 @@
 import logging
 import sys
 
-from src import config
+from src import shell
 from src.storage import UserError
 
 log = logging.getLogger("reprise")
 
 
 def main() -> None:
-    words = config.verb("resume", sys.argv[1:])
+    words = shell.verb("resume", sys.argv[1:])
     resume(words["run"], words["max_epochs"])
 
 
@@ -39,4 +39,4 @@ def resume(name: str, max_epochs: int | None = None):
 
 
 if __name__ == "__main__":
-    config.run_verb(main)
+    shell.run(main)

@@ -188,7 +188,9 @@ class Run:
         from src.data.source import check_frame
 
         if not (self.folder / "DONE").is_file():
-            raise UserError(f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}")
+            raise UserError(
+                f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}"
+            )
         if self._loaded is None:
             info = self.info
             model = fitting.load(self.folder / "model", self.name, self.cfg["model"], info)
@@ -197,7 +199,9 @@ class Run:
         return fitting.predict(model, apply_transforms(transforms, check_frame(frame)), info)
 
     def __repr__(self) -> str:
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in self.report["metrics"].items() if self._chosen(name))
+        scores = ", ".join(
+            f"{name} {value:.4f}" for name, value in self.report["metrics"].items() if self._chosen(name)
+        )
         return f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}{', ' + scores if scores else ''}"
 
     def _chosen(self, name: str) -> bool:
@@ -289,7 +293,14 @@ def summary(run: Run) -> str:
         lines.append(f"{name + mark:22}" + "".join(f"{'' if x is None else format(x, '.4f'):>10}" for x in cells))
     timings = run.report["timings"]
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
-    lines += [f"* decides; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}" if run.history else "* decides", "", f"seconds   {seconds}", f"folder    {run.folder}"]
+    lines += [
+        f"* decides; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
+        if run.history
+        else "* decides",
+        "",
+        f"seconds   {seconds}",
+        f"folder    {run.folder}",
+    ]
     trackers = run.report["trackers"]
     if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
         from src.logger.mlflow import uri

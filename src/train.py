@@ -8,9 +8,11 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from src import config, storage
+from src import config, shell, storage
 from src.storage import UserError
 
 log = logging.getLogger("reprise")
@@ -21,7 +23,7 @@ def job(cfg) -> float:
     """One run in the folder that Hydra has claimed; returns the chosen metric on val."""
     from src.job import run_job
 
-    config.log_to_console()
+    shell.log_to_console()
     of_hydra = HydraConfig.get()
     folder = Path(of_hydra.runtime.output_dir)
     try:
@@ -41,22 +43,21 @@ def main() -> None:
 
     args = get_args_parser().parse_args()
     if args.help:
-        print(config.help_text())
+        print(shell.help_text())
         return
     if args.cfg or args.info or args.hydra_help:
         job()
         return
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on, instead of printing them
     try:
-        jobs = config.check(args.overrides, args.multirun)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors through to run_verb
-    if args.multirun:
-        with sweep(jobs[0]["logger"], len(jobs)):
+        n_jobs, first = config.check(args.overrides, args.multirun)
+        if args.multirun:
+            with sweep(first["logger"], n_jobs):
+                job()
+        else:
             job()
-    else:
-        job()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        shell.refuse(config.one_line(error), 2)
     sys.exit(1 if failed else 0)
 
 
@@ -102,4 +103,4 @@ def sweep_summary(name: str) -> str:
 
 
 if __name__ == "__main__":
-    config.run_verb(main)
+    shell.run(main)

@@ -1,6 +1,9 @@
 """Tiny data and a place for runs: every test module writes under its own ``OUTPUTS_DIR``."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +22,17 @@ def outputs(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTPUTS_DIR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def shell(outputs):
+    """``shell("train", "model=mlp")`` runs ``python -m src.train model=mlp`` to its end, its text captured."""
+
+    def call(verb: str, *words: str) -> subprocess.CompletedProcess:
+        command = (sys.executable, "-m", f"src.{verb}", *words)
+        return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
+
+    return call
 
 
 def tiny_table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:

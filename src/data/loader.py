@@ -23,6 +23,10 @@ class Order:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
+    @property
+    def n_batches(self) -> int:
+        return -(-self.n_rows // self.batch_size)
+
     def batches(self) -> list[np.ndarray]:
         rng = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
         order = np.arange(self.n_rows) if rng is None else rng.permutation(self.n_rows)
@@ -49,8 +53,7 @@ class Loader:
         self.batch_sampler = None  # Lightning looks here before it looks at `sampler`
 
     def __len__(self) -> int:
-        n_batches = -(-self.sampler.n_rows // self.sampler.batch_size)
-        return -(-n_batches // self.chunk)
+        return -(-self.sampler.n_batches // self.chunk)
 
     def __iter__(self):
         batches = self.sampler.batches()

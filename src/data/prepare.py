@@ -27,6 +27,7 @@ class Data:
 
 def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int) -> Data:
     """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
+    cfg = _named_as_text(cfg)
     data_digest = digest(frame)
     frame = _drop_missing_target(frame, cfg)
     roles = _roles(frame, cfg)
@@ -41,6 +42,9 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
         split_seed=cfg["split_seed"],
         seed=seed,
     )
+    if cfg["max_rows"]:
+        rng = np.random.default_rng(cfg["split_seed"])
+        rows = {name: np.sort(rng.permutation(index)[: cfg["max_rows"]]) for name, index in rows.items()}
     frames = {name: frame.iloc[index] for name, index in rows.items()}
     transforms = fit_transforms(frames["train"], roles, cfg, scaler)
     info = _target_info(task, cfg, frames["train"]) | _input_info(transforms, cfg, data_digest)
@@ -59,7 +63,9 @@ def describe(data: Data) -> str:
     """What was inferred, for people: one line on rows and target, one on columns."""
     info, n = data.info, {name: len(part["y"]) for name, part in data.parts.items()}
     target = f"{info['target']} ({info['task']}"
-    target += f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''})" if info["classes"] else ")"
+    target += (
+        f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''})" if info["classes"] else ")"
+    )
     lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {target}"]
     for role in ("numeric", "categorical", "text", "ignored"):
         columns = info["columns"][role]
@@ -113,15 +119,27 @@ def encode_target(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
     names = tabular.as_text(column)
     unseen = sorted(set(names) - set(number_of))
     if unseen:
-        raise UserError(f"the {part} part holds class {unseen[0]!r} of {info['target']}, which the training part has not")
+        raise UserError(
+            f"the {part} part holds class {unseen[0]!r} of {info['target']}, which the training part has not"
+        )
     return np.array([number_of[name] for name in names], np.int64)
+
+
+def _named_as_text(cfg: dict) -> dict:
+    """Names of columns are text, also those that look like numbers: dataset.target=0."""
+    one = {key: cfg[key] if cfg[key] is None or isinstance(cfg[key], list) else str(cfg[key]) for key in COLUMN_KEYS}
+    return cfg | one | {key: [str(name) for name in cfg[key] or []] for key in ROLE_KEYS}
+
+
+COLUMN_KEYS = ("target", "split", "group", "weight", "id")
+ROLE_KEYS = ("numeric", "categorical", "text", "ignore")
 
 
 def _drop_missing_target(frame, cfg):
     target = cfg["target"]
     if isinstance(target, list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
-    for key in ("target", "split", "group", "weight", "id"):
+    for key in COLUMN_KEYS:
         if cfg[key] is not None and cfg[key] not in frame.columns:
             raise UserError(f"dataset.{key}={cfg[key]}: no such column; there are {', '.join(frame.columns[:30])}")
     sample = frame[target].dropna().head(100)
@@ -138,12 +156,14 @@ def _drop_missing_target(frame, cfg):
 
 def _roles(frame, cfg) -> dict:
     """Roles named in the config, the rest inferred."""
-    special = {cfg[key] for key in ("target", "split", "group", "weight", "id")} | set(cfg["ignore"] or [])
-    named = {role: list(cfg[role] or []) for role in ("numeric", "categorical", "text")}
-    for role, columns in [*named.items(), ("ignore", cfg["ignore"] or [])]:
+    special = {cfg[key] for key in COLUMN_KEYS} | set(cfg["ignore"])
+    named = {role: cfg[role] for role in ("numeric", "categorical", "text")}
+    for role, columns in [*named.items(), ("ignore", cfg["ignore"])]:
         for name in columns:
             if name not in frame.columns:
-                raise UserError(f"dataset.{role} names {name}: no such column; there are {', '.join(frame.columns[:30])}")
+                raise UserError(
+                    f"dataset.{role} names {name}: no such column; there are {', '.join(frame.columns[:30])}"
+                )
             if name == cfg["target"]:
                 raise UserError(f"dataset.{role} names the target {name}")
     taken = special | {name for columns in named.values() for name in columns}

@@ -4,6 +4,7 @@ import csv
 import zipfile
 from itertools import accumulate
 
+import numpy as np
 import pandas as pd
 
 from src.data import source
@@ -27,26 +28,35 @@ def etl(df: pd.DataFrame) -> pd.DataFrame:
     return df
 
 
-def roots(phrases) -> list[int]:
-    """For each phrase the number of a longest one that contains it, so that val can be cut by whole sentences.
+def roots(phrases: pd.Series) -> list[int]:
+    """For each phrase the number of a longer one that contains it (or its own), so that val is cut by whole sentences.
 
-    Spans are compared by a polynomial hash of their words modulo 2**61 - 1.
+    Spans of words are compared by a polynomial hash modulo 2**64 (Karp & Rabin 1987).
     """
-    modulus, base = (1 << 61) - 1, 1_000_003
     words = [phrase.split() for phrase in phrases]
-    number_of = {word: i for i, word in enumerate(sorted({word for row in words for word in row}), start=1)}
-    power = list(accumulate(range(max(map(len, words))), lambda p, _: p * base % modulus, initial=1))
+    number_of = {word: _hash_of(i) for i, word in enumerate(sorted({word for row in words for word in row}), start=1)}
+    powers = np.array([pow(BASE, k, 2**64) for k in range(max(map(len, words)) + 1)], np.uint64)
     root_of_span, root_of_row = {}, [0] * len(words)
-    for i in sorted(range(len(words)), key=lambda i: (-len(words[i]), phrases.iloc[i])):
-        prefix = [0, *accumulate((number_of[word] for word in words[i]), lambda h, x: (h * base + x) % modulus)]
-        whole = (prefix[-1], len(words[i]))
-        if whole not in root_of_span:
-            for start, before in enumerate(prefix):
-                for stop in range(start + 1, len(prefix)):
-                    span = (prefix[stop] - before * power[stop - start]) % modulus
-                    root_of_span.setdefault((span, stop - start), i)
-        root_of_row[i] = root_of_span.get(whole, i)
+    for i in sorted(range(len(words)), key=lambda i: (-len(words[i]), words[i])):
+        prefix = list(accumulate((number_of[word] for word in words[i]), _extend, initial=0))
+        if prefix[-1] not in root_of_span:
+            starts, stops = np.triu_indices(len(prefix), 1)
+            prefix = np.array(prefix, np.uint64)
+            spans = prefix[stops] - prefix[starts] * powers[stops - starts]
+            root_of_span.update(dict.fromkeys(spans.tolist(), i))
+        root_of_row[i] = root_of_span.get(int(prefix[-1]), i)
     return root_of_row
+
+
+BASE = 0x9E3779B97F4A7C15
+
+
+def _hash_of(number: int) -> int:
+    return number * 0xBF58476D1CE4E5B9 % 2**64 | 1
+
+
+def _extend(prefix: int, word: int) -> int:
+    return (prefix * BASE + word) % 2**64
 
 
 def _tables(cfg):

@@ -35,7 +35,9 @@ def experiment_id(mlflow, name: str) -> str:
         known = mlflow.get_experiment_by_name(name)
         if known is None:
             local = uri().startswith("sqlite:")
-            return mlflow.create_experiment(name, artifact_location=(outputs() / "mlartifacts").as_uri() if local else None)
+            return mlflow.create_experiment(
+                name, artifact_location=(outputs() / "mlartifacts").as_uri() if local else None
+            )
         if known.lifecycle_stage == "deleted":
             mlflow.restore_experiment(known.experiment_id)
         return known.experiment_id

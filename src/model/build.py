@@ -13,7 +13,9 @@ def build(spec: dict, *positional, **extra):
     UserError
         when the class cannot be imported or does not take an argument.
     """
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "class"}
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "class"
+    }
     module_name, _, name = str(spec["class"]).rpartition(".")
     try:
         cls = getattr(importlib.import_module(module_name), name)

@@ -87,5 +87,7 @@ def masked_max(tokens: Tensor, mask: Tensor) -> Tensor:
 def positions(n: int, d_token: int, like: Tensor) -> Tensor:
     """Sinusoidal positions (Vaswani et al. 2017), any length: (n, D)."""
     half = torch.arange(d_token // 2, device=like.device, dtype=like.dtype)
-    angle = torch.arange(n, device=like.device, dtype=like.dtype)[:, None] * torch.exp(-half * math.log(1e4) * 2 / d_token)
+    angle = torch.arange(n, device=like.device, dtype=like.dtype)[:, None] * torch.exp(
+        -half * math.log(1e4) * 2 / d_token
+    )
     return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, d_token % 2))

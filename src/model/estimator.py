@@ -40,7 +40,11 @@ class Estimator:
             self.model.set_params(random_state=seed)
         if self.categories == "native":
             n_columns = info["n_num_features"] + len(info["cat_cardinalities"])
-            native = [n_columns - len(info["cat_cardinalities"]) + i for i, n in enumerate(info["cat_cardinalities"]) if n <= 255]
+            native = [
+                n_columns - len(info["cat_cardinalities"]) + i
+                for i, n in enumerate(info["cat_cardinalities"])
+                if n <= 255
+            ]
             self.model.set_params(categorical_features=native or None)
 
     def matrix(self, part: dict, learn: bool = False):
@@ -49,7 +53,9 @@ class Estimator:
         if "x_num" in part:
             blocks.append(part["x_num"])
         if "x_cat" in part:
-            blocks.append(self._one_hot(part["x_cat"]) if self.categories == "onehot" else part["x_cat"].astype(np.float32))
+            blocks.append(
+                self._one_hot(part["x_cat"]) if self.categories == "onehot" else part["x_cat"].astype(np.float32)
+            )
         if self.tfidf is not None:
             texts = _as_text(part["input_ids"], part["attention_mask"])
             blocks.append((self.tfidf.fit_transform if learn else self.tfidf.transform)(texts))
@@ -100,14 +106,18 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, max_epochs: int, log_row, p
     extra = {}
     if "weight" in train:
         if "sample_weight" not in inspect.signature(estimator.model.fit).parameters:
-            raise UserError(f"{type(estimator.model).__name__} takes no weights: leave dataset.weight and class_weight out")
+            raise UserError(
+                f"{type(estimator.model).__name__} takes no weights: leave dataset.weight and class_weight out"
+            )
         extra["sample_weight"] = train["weight"]
     if cfg["pass_val"] and getattr(estimator.model, "early_stopping", True):
         extra |= {"X_val": x_val, "y_val": estimator.target(val)}
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
     watch = Watch(estimator, x[some], train["y"][some], x_val, val["y"], chosen, log_row)
     try:
-        PROGRESS[cfg["progress"]](estimator, x, y, extra, watch, seed=seed, max_epochs=max_epochs, patience=cfg["patience"])
+        PROGRESS[cfg["progress"]](
+            estimator, x, y, extra, watch, seed=seed, max_epochs=max_epochs, patience=cfg["patience"]
+        )
     except (ValueError, TypeError) as error:  # scikit-learn's word for arguments and data that it cannot use
         raise UserError(f"{type(estimator.model).__name__} refuses: {' '.join(str(error).split())[:300]}") from error
     return estimator

@@ -28,7 +28,9 @@ class MLP(nn.Module):
     ):
         super().__init__()
         d_in = info["n_num_features"]
-        self.categories = nn.ModuleList(nn.Embedding(n, min(d_category, (n + 1) // 2)) for n in info["cat_cardinalities"])
+        self.categories = nn.ModuleList(
+            nn.Embedding(n, min(d_category, (n + 1) // 2)) for n in info["cat_cardinalities"]
+        )
         d_in += sum(table.embedding_dim for table in self.categories)
         if info["vocab_size"]:
             self.tokens = TokenEmbedding(info["vocab_size"], d_token, word_dropout)

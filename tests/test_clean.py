@@ -1,0 +1,95 @@
+"""Numbers of runs: claimed by one process only, never given again; and what `clean` removes or refuses."""
+
+import multiprocessing
+import os
+import socket
+
+import pytest
+
+from src import clean, fit, storage
+from src.run import runs, runs_folder
+from src.storage import UserError, write_json
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """An outputs folder for one test, with empty runs t1 to t6."""
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    for _ in range(6):
+        claim()
+    return tmp_path
+
+
+def claim() -> str:
+    return storage.claim(runs_folder(), "t").name
+
+
+def there() -> list[int]:
+    return storage.numbers(runs_folder(), "t")
+
+
+def _claim_many(folder):
+    return [storage.claim(folder, "t").name for _ in range(20)]
+
+
+def test_eight_processes_claim_distinct_numbers(tmp_path):
+    with multiprocessing.get_context("spawn").Pool(8) as pool:
+        names = [name for some in pool.map(_claim_many, [tmp_path / "runs"] * 8) for name in some]
+    assert sorted(names, key=lambda name: int(name[1:])) == [f"t{n}" for n in range(1, 161)]
+
+
+def test_a_removed_number_is_never_given_again(own):
+    for name in clean.expand("t2,t6"):
+        clean.remove(name)
+    assert there() == [1, 3, 4, 5]
+    assert claim() == "t7"
+    clean.remove("t7")
+    clean.remove("t1")
+    assert claim() == "t8"
+
+
+def test_no_number_comes_back_when_all_runs_are_gone(own):
+    for name in clean.expand("t1-t6"):
+        clean.remove(name)
+    assert there() == [] and claim() == "t7"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [("t3", ["t3"]), ("t2-t4", ["t2", "t3", "t4"]), ("t5-t99,t1", ["t5", "t6", "t1"]), ("t1, t2", ["t1", "t2"])],
+)
+def test_ranges_name_the_runs_that_there_are(own, words, names):
+    assert clean.expand(words) == names
+
+
+@pytest.mark.parametrize("words", ["t9", "t2,t9", "7", "t2-7", "all", ""])
+def test_what_names_no_run_is_refused_and_removes_nothing(own, words):
+    with pytest.raises(UserError, match=words.rpartition(",")[2] or "remove"):
+        [clean.remove(name) for name in clean.expand(words)]
+    assert there() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_running_run_is_refused_with_all_that_were_named(own):
+    report = {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "metrics": {}, "metric": None}
+    write_json(runs_folder() / "t3" / "report.json", report)
+    write_json(runs_folder() / "t3" / "config.json", {})
+    with pytest.raises(UserError, match="t3 is still running"):
+        [clean.remove(name) for name in clean.expand("t2-t4")]
+    assert there() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_named_twice_is_removed_once(own):
+    assert clean.expand("t2,t2-t3") == ["t2", "t3"]
+
+
+def test_the_shell_shows_and_removes(shell):
+    for seed in (0, 1):
+        fit("dataset=wine", "model=linear", "logger=csv", f"seed={seed}")
+    weight = clean.weight(runs_folder() / "t1")
+    assert f"{weight / 1e6:.1f} MB" in shell("clean").stdout
+    done = shell("clean", "remove=t1")
+    assert done.returncode == 0 and f"{weight / 1e6:.1f} MB freed" in done.stdout
+    assert runs().index.tolist() == ["t2"]
+    wrong = shell("clean", "remove=t1,t2")
+    assert wrong.returncode == 1 and "no run t1" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert runs().index.tolist() == ["t2"]

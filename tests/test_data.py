@@ -1,0 +1,665 @@
+"""From a frame to arrays: how rows are cut, what is learned from training rows only, and which data are refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tiny_table, tiny_text
+from omegaconf import OmegaConf
+
+from src.config import CONF
+from src.data import prepare as preparing
+from src.data import tabular, tokenizer
+from src.data.loader import Order
+from src.data.source import check_frame, digest
+from src.data.split import split
+from src.storage import UserError
+
+BASE = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/_base.yaml")) | {"name": "frame", "target": "y"}
+SPLIT = {"test_size": 0.2, "val_size": 0.15, "split_seed": 0, "seed": 0}
+WORDS = {"tokenizer": "words", "lower": True, "min_count": 1, "max_vocab": 100, "max_len": 50}
+
+
+def prepare(frame, *, scaler="quantile", class_weight=None, seed=0, **words):
+    """`words` are those of the dataset section."""
+    return preparing.prepare(frame, BASE | words, scaler=scaler, class_weight=class_weight, seed=seed)
+
+
+def table(n=60, **columns) -> pd.DataFrame:
+    """A number, a balanced 0/1 target y, and what else is given."""
+    return pd.DataFrame({"a": np.linspace(-1, 1, n), "y": np.arange(n) % 2} | columns)
+
+
+def held_out(frame):
+    """A split column for ``frame``: the last 20 rows are test, the 20 before them val."""
+    return ["train"] * (len(frame) - 40) + ["val"] * 20 + ["test"] * 20
+
+
+# -- split
+
+
+@pytest.mark.parametrize("kind", ["plain", "classes", "groups"])
+def test_parts_are_disjoint_and_cover_all_rows(kind):
+    values = {"plain": {}, "classes": {"classes": np.arange(200) % 3}, "groups": {"groups": np.arange(200) // 7}}
+    parts = split(200, **values[kind], **SPLIT)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(200))
+    assert len(parts["test"]) == pytest.approx(40, abs=7)
+    assert len(parts["val"]) == pytest.approx(0.15 * 160, abs=7)
+    assert all((np.diff(rows) > 0).all() for rows in parts.values())
+
+
+def test_every_part_keeps_the_shares_of_the_classes():
+    classes = np.repeat([0, 1, 2], [700, 250, 50])
+    for rows in split(1000, classes=classes, **SPLIT).values():
+        shares = np.bincount(classes[rows]) / len(rows)
+        np.testing.assert_allclose(shares, [0.7, 0.25, 0.05], atol=0.01)
+
+
+def test_a_class_of_one_row_stays_in_train():
+    classes = np.array([0] * 99 + [1])
+    for seed in range(20):
+        assert 99 in split(100, classes=classes, **SPLIT | {"seed": seed, "split_seed": seed})["train"]
+
+
+def test_rows_of_a_group_stay_together():
+    groups = np.random.default_rng(0).integers(40, size=300)
+    parts = split(300, groups=groups, classes=np.arange(300) % 2, **SPLIT)
+    owners = [set(groups[rows]) for rows in parts.values()]
+    assert sum(map(len, owners)) == len(set(groups))
+
+
+def test_named_parts_are_kept():
+    named = ["test", "train", "validation", "train", "valid"]
+    parts = split(5, named=named, **SPLIT)
+    assert {name: rows.tolist() for name, rows in parts.items()} == {"train": [1, 3], "val": [2, 4], "test": [0]}
+
+
+@pytest.mark.parametrize("given,cut", [("test", "val"), ("val", "test")])
+def test_the_part_that_is_not_named_is_cut_from_train(given, cut):
+    named = [given] * 10 + ["train"] * 90
+    parts = split(100, named=named, **SPLIT)
+    assert parts[given].tolist() == list(range(10))
+    assert len(parts[cut]) == round(SPLIT[f"{cut}_size"] * 90)
+    assert len(parts["train"]) == 90 - len(parts[cut])
+
+
+def test_runs_that_differ_in_seed_share_their_test_rows():
+    first, again, other, moved = (
+        prepare(tiny_table("binary"), seed=seed, split_seed=split_seed).parts
+        for seed, split_seed in [(0, 0), (0, 0), (1, 0), (0, 1)]
+    )
+    for part in first:
+        np.testing.assert_array_equal(first[part]["id"], again[part]["id"])
+    np.testing.assert_array_equal(first["test"]["id"], other["test"]["id"])
+    assert set(first["val"]["id"]) != set(other["val"]["id"])
+    assert set(first["test"]["id"]) != set(moved["test"]["id"])
+
+
+@pytest.mark.parametrize(
+    "arguments,says",
+    [
+        ({"n_rows": 2}, "2 rows are too few to cut a test part of 20%"),
+        ({"n_rows": 3}, "2 rows are too few to cut a val part of 15%"),
+        ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows are too few to cut a test part"),
+        ({"n_rows": 50, "val_size": 0.0}, "val_size=0.0 must lie between 0 and 1"),
+        ({"n_rows": 50, "test_size": 1.0}, "test_size=1.0 must lie between 0 and 1"),
+        ({"n_rows": 2, "named": ["train", "dev"]}, "'dev'; it may hold train, val"),
+        ({"n_rows": 2, "named": ["val", "test"]}, "no row to train on"),
+    ],
+)
+def test_split_refuses(arguments, says):
+    with pytest.raises(UserError, match=says):
+        split(**SPLIT | arguments)
+
+
+def test_split_group_and_named_columns_are_no_features():
+    frame = table(g=np.arange(60) // 4, s=["train"] * 50 + ["test"] * 10)
+    data = prepare(frame, group="g", split="s")
+    assert data.info["columns"]["numeric"] == ["a"]
+    assert data.parts["test"]["id"].tolist() == list(range(50, 60))
+    groups = frame["g"].to_numpy()
+    assert not set(groups[data.parts["train"]["id"]]) & set(groups[data.parts["val"]["id"]])
+
+
+# -- learned from training rows only
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
+def test_held_out_rows_teach_nothing(scaler):
+    clean = tiny_table("regression").assign(note=tiny_text(240)["sentence"])
+    clean["s"] = held_out(clean)
+    poisoned, rows = clean.copy(), clean["s"] != "train"
+    poisoned.loc[rows, ["a", "b"]] = 1e9
+    poisoned.loc[rows, ["c", "d"]] = np.nan
+    poisoned.loc[rows, "colour"] = "ultraviolet"
+    poisoned.loc[rows, "note"] = "poison " * 300
+    poisoned.loc[rows, "y"] = -1e9
+    before, after = (prepare(frame, split="s", scaler=scaler) for frame in (clean, poisoned))
+    assert json.dumps(before.transforms) == json.dumps(after.transforms)
+    assert before.info == after.info | {"digest": before.info["digest"]}
+    for name, values in before.parts["train"].items():
+        np.testing.assert_array_equal(values, after.parts["train"][name])
+    assert np.isfinite(after.parts["test"]["x_num"]).all()
+    assert (after.parts["test"]["x_cat"] == tabular.UNSEEN).all()
+    assert (after.parts["test"]["input_ids"] == tokenizer.UNKNOWN).all()
+
+
+def test_transforms_are_json_and_give_the_same_arrays():
+    frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
+    data = prepare(frame)
+    again = preparing.apply_transforms(json.loads(json.dumps(data.transforms)), frame.iloc[data.parts["val"]["id"]])
+    assert set(again) == {"x_num", "x_cat", "input_ids", "attention_mask"}
+    for name, values in again.items():
+        np.testing.assert_array_equal(values, data.parts["val"][name])
+
+
+def test_arrays_have_the_types_and_shapes_of_the_contract():
+    data = prepare(tiny_table("binary").assign(note=tiny_text(240)["sentence"], w=2.0), weight="w")
+    part, n, info = data.parts["train"], len(data.parts["train"]["y"]), data.info
+    kinds = {name: (str(values.dtype), values.ndim) for name, values in part.items()}
+    assert kinds == {
+        "x_num": ("float32", 2), "x_cat": ("int64", 2), "input_ids": ("int32", 2), "attention_mask": ("bool", 2),
+        "y": ("int64", 1), "id": ("int64", 1), "weight": ("float32", 1),
+    }  # fmt: skip
+    assert part["x_num"].shape == (n, info["n_num_features"])
+    assert part["x_cat"].max() < info["cat_cardinalities"][0] == 5
+    assert part["input_ids"].shape[1] == info["max_len"]
+    assert part["input_ids"].max() < info["vocab_size"]
+
+
+def test_the_frame_is_left_as_it_was():
+    frame = tiny_table("binary").set_index(np.arange(240)[::-1])
+    before = frame.copy()
+    prepare(frame, drop_missing_target=True)
+    pd.testing.assert_frame_equal(frame, before)
+
+
+# -- numbers
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
+def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    frame = pd.DataFrame(x, columns=["a", "b"])
+    frame.loc[[3, 4, 5], "a"] = [np.nan, np.inf, -np.inf]
+    state = tabular.fit_numeric(tabular.numbers(frame, ["a", "b"]), ["a", "b"], scaler)
+    out = tabular.apply_numeric(state, tabular.numbers(frame, ["a", "b"]))
+    assert out.shape == (500, 3)
+    assert np.isfinite(out).all()
+    assert np.flatnonzero(out[:, 2]).tolist() == [3, 4, 5]
+    median = tabular.apply_numeric(state, np.array([[np.delete(x[:, 0], [3, 4, 5]), x[3:, 1]]])[0].T[:0])
+    assert len(median) == 0
+    assert len(set(out[3:6, 0])) == 1
+    assert np.mean(out[:, 0] < out[3, 0]) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_cell_that_is_empty_in_new_rows_only_gets_the_median():
+    state = tabular.fit_numeric(np.array([[1.0], [2.0], [9.0]]), ["a"], "none")
+    assert tabular.apply_numeric(state, np.array([[np.nan], [5.0]])).tolist() == [[2.0], [5.0]]
+
+
+def test_quantile_scaler_makes_any_number_roughly_normal():
+    rng = np.random.default_rng(0)
+    train, new = rng.lognormal(sigma=2, size=(2, 20_000, 1))
+    state = tabular.fit_numeric(train, ["a"], "quantile")
+    for x in (train, new):
+        out = tabular.apply_numeric(state, x)[:, 0]
+        np.testing.assert_allclose(np.quantile(out, [0.025, 0.5, 0.975]), [-1.96, 0, 1.96], atol=0.06)
+        assert out.std() == pytest.approx(1, abs=0.05)
+    assert np.all(np.diff(tabular.apply_numeric(state, np.sort(new, axis=0))[:, 0]) >= 0)
+
+
+def test_standard_scaler():
+    x = np.random.default_rng(0).normal(2000, 3, size=(300, 2))
+    out = tabular.apply_numeric(tabular.fit_numeric(x, ["a", "b"], "standard"), x)
+    np.testing.assert_allclose(out.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(out.std(0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
+def test_a_number_beyond_float32_stays_finite(scaler):
+    state = tabular.fit_numeric(np.arange(60.0)[:, None], ["a"], scaler)
+    assert np.isfinite(tabular.apply_numeric(state, np.array([[1e300], [-1e300]]))).all()
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard"])
+def test_a_constant_column_does_not_blow_up_new_values(scaler):
+    state = tabular.fit_numeric(np.full((7, 1), 0.1), ["a"], scaler)  # its deviation comes out as 1e-17
+    assert np.abs(tabular.apply_numeric(state, np.array([[0.1], [0.3]]))).max() < 10
+
+
+def test_dates_are_days():
+    frame = pd.DataFrame({"d": pd.to_datetime(["1970-01-02 12:00", None])})
+    np.testing.assert_array_equal(tabular.numbers(frame, ["d"]), [[1.5], [np.nan]])
+
+
+def test_booleans_are_numbers():
+    frame = pd.DataFrame({"b": pd.array([True, None, False], dtype="boolean")})
+    np.testing.assert_array_equal(tabular.numbers(frame, ["b"]), [[1], [np.nan], [0]])
+
+
+@pytest.mark.parametrize(
+    "frame,words,says",
+    [
+        (table(b=["1"] * 59 + ["one"]), {"numeric": ["b"]}, "column b should hold numbers, but row .* holds 'one'"),
+        (table(b=[1.0] + [np.inf] * 59), {"split_seed": 3}, "column b has no value in the training rows"),
+        (table(), {"scaler": "quantle"}, "model.scaler=quantle is unknown; known: standard"),
+    ],
+)
+def test_numbers_are_refused(frame, words, says):
+    frame["s"] = ["val"] * 10 + ["test"] * 10 + ["train"] * 40
+    with pytest.raises(UserError, match=says):
+        prepare(frame, split="s", **words)
+
+
+# -- categories
+
+
+def test_unseen_category_is_0_and_missing_1():
+    train = pd.DataFrame({"c": ["red", "blue", None]})
+    state = tabular.fit_categories(train, ["c"])
+    assert tabular.apply_categories(state, train).ravel().tolist() == [3, 2, 1]
+    assert tabular.apply_categories(state, pd.DataFrame({"c": ["green", None, "red"]})).ravel().tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        pd.Series([1.0, 2.5, np.nan]),
+        pd.Series([1.0, 2.5, None], dtype="Float64"),
+        pd.Series(["1", "2.5", None]),
+        pd.Series([1.0, 2.5, None], dtype=object),
+        pd.Series([1.0, 2.5, None], dtype="category"),
+    ],
+    ids=["float", "Float64", "text", "object", "category"],
+)
+def test_a_number_is_the_same_category_in_every_type(new):
+    state = tabular.fit_categories(pd.DataFrame({"c": pd.Series([1.0, 2.5])}), ["c"])
+    assert tabular.apply_categories(state, pd.DataFrame({"c": new})).ravel().tolist() == [2, 3, 1]
+
+
+def test_whole_numbers_read_as_float_keep_their_category():
+    state = tabular.fit_categories(pd.DataFrame({"c": [3, 4]}), ["c"])
+    assert tabular.apply_categories(state, pd.DataFrame({"c": [4.0, 3.0, np.nan]})).ravel().tolist() == [3, 2, 1]
+
+
+# -- text
+
+
+def test_words_by_falling_count():
+    state = tokenizer.fit(["B a a", "c b a"], **WORDS)
+    assert state["words"] == ["a", "b", "c"]
+    ids, mask = tokenizer.apply(state, ["a new B", "c"])
+    assert ids.tolist() == [[2, 1, 3], [4, 0, 0]]
+    assert mask.tolist() == [[True] * 3, [True, False, False]]
+
+
+@pytest.mark.parametrize(
+    "words,known",
+    [({"min_count": 2}, ["a", "b"]), ({"max_vocab": 1}, ["a"]), ({"lower": False}, ["a", "B", "b", "c"])],
+)
+def test_vocabulary_is_limited(words, known):
+    assert tokenizer.fit(["B a a", "c b a"], **WORDS | words)["words"] == known
+
+
+@pytest.mark.parametrize(
+    "name,tokens", [("words", ["don", "'", "t"]), ("whitespace", ["don't"]), ("chars", list("don't"))]
+)
+def test_tokenizers(name, tokens):
+    state = tokenizer.fit(["Don't"], **WORDS | {"tokenizer": name})
+    assert sorted(state["words"]) == sorted(tokens)
+    assert tokenizer.apply(state, ["don't"])[0].shape == (1, len(tokens))
+
+
+def test_unknown_tokenizer_is_refused():
+    with pytest.raises(UserError, match="dataset.tokenizer=word is unknown; known: whitespace, words, chars"):
+        tokenizer.fit(["a"], **WORDS | {"tokenizer": "word"})
+
+
+@pytest.mark.parametrize("empty", ["", "   ", None])
+def test_empty_text_is_one_unknown_token(empty):
+    frame = table(t=[f"some words number {i} here" for i in range(59)] + [empty])
+    data = prepare(frame, text=["t"])
+    part = preparing.apply_transforms(data.transforms, frame.tail(1))
+    assert part["input_ids"].tolist() == [[tokenizer.UNKNOWN]]
+    assert part["attention_mask"].tolist() == [[True]]
+
+
+def test_over_long_text_is_cut():
+    state = tokenizer.fit(["a b c d e f"], **WORDS | {"max_len": 4})
+    assert tokenizer.apply(state, ["f e d c b a", "a"])[0].tolist() == [[7, 6, 5, 4], [2, 0, 0, 0]]
+    shorter = tokenizer.fit(["a b"], **WORDS)  # no position beyond those that training has seen
+    assert tokenizer.apply(shorter, ["a b a b a"])[0].tolist() == [[2, 3]]
+
+
+def test_several_text_columns_are_read_as_one():
+    frame = table(t=["red"] * 60, u=["blue", None] * 30)
+    part = prepare(frame, text=["t", "u"]).parts["train"]
+    assert set(part["attention_mask"].sum(1)) == {1, 2}
+
+
+@pytest.mark.parametrize("kind", ["str", "object", "category"])
+def test_text_of_any_type_may_have_empty_cells(kind):
+    texts = pd.Series([f"the film number {i} is fine" for i in range(60)], dtype=kind)
+    texts[7] = None
+    data = prepare(table(t=texts))
+    assert data.info["columns"]["text"] == ["t"]
+    part = preparing.apply_transforms(data.transforms, table(t=texts).iloc[[7]])
+    assert part["input_ids"].tolist() == [[tokenizer.UNKNOWN]]
+
+
+# -- target
+
+
+@pytest.mark.parametrize(
+    "labels,classes,task,kind",
+    [
+        (["no", "yes"], ["no", "yes"], "binary", "str"),
+        ([15, 5, 25], ["5", "15", "25"], "multiclass", "int"),
+        ([-1, 1], ["-1", "1"], "binary", "int"),
+        ([5.0, 15.0], ["5", "15"], "binary", "int"),
+        ([True, False], ["False", "True"], "binary", "bool"),
+    ],
+)
+def test_labels_become_class_numbers(labels, classes, task, kind):
+    frame = table(y=labels * (60 // len(labels)))
+    data = prepare(frame)
+    assert {key: data.info[key] for key in ("classes", "task", "class_type")} == {
+        "classes": classes, "task": task, "class_type": kind,
+    }  # fmt: skip
+    assert data.info["n_outputs"] == len(classes)
+    part = data.parts["train"]
+    assert [classes[k] for k in part["y"]] == tabular.as_text(frame["y"].iloc[part["id"]])
+
+
+def test_float_target_is_a_regression_in_its_own_units():
+    frame = tiny_table("regression")
+    data = prepare(frame)
+    train = data.parts["train"]
+    assert (data.info["task"], data.info["n_outputs"], data.info["classes"]) == ("regression", 1, [])
+    assert train["y"].dtype == np.float64
+    np.testing.assert_array_equal(train["y"], frame["y"].to_numpy()[train["id"]])
+    assert data.info["y_mean"] == pytest.approx(train["y"].mean())
+    assert data.info["y_std"] == pytest.approx(train["y"].std())
+
+
+@pytest.mark.parametrize(
+    "target,task",
+    [
+        (range(20), "classification"),
+        (range(21), "regression"),
+        ([0.5, 1.5], "regression"),
+        ([True, False], "classification"),
+        (["1", "2"], "classification"),
+        ([1.0, 2.0, np.nan], "classification"),
+    ],
+)
+def test_task_is_inferred(target, task):
+    assert tabular.infer_task(pd.Series(target)) == task
+
+
+def test_task_can_be_named():
+    assert prepare(table(), task="regression").info["task"] == "regression"
+    assert prepare(table(y=[0.5, 1.5] * 30), task="classification").info["classes"] == ["0.5", "1.5"]
+
+
+@pytest.mark.parametrize("positive,classes", [(None, ["no", "yes"]), ("yes", ["no", "yes"]), ("no", ["yes", "no"])])
+def test_positive_is_class_1(positive, classes):
+    assert prepare(table(y=["no", "yes"] * 30), positive=positive).info["classes"] == classes
+
+
+def test_positive_as_yaml_reads_it():
+    assert prepare(table(), positive=0).info["classes"] == ["1", "0"]
+    assert prepare(table(y=[True, False] * 30), positive=False).info["classes"] == ["True", "False"]
+
+
+def test_drop_missing_target():
+    frame = table(y=["no", "yes", None] * 20)
+    data = prepare(frame, drop_missing_target=True)
+    assert data.info["classes"] == ["no", "yes"]
+    ids = np.sort(np.concatenate([part["id"] for part in data.parts.values()]))
+    assert ids.tolist() == np.flatnonzero(frame["y"].notna()).tolist()  # numbers of the user's rows
+
+
+def test_constant_regression_has_a_sane_unit():
+    assert prepare(table(y=[0.1] * 60), task="regression").info["y_std"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "frame,words,says",
+    [
+        (table(), {"target": "z"}, "dataset.target=z: no such column; there are a, y"),
+        (table(), {"target": ["a", "y"]}, "several columns: multi-label tasks are not supported"),
+        (table(y=[["x"], ["x", "z"]] * 30), {}, "cells of y hold several values: multi-label"),
+        (table(y=[1.5, None] * 30), {}, "target y is empty in 30 of 60 rows .the first is row 1.*drop_missing_target=true"),
+        (table(y=1), {}, "target y has the one value '1'"),
+        (table(y=["a", "b", "c"] * 20), {"positive": "a"}, "positive=a is not one of two classes: a, b, c"),
+        (table(), {"positive": "yes"}, "positive=yes is not one of two classes: 0, 1"),
+        (table(), {"task": "regresion"}, "dataset.task=regresion is unknown; known: classification, regression"),
+        (table(y=["1.5", "x"] * 30), {"task": "regression"}, "column y should hold numbers, but row 1 holds 'x'"),
+        (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "the test part holds class '2' of y"),
+        (table(y=[1] * 40 + [2] * 20), {"split": "s"}, "the training part holds one class only: '1'"),
+    ],
+)
+def test_targets_are_refused(frame, words, says):
+    if "split" in words:
+        frame["s"] = ["train"] * 40 + ["test"] * 20
+    with pytest.raises(UserError, match=says):
+        prepare(frame, **words)
+
+
+@pytest.mark.parametrize("row", [0, 45, 55])
+def test_an_infinite_target_is_refused_in_every_part(row):
+    frame = table(y=np.linspace(0, 1, 60), s=held_out(range(60)))
+    frame.loc[row, "y"] = np.inf
+    with pytest.raises(UserError, match="target y holds an infinite value"):
+        prepare(frame, split="s")
+
+
+# -- weights and ids
+
+
+def test_weights_of_rows_reach_every_part():
+    data = prepare(table(w=np.arange(60.0)), weight="w")
+    assert data.info["columns"]["numeric"] == ["a"]
+    for part in data.parts.values():
+        np.testing.assert_array_equal(part["weight"], part["id"].astype(np.float32))
+
+
+@pytest.mark.parametrize("weights", [[1.0, np.nan], [1.0, -1.0], [1.0, np.inf], [0.0, 0.0]])
+def test_weights_are_refused(weights):
+    with pytest.raises(UserError, match="dataset.weight=w holds"):
+        prepare(table(w=weights * 30), weight="w")
+
+
+def test_balanced_classes_weigh_the_same():
+    train = prepare(tiny_table("binary").query("y == 'yes' or index < 120"), class_weight="balanced").parts["train"]
+    sums = np.bincount(train["y"], weights=train["weight"])
+    assert np.bincount(train["y"])[0] != np.bincount(train["y"])[1]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-6)
+    assert train["weight"].mean() == pytest.approx(1, rel=1e-6)
+
+
+def test_class_weight_by_name_multiplies_weights_of_training_rows():
+    data = prepare(table(w=2.0), weight="w", class_weight={1: 3})
+    train = data.parts["train"]
+    np.testing.assert_array_equal(train["weight"], np.where(train["y"] == 1, 6, 2))
+    assert set(data.parts["val"]["weight"]) == {2.0}
+    assert "weight" not in prepare(table(), class_weight="balanced").parts["test"]
+
+
+@pytest.mark.parametrize(
+    "wrong,says",
+    [
+        ({"2": 1.0}, "class_weight names 2; the classes are 0, 1"),
+        ("balancd", "class_weight=balancd is neither"),
+        ({"1": "much"}, "class_weight"),
+        ({"1": None}, "class_weight"),
+        ({"1": -1.0}, "class_weight"),
+    ],
+)
+def test_class_weight_is_refused(wrong, says):
+    with pytest.raises(UserError, match=says):
+        prepare(table(), class_weight=wrong)
+
+
+def test_class_weight_of_a_regression_is_refused():
+    with pytest.raises(UserError, match="class_weight is for classification"):
+        prepare(tiny_table("regression"), class_weight="balanced")
+
+
+def test_ids_are_row_numbers_whatever_the_index():
+    frame = table(a=np.arange(60.0)).set_index(pd.Index(list("xy") * 30))
+    for part in prepare(frame, scaler="none").parts.values():
+        np.testing.assert_array_equal(part["id"], part["x_num"][:, 0])
+        assert part["id"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "ids,kind",
+    [(range(100, 160), "i"), ([f"row {i}" for i in range(60)], "U"), (pd.array([None, *range(59)], dtype="Int64"), "U")],
+)
+def test_ids_of_a_column(ids, kind):
+    data = prepare(table(key=ids, a=np.arange(60.0)), id="key", scaler="none")
+    assert data.info["columns"]["numeric"] == ["a"]
+    for part in data.parts.values():
+        assert part["id"].dtype.kind == kind
+        assert part["id"].astype(str).tolist() == [str(list(ids)[int(i)]) for i in part["x_num"][:, 0]]
+
+
+# -- roles
+
+
+def test_roles_are_inferred():
+    n = 200
+    frame = table(
+        n,
+        code=[f"user{i}" for i in range(n)],
+        colour=["red", None] * 100,
+        flag=[True, False] * 100,
+        day=pd.date_range("2020", periods=n),
+        nothing=np.nan,
+        note=[f"the film number {i} was fine" for i in range(n)],
+    )
+    assert prepare(frame).info["columns"] == {
+        "numeric": ["a", "flag", "day"], "categorical": ["colour"], "text": ["note"], "ignored": ["code", "nothing"],
+    }  # fmt: skip
+
+
+def test_roles_can_be_named():
+    frame = table(size=[1, 2, 3] * 20, colour=["red", "blue"] * 30, b=2.0)
+    data = prepare(frame, categorical=["size"], text=["colour"], ignore=["b"])
+    assert data.info["columns"] == {"numeric": ["a"], "categorical": ["size"], "text": ["colour"], "ignored": []}
+
+
+@pytest.mark.parametrize(
+    "words,says",
+    [
+        ({"numeric": ["z"]}, "dataset.numeric names z: no such column; there are a, y"),
+        ({"ignore": ["z"]}, "dataset.ignore names z: no such column"),
+        ({"categorical": ["y"]}, "dataset.categorical names the target y"),
+        ({"ignore": ["a"]}, "no column is left to learn from"),
+        ({"weight": "z"}, "dataset.weight=z: no such column"),
+        ({"group": "z"}, "dataset.group=z: no such column"),
+        ({"numeric": ["a"], "categorical": ["a"]}, "names a"),
+    ],
+)
+def test_roles_are_refused(words, says):
+    with pytest.raises(UserError, match=says):
+        prepare(table(), **words)
+
+
+def test_missing_columns_are_named():
+    data = prepare(tiny_table("binary"))
+    with pytest.raises(UserError, match="missing columns: b, colour"):
+        preparing.apply_transforms(data.transforms, tiny_table("binary")[["a", "d", "c"]])
+
+
+def test_new_rows_may_have_other_columns_and_another_order():
+    frame = tiny_table("binary")
+    transforms = prepare(frame).transforms
+    shuffled = frame.drop(columns="y").assign(more=1)[["more", "d", "colour", "b", "c", "a"]]
+    for name, values in preparing.apply_transforms(transforms, frame).items():
+        np.testing.assert_array_equal(values, preparing.apply_transforms(transforms, shuffled)[name])
+
+
+def test_no_new_rows_give_empty_arrays():
+    frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
+    part = preparing.apply_transforms(prepare(frame).transforms, frame.head(0))
+    assert {len(values) for values in part.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    "frame,says",
+    [
+        (pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]), "names a column twice: a"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "names a column twice: 1"),
+        (pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])), "several levels"),
+        (pd.DataFrame({"a": []}), "has no rows"),
+        (pd.DataFrame(index=[0, 1]), "has no rows"),
+        ({"a": [1]}, "must be a pandas DataFrame, not dict"),
+    ],
+)
+def test_frames_are_refused(frame, says):
+    with pytest.raises(UserError, match=says):
+        check_frame(frame)
+
+
+# -- digest
+
+
+def changed(frame, change: str):
+    if change == "cell":
+        return frame.assign(a=frame["a"].where(frame.index != 7, 5.0))
+    if change == "text cell":
+        return frame.assign(colour=frame["colour"].where(frame.index != 7, "violet"))
+    if change == "empty cell":
+        return frame.assign(a=frame["a"].where(frame.index != 7))
+    if change == "missing or the text nan":
+        return frame.assign(colour=frame["colour"].fillna("nan"))
+    if change == "name":
+        return frame.rename(columns={"a": "A"})
+    if change == "type":
+        return frame.assign(a=frame["a"].astype(str))
+    return frame[frame.columns[::-1]] if change == "columns" else frame.iloc[::-1]
+
+
+@pytest.mark.parametrize(
+    "change", ["cell", "text cell", "empty cell", "missing or the text nan", "name", "type", "columns", "rows"]
+)
+def test_digest_changes_with_what_is_in_the_frame(change):
+    frame = tiny_table("binary")
+    assert digest(changed(frame, change)) != digest(frame)
+
+
+def test_digest_leaves_the_index_out():
+    frame = tiny_table("binary")
+    assert digest(frame.set_index(pd.Index(range(5, 245)))) == digest(frame.copy()) == digest(frame)
+    assert len(digest(frame)) == 16
+    assert prepare(frame).info["digest"] == digest(frame)
+
+
+# -- order of minibatches
+
+
+@pytest.mark.parametrize("lengths", [None, np.arange(1000) % 37])
+def test_every_epoch_has_every_row_once_in_an_order_of_its_own(lengths):
+    order, again, other = (Order(1000, 64, seed=seed, lengths=lengths) for seed in (0, 0, 1))
+    seen = []
+    for epoch in range(2):
+        order.set_epoch(epoch)
+        seen.append(np.concatenate(order.batches()))
+        assert sorted(seen[-1]) == list(range(1000))
+        assert max(map(len, order.batches())) == 64
+    again.set_epoch(1)  # without having been asked for epoch 0
+    np.testing.assert_array_equal(np.concatenate(again.batches()), seen[1])
+    assert not np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(np.concatenate(other.batches()), seen[0])
+
+
+def test_rows_of_like_length_share_a_batch():
+    lengths = np.random.default_rng(0).integers(1, 50, size=2000)
+    batches = Order(2000, 50, seed=0, lengths=lengths).batches()
+    padded = sum(len(rows) * lengths[rows].max() for rows in batches)
+    assert padded < 1.1 * lengths.sum()

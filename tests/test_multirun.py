@@ -1,0 +1,112 @@
+"""``--multirun``: every job a run of its own, also for the trackers, under one parent; failures spare the others."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb_file
+from conftest import CHECKOUT
+
+from src import load, runs
+from src.run import runs_of
+
+SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
+
+
+def train(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """stdout and stderr as one text, in the order in which a person would see them."""
+    command = [sys.executable, "-u", "-m", "src.train", *words]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, text=True, timeout=280, **streams)
+
+
+def assert_one_tree(sweep: str, names: list[str]):
+    """In MLflow one closed parent with the jobs under it; in W&B one finished run a job."""
+    from mlflow import MlflowClient
+
+    from src.logger.mlflow import uri
+
+    client = MlflowClient(tracking_uri=uri())
+    reports = {name: load(name).report for name in names}
+    (parent,) = {report["parent"] for report in reports.values()}
+    assert client.get_run(parent).info.status != "RUNNING"
+    experiment = client.get_run(parent).info.experiment_id
+    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert sorted(child.info.run_name for child in children) == sorted(names)
+    closed = {child.info.run_name: child.info.status for child in children}
+    assert closed == {name: "FINISHED" if reports[name]["status"] == "done" else "FAILED" for name in names}
+    folders = {Path(report["trackers"]["wandb"]["folder"]) for report in reports.values()}
+    assert len(folders) == len(names)
+    assert all(len(wandb_file.records(folder)["exit"]) == 1 for folder in folders)
+    assert {report["sweep"] for report in reports.values()} == {sweep}
+
+
+def assert_all_four(names: list[str]):
+    """The four jobs of `SWEEP`, each done, whatever their order."""
+    assert len(names) == 4
+    done = {(run.cfg["model"]["name"], run.cfg["seed"]) for run in map(load, names) if run.status == "done"}
+    assert done == {(model, seed) for model in ("mlp", "hist_gb") for seed in (0, 1)}
+    for run in map(load, names):
+        assert (run.folder / "log.txt").read_text().count(f"{run.name}   ") == 1, "a log of this job alone"
+        assert (run.folder / "DONE").is_file() and (run.folder / ".hydra" / "config.yaml").is_file()
+
+
+@pytest.fixture(scope="module")
+def basic(outputs):
+    done = train(*SWEEP)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_every_job_is_a_run_of_its_own(basic, outputs):
+    assert_all_four(runs_of("s1"))
+    assert_one_tree("s1", ["t1", "t2", "t3", "t4"])
+
+
+def test_the_end_of_a_sweep_names_its_jobs(basic):
+    end = basic.rpartition("s1:")[2]
+    for name in ("t1", "t2", "t3", "t4"):
+        value = f"{load(name).objective:.4f}"
+        assert re.search(rf"{name} +done +val/accuracy {value} ", end), end
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side(basic, outputs):
+    done = train(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert done.returncode == 0, done.stdout
+    assert_all_four(runs_of("s2"))
+    assert_one_tree("s2", runs_of("s2"))
+
+
+def test_a_failing_job_leaves_the_others_done(outputs):
+    done = train("--multirun", "model=linear", "dataset=wine,breast_cancer", "metric=f1_binary")
+    names = runs_of(runs()["sweep"].iloc[-1])
+    assert done.returncode == 1
+    assert [load(name).status for name in names] == ["failed", "done"]
+    assert_one_tree(runs()["sweep"].iloc[-1], names)
+    said = done.stdout.index(f"error: {names[0]}: metric=f1_binary")
+    assert said < done.stdout.index(f"{names[1]}   linear on breast_cancer"), "said before the next job begins"
+    assert "Traceback" not in done.stdout
+
+
+def test_a_job_that_breaks_leaves_the_others_done(outputs, tmp_path):
+    """Not a user's mistake but an error within: told when it happens, and no other job pays for it."""
+    code = "def breaks(y, p):\n    raise ZeroDivisionError('within')\n\n\ndef works(y, p):\n    return 0.5\n"
+    (tmp_path / "my_metrics.py").write_text(code)
+    words = ("--multirun", "model=linear", "dataset=wine", "logger=csv", "metric_mode=max")
+    done = train(*words, "metric=my_metrics.breaks,my_metrics.works", PYTHONPATH=str(tmp_path))
+    names = runs_of(runs()["sweep"].iloc[-1])
+    assert done.returncode == 1
+    assert [load(name).status for name in names] == ["failed", "done"]
+    assert "ZeroDivisionError: within" in load(names[0]).report["error"]
+    assert done.stdout.index("ZeroDivisionError: within") < done.stdout.index(f"{names[1]}   linear on wine")
+
+
+def test_words_of_all_jobs_are_checked_before_the_first_begins(outputs):
+    before = len(runs())
+    done = train("--multirun", "model=linear,mpl", "dataset=wine")
+    assert done.returncode == 2 and "did you mean mlp" in done.stdout
+    assert len(runs()) == before and len(list((outputs / "runs").iterdir())) == before

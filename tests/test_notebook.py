@@ -1,0 +1,187 @@
+"""From a notebook: ``fit``, ``load`` and ``runs`` with the shell's words, on a DataFrame, and what they refuse."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import CHECKOUT, tiny_table, tiny_text
+
+from src import fit, load, runs
+from src.storage import UserError
+
+WORDS = ("dataset.target=y", "logger=csv", "trainer.max_epochs=3")
+FAMILIES = ("mlp", "hist_gb")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def run(request, outputs):
+    """A run on the binary table, one of each family."""
+    return fit(f"model={request.param}", *WORDS, data=tiny_table("binary"))
+
+
+def of_part(run, frame: pd.DataFrame, part: str) -> pd.DataFrame:
+    """The rows of ``frame`` that were the run's test part, in its order."""
+    return frame.loc[run.predictions[f"{part}_id"]]
+
+
+def test_the_run_shows_itself(run):
+    assert repr(run).startswith(f"{run.name}: {run.cfg['model']['name']} on frame, done, val/accuracy 0.")
+
+
+def test_fit_touches_neither_frame_nor_loaded_rows(outputs):
+    frame = tiny_table("binary")
+    run = fit("model=linear", *WORDS, data=frame)
+    load(run.name).predict(frame)
+    pd.testing.assert_frame_equal(frame, tiny_table("binary"))
+
+
+@pytest.mark.parametrize(("task", "kind"), [("binary", str), ("multiclass", np.integer), ("regression", np.floating)])
+@pytest.mark.parametrize("model", FAMILIES)
+def test_labels_come_back_as_the_user_wrote_them(outputs, model, task, kind):
+    frame = tiny_table(task)
+    labels = load(fit(f"model={model}", *WORDS, data=frame).name).predict(frame)
+    assert labels.shape == (len(frame),) and isinstance(labels[0], kind)
+    if task != "regression":
+        assert set(labels) <= set(frame["y"])
+    else:
+        assert abs(labels.mean() - frame["y"].mean()) < 3 * frame["y"].std()
+
+
+def test_true_and_false_come_back_as_booleans(outputs):
+    frame = tiny_table("binary").assign(y=lambda table: table["y"] == "yes")
+    labels = fit("model=linear", *WORDS, data=frame).predict(frame)
+    assert labels.dtype == bool and (labels == frame["y"]).mean() > 0.8
+
+
+def test_probabilities_sum_to_one_and_name_the_label(run):
+    frame = tiny_table("binary")
+    p = run.predict_proba(frame)
+    assert p.shape == (len(frame), 2) and np.allclose(p.sum(1), 1) and (p >= 0).all()
+    assert np.array_equal(run.predict(frame), np.array(run.info["classes"])[p.argmax(1)])
+
+
+def test_a_loaded_run_gives_the_recorded_predictions(run):
+    for part in ("val", "test"):
+        rows = of_part(run, tiny_table("binary"), part)
+        assert np.array_equal(load(run.name).predict_proba(rows), run.predictions[f"{part}_p"])
+
+
+def test_a_prediction_does_not_depend_on_the_other_rows(run):
+    frame = tiny_table("binary")
+    whole, reverse = run.predict_proba(frame), run.predict_proba(frame[::-1])
+    assert np.allclose(whole[::-1], reverse, atol=1e-6)
+    assert np.allclose(run.predict_proba(frame.iloc[[7]]), whole[[7]], atol=1e-6)
+
+
+def test_new_rows_may_hold_what_training_never_saw(run):
+    frame = tiny_table("binary", n=5, seed=9).drop(columns="y")
+    frame["colour"] = ["mauve", None, "red", "red", "red"]
+    frame.loc[2, ["a", "b"]] = np.nan  # columns that were never empty
+    frame.loc[3, "c"] = 1e30
+    frame.insert(0, "unheard_of", "x")
+    p = run.predict_proba(frame)
+    assert p.shape == (5, 2) and np.isfinite(p).all()
+
+
+def test_a_missing_column_is_named(run):
+    with pytest.raises(UserError, match="missing column: colour"):
+        run.predict(tiny_table("binary").drop(columns="colour"))
+    with pytest.raises(UserError, match="'heavy'"):
+        run.predict(tiny_table("binary").assign(a="heavy"))
+
+
+def test_a_fresh_process_predicts_the_same(outputs, tmp_path):
+    """One child for one run of each kind."""
+    text = tiny_text()
+    named = [fit(f"model={model}", *WORDS, data=tiny_table("binary")).name for model in FAMILIES]
+    words = ("dataset.target=label", "dataset.text=[sentence]", "logger=csv", "trainer.max_epochs=2")
+    named += [fit(f"model={model}", *words, data=text).name for model in ("cnn", "linear")]
+    tiny_table("binary").to_pickle(tmp_path / "table")
+    text.to_pickle(tmp_path / "text")
+    code = f"""import numpy as np, pandas as pd; from src import load
+for name, data in zip({named}, ["table"] * 2 + ["text"] * 2):
+    np.save({str(tmp_path)!r} + "/" + name, load(name).predict_proba(pd.read_pickle({str(tmp_path)!r} + "/" + data)))"""
+    subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True, timeout=200)
+    for name, frame in zip(named, [tiny_table("binary")] * 2 + [text] * 2, strict=True):
+        assert np.array_equal(np.load(tmp_path / f"{name}.npy"), load(name).predict_proba(frame)), name
+
+
+def test_runs_is_a_frame_with_a_row_a_run(outputs):
+    before = runs()
+    run = fit("model=linear", "dataset=wine", "logger=csv", "seed=3", "dataset.split_seed=4")
+    after = runs()
+    assert isinstance(after, pd.DataFrame) and list(after.index) == [*before.index, run.name]
+    row = after.loc[run.name]
+    assert (row["status"], row["model"], row["dataset"]) == ("done", "linear", "wine")
+    assert (row["seed"], row["split_seed"], row["best_epoch"]) == (3, 4, 1)
+    assert row["test/accuracy"] == run.report["metrics"]["test/accuracy"] and row["seconds"] > 0
+
+
+def test_runs_of_an_empty_place_is_an_empty_frame(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    assert isinstance(runs(), pd.DataFrame) and len(runs()) == 0
+    with pytest.raises(UserError, match="none yet"):
+        load("t1")
+
+
+def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
+    frame = tiny_table("binary")
+    for model in FAMILIES:
+        once, again, other = (fit(f"model={model}", *WORDS, f"seed={s}", data=frame).predictions for s in (0, 0, 1))
+        assert all(np.array_equal(once[key], again[key]) for key in once)
+        assert np.array_equal(once["test_id"], other["test_id"]), "runs that differ in seed share their test rows"
+        assert not np.array_equal(once["val_id"], other["val_id"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["model=mpl"], "did you mean mlp"),
+        (["model.lrr=1"], "did you mean model.lr"),
+        (["++model.lrr=1"], "did you mean model.lr"),
+        (["model.lr=abc"], "a number"),
+        (["seed=-1"], "seed=-1"),
+        (["seed=0,1"], "several"),
+        (["dataset=csv", "dataset.target=y"], "dataset.path is required"),
+        (["dataset=frame", "dataset.target=y"], "data=df"),
+        (["just words"], "key=value"),
+        (["logger=tensorboard"], "there are: all"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_sentence(outputs, words, sentence):
+    with pytest.raises(UserError) as caught:
+        fit("model=linear", "logger=csv", *words)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "sentence"),
+    [
+        ([[1, 2]], ["dataset.target=y"], "DataFrame"),
+        (tiny_table("binary"), [], "dataset.target is required"),
+        (tiny_table("binary"), ["dataset.target=z"], "no such column"),
+        (tiny_table("binary").assign(y=1), ["dataset.target=y"], "nothing to learn"),
+        (tiny_table("binary").iloc[:0], ["dataset.target=y"], "no rows"),
+    ],
+    ids=["a list", "no target", "unknown target", "one class", "no rows"],
+)
+def test_mistakes_in_the_data_are_one_sentence(outputs, data, words, sentence):
+    with pytest.raises(UserError) as caught:
+        fit("model=linear", "logger=csv", *words, data=data)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_run_without_a_model_says_what_to_do(outputs):
+    with pytest.raises(UserError):
+        fit("model=knn", "dataset=wine", "class_weight=balanced", "logger=csv")
+    with pytest.raises(UserError, match="failed, it has no model"):
+        load(runs().index[-1]).predict(tiny_table("binary"))
+
+
+def test_a_regression_has_no_probabilities(outputs):
+    run = fit("model=linear", "dataset=diabetes", "logger=csv")
+    with pytest.raises(UserError, match="regression"):
+        run.predict_proba(tiny_table("regression"))

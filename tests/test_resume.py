@@ -1,0 +1,156 @@
+"""A run that was killed, stopped or should go on longer: what is left, and that resuming ends as a straight run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import CHECKOUT
+
+from src import fit, load, runs
+from src.logger import csv
+from src.resume import resume
+from src.storage import UserError
+
+EPOCHS = 60
+# dropout, a schedule over all steps and averaged weights: whatever a resume could lose
+WORDS = (
+    "dataset=digits", "model=mlp", "logger=csv", "model.patience=null", f"trainer.max_epochs={EPOCHS}",
+    "model.net.dropout=0.3", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.99", "model.batch_size=128",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def straight(outputs):
+    """The run that nobody disturbs; its record is t1."""
+    return fit(*WORDS)
+
+
+def interrupted(outputs, sign: int, name: str) -> int:
+    """Start a run in a process of its own, send it ``sign`` after a few epochs, and return its exit code."""
+    history = outputs / "runs" / name / "metrics.csv"
+    process = subprocess.Popen([sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 120
+        while len(csv.read(history)) < 5 and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(sign)
+        return process.wait(60)
+    finally:
+        process.kill()
+
+
+def weights(run) -> dict:
+    return torch.load(run.folder / "model" / f"model_{run.name}.pt", weights_only=True)
+
+
+def assert_same(run, other):
+    """History, predictions and weights, bit for bit."""
+    assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
+    assert run.history == other.history == csv.read(run.folder / "metrics.csv")
+    assert run.report["metrics"] == other.report["metrics"] and run.report["best_epoch"] == other.report["best_epoch"]
+    ours, theirs = run.predictions, other.predictions
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = weights(run), weights(other)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(straight, shell, outputs):
+    assert interrupted(outputs, signal.SIGKILL, "t2") == -signal.SIGKILL
+    assert runs().loc["t2", "status"] == "killed"
+    assert 5 <= len(load("t2").history) < EPOCHS and not (outputs / "runs" / "t2" / "DONE").exists()
+    done = shell("resume", "run=t2")
+    assert done.returncode == 0, done.stderr
+    assert_same(load("t2"), straight)
+    assert load("t2").report["resumed"] == 1
+
+
+def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
+    assert interrupted(outputs, signal.SIGINT, "t3") == 130
+    stopped = load("t3")
+    assert stopped.status == "stopped" and not (stopped.folder / "DONE").exists()
+    n = len(stopped.history)
+    assert 5 <= n < EPOCHS and stopped.history == straight.history[:n]
+    assert "src.resume run=t3" in (stopped.folder / "log.txt").read_text()
+    resume("t3")
+    assert_same(load("t3"), straight)
+
+
+def test_another_seed_is_another_run(straight):
+    """What makes the comparisons above mean something."""
+    other = fit(*WORDS, "seed=1", "trainer.max_epochs=3")
+    assert other.history[0] != straight.history[0]
+
+
+def test_a_done_run_says_so(straight, shell):
+    before = (straight.folder / "report.json").read_bytes()
+    done = shell("resume", "run=t1")
+    assert done.returncode == 0 and "t1 is done already" in done.stdout
+    assert (straight.folder / "report.json").read_bytes() == before
+
+
+def test_max_epochs_may_rise_and_equals_a_longer_run(outputs):
+    words = ("dataset=wine", "logger=csv", "model.patience=null", "model.batch_size=32")
+    longer = fit(*words, "trainer.max_epochs=6")
+    short = fit(*words, "trainer.max_epochs=3")
+    resume(short.name, max_epochs=6)
+    assert_same(load(short.name), longer)
+    assert load(short.name).cfg["trainer"]["max_epochs"] == 6
+
+
+def test_max_epochs_may_not_fall(straight):
+    with pytest.raises(UserError, match="may only rise"):
+        resume(straight.name, max_epochs=5)
+    assert load(straight.name).status == "done" and (straight.folder / "DONE").is_file()
+
+
+@pytest.mark.parametrize("name", ["t99", "7", "../t1"])
+def test_an_unknown_run_is_named(straight, name):
+    with pytest.raises(UserError, match="no run"):
+        resume(name)
+
+
+calls = 0
+
+
+def interrupts(y_true, y_score) -> float:
+    """A metric during whose fourth call someone presses Ctrl-C."""
+    global calls
+    calls += 1
+    if calls == 4:
+        raise KeyboardInterrupt
+    return float(np.mean(y_score.argmax(1) == y_true))
+
+
+def test_scikit_learn_resumes_by_fitting_again(outputs):
+    global calls
+    calls = 4  # too late to interrupt
+    words = ("dataset=wine", "model=sgd", "logger=csv", "trainer.max_epochs=8", "model.patience=null")
+    words += ("metric=test_resume.interrupts", "metric_mode=max")
+    straight = fit(*words)
+    calls = 0
+    with pytest.raises(KeyboardInterrupt):
+        fit(*words)
+    stopped = load(runs().index[-1])
+    assert stopped.status == "stopped" and stopped.history == straight.history[:3]
+    again = resume(stopped.name)
+    assert again.history == load(stopped.name).history == straight.history
+    assert np.array_equal(again.predictions["test_p"], straight.predictions["test_p"])
+
+
+def test_a_run_that_lives_is_not_resumed(straight, outputs):
+    """Two processes in one folder would spoil both."""
+    from src.storage import read_json, write_json
+
+    path = straight.folder / "report.json"
+    report = read_json(path)
+    write_json(path, report | {"status": "running", "pid": os.getppid()})
+    try:
+        with pytest.raises(UserError, match="still running"):
+            resume(straight.name)
+    finally:
+        write_json(path, report)

@@ -1,0 +1,296 @@
+"""Training as a user sees it: the shell's run with its record and its refusals, then the words that change a fit."""
+
+import json
+import re
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import tiny_table
+
+from src import config, fit, metric
+from src.run import Run, runs
+from src.storage import UserError, read_json
+
+FILES = [
+    "config.yaml", "config.json", "env.json", "code.zip", "metrics.csv", "predictions.npz", "report.json", "info.json",
+    "transforms.json", "log.txt", ".hydra/config.yaml", ".hydra/overrides.yaml", "DONE",
+]  # fmt: skip
+SHORT = ("logger=csv", "model.patience=null", "trainer.max_epochs=4")
+
+
+@pytest.fixture(scope="module")
+def default_run(shell):
+    """What ``python -m src.train`` says and leaves, with no words at all."""
+    done = shell("train")
+    assert done.returncode == 0, done.stderr
+    return done.stdout, Run.open("t1")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "tiny.csv"
+    tiny_table("binary").to_csv(path, index=False)
+    return ("dataset=csv", f"dataset.path={path}", "dataset.target=y")
+
+
+def brier(y_true, y_score) -> float:
+    """A user's metric; "yes" scores (n,) for two classes."""
+    return float(np.mean((y_score - y_true) ** 2))
+
+
+def refused(*words: str, **more) -> str:
+    """The one sentence with which these words are refused; what was claimed for them is marked failed."""
+    before = set(runs().index)
+    with pytest.raises(UserError) as caught:
+        fit("logger=csv", *words, **more)
+    sentence = str(caught.value)
+    assert "\n" not in sentence and len(sentence) < 500
+    for name in set(runs().index) - before:
+        run = Run.open(name)
+        assert run.status == "failed" and run.report["error"] == sentence and not (run.folder / "DONE").exists()
+    return sentence
+
+
+# -- the shell
+
+
+def test_the_default_run_prints_its_table_and_where_it_lies(default_run):
+    text, run = default_run
+    for part in ("train", "val", "test"):
+        assert part in text
+    row = next(line.split() for line in text.splitlines() if line.startswith("accuracy *"))
+    assert row[-2:] == [f"{run.report['metrics'][f'{part}/accuracy']:.4f}" for part in ("val", "test")]
+    assert str(run.folder) in text and "mlflow ui --backend-store-uri" in text and "wandb sync" in text
+    assert all(stage in text.split("seconds", 1)[1] for stage in ("data", "fit", "evaluate", "record"))
+
+
+def test_the_folder_of_the_default_run_is_complete(default_run):
+    _, run = default_run
+    assert [name for name in FILES if not (run.folder / name).is_file()] == []
+    assert [path.name for path in (run.folder / "model").iterdir()] == ["model_t1.pt"]
+    assert {"src/train.py", "conf/train.yaml"} <= set(zipfile.ZipFile(run.folder / "code.zip").namelist())
+    assert run.status == "done" and "error" not in run.report
+    newest = max((run.folder / name).stat().st_mtime_ns for name in FILES)
+    assert (run.folder / "DONE").stat().st_mtime_ns == newest
+    assert "epoch" in (run.folder / "log.txt").read_text()
+
+
+def test_predictions_need_no_pickle_and_give_the_reported_metrics(default_run):
+    _, run = default_run
+    with np.load(run.folder / "predictions.npz", allow_pickle=False) as file:
+        saved = dict(file)
+    assert not set(saved["val_id"]) & set(saved["test_id"])
+    chosen = metric.choose(None, None, "binary")
+    for part in ("val", "test"):
+        values = metric.compute("binary", chosen, saved[f"{part}_y"], saved[f"{part}_p"])
+        assert values == {name: run.report["metrics"][f"{part}/{name}"] for name in values}
+
+
+def test_the_recorded_config_is_the_composed_one(default_run):
+    _, run = default_run
+    assert run.cfg == json.loads(json.dumps(config.compose([])))
+
+
+def test_a_typo_exits_2_and_claims_nothing(shell, outputs):
+    before = sorted((outputs / "runs").iterdir()) if (outputs / "runs").exists() else []
+    done = shell("train", "model.net.d_hiden=3")
+    assert done.returncode == 2
+    assert re.search(r"d_hiden.* did you mean \S*d_hidden", done.stderr) and done.stderr.count("\n") == 1
+    assert (sorted((outputs / "runs").iterdir()) if (outputs / "runs").exists() else []) == before
+
+
+def test_a_missing_file_exits_1_with_one_sentence(shell, default_run):
+    done = shell("train", "dataset=csv", "dataset.path=nowhere.csv", "dataset.target=y", "logger=csv")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "nowhere.csv" in line]
+    assert len(said) == 1 and said[0].startswith("error:") and "Traceback" not in done.stderr + done.stdout
+    run = Run.open(runs().index[-1])
+    assert run.status == "failed" and "nowhere.csv" in run.report["error"] and not (run.folder / "DONE").exists()
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"], ["--cfg", "all", "--resolve"]], ids=" ".join)
+def test_looking_at_the_config_claims_nothing(shell, outputs, default_run, flags):
+    before = sorted((outputs / "runs").iterdir())
+    done = shell("train", "model=hist_gb", *flags)
+    assert done.returncode == 0 and "hist_gb" in done.stdout
+    assert sorted((outputs / "runs").iterdir()) == before
+
+
+# -- metrics that decide
+
+
+@pytest.mark.parametrize("model", ["mlp", "sgd"])
+def test_a_metric_of_ones_own_decides_for_both_families(outputs, model):
+    run = fit(*SHORT, f"model={model}", "metric=test_train.brier", "metric_mode=min")
+    assert run.report["metric"] == {"name": "brier", "mode": "min"}
+    assert run.report["best_epoch"] == min(run.history, key=lambda row: row["val/brier"])["epoch"]
+    saved = run.predictions
+    assert run.report["metrics"]["test/brier"] == brier(saved["test_y"], saved["test_p"][:, 1])
+
+
+def test_f1_decides_which_epoch_is_kept(outputs, table):
+    words = (*table, "logger=csv", "metric=f1", "model.patience=null", "trainer.max_epochs=25", "model.lr=0.03")
+    run = fit(*words)
+    best = max(run.history, key=lambda row: (row["val/f1"], -row["val/loss"]))
+    assert run.report["best_epoch"] == best["epoch"] < 25, "an epoch before the last should be the best one here"
+    assert {name: run.report["metrics"][name] for name in best if name.startswith("val/")} == pytest.approx(
+        {name: value for name, value in best.items() if name.startswith("val/")}, abs=1e-6
+    )
+
+
+def test_a_metric_of_another_task_is_refused_by_name(outputs):
+    assert "f1_binary" in refused("dataset=wine", "metric=f1_binary")
+    assert "metric_mode" in refused("metric=test_train.brier")
+
+
+# -- weights, loss, schedules
+
+
+@pytest.mark.parametrize("model", ["mlp", "hist_gb", "linear"])
+def test_row_and_class_weights_change_the_fit_and_agree(outputs, model):
+    frame = tiny_table("binary")
+    frame["w"] = np.where(frame["y"] == "yes", 10.0, 1.0)
+    words = (*SHORT, f"model={model}", "dataset.target=y")
+    plain = fit(*words, "dataset.ignore=[w]", data=frame).predictions["val_p"]
+    by_row = fit(*words, "dataset.weight=w", data=frame).predictions["val_p"]
+    by_class = fit(*words, "dataset.ignore=[w]", "class_weight={yes: 10}", data=frame).predictions["val_p"]
+    assert by_row[:, 1].mean() > plain[:, 1].mean() + 0.02
+    assert np.array_equal(by_row, by_class)
+
+
+def test_knn_refuses_weights_by_name(outputs):
+    assert "KNeighborsClassifier" in refused("model=knn", "dataset=wine", "class_weight=balanced")
+
+
+def test_label_smoothing_changes_the_training_loss(outputs):
+    plain, smooth = (fit(*SHORT, "dataset=wine", f"model.label_smoothing={x}") for x in (0.0, 0.3))
+    assert plain.history[-1]["train/loss"] != smooth.history[-1]["train/loss"]
+    assert plain.history[-1]["val/calibration_error"] != smooth.history[-1]["val/calibration_error"]
+
+
+@pytest.mark.parametrize("model", ["mlp", "sgd"])
+def test_training_stops_when_patience_ends(outputs, table, model):
+    run = fit(*table, f"model={model}", "logger=csv", "model.patience=2", "trainer.max_epochs=200", "metric=auroc")
+    assert run.history[-1]["epoch"] - run.report["best_epoch"] == 2
+    assert len(run.history) < 200
+
+
+def test_every_schedule_ends_with_other_weights(outputs):
+    from src.model.lit import SCHEDULES
+
+    words = (*SHORT, "dataset=wine", "model.batch_size=32")
+    last = {name: fit(*words, f"model.schedule={name}").history[-1]["val/loss"] for name in SCHEDULES}
+    last["warm"] = fit(*words, "model.warmup=0.5").history[-1]["val/loss"]
+    assert len(set(last.values())) == len(SCHEDULES) + 1, last
+
+
+# -- Lightning's words
+
+
+def test_fast_dev_run_takes_one_step(outputs):
+    run = fit("dataset=wine", "logger=csv", "trainer.fast_dev_run=true", "model.batch_size=8")
+    assert run.status == "done" and len(run.history) <= 1
+    assert len(run.predictions["test_p"]) == 37
+
+
+def test_clipped_gradients_hardly_move_the_weights(outputs):
+    words = (*SHORT, "dataset=wine", "model.optimizer.class=torch.optim.SGD", "model.lr=0.1", "model.net.dropout=0")
+    free, clipped = (fit(*words, f"trainer.gradient_clip_val={x}") for x in ("null", "1e-9"))
+    falls = [run.history[0]["val/loss"] - run.history[-1]["val/loss"] for run in (free, clipped)]
+    assert falls[0] > 0.01 > 1e-4 > abs(falls[1])
+
+
+def test_accumulating_two_batches_equals_batches_twice_as_large(outputs):
+    frame = tiny_table("binary")
+    frame["part"] = np.repeat(["train", "val", "test"], [128, 56, 56])
+    words = (*SHORT, "dataset.target=y", "dataset.split=part", "model.net.dropout=0")
+    large = fit(*words, "model.batch_size=64", data=frame).predictions["test_p"]
+    halves = fit(*words, "model.batch_size=32", "trainer.accumulate_grad_batches=2", data=frame).predictions["test_p"]
+    small = fit(*words, "model.batch_size=32", data=frame).predictions["test_p"]
+    assert np.abs(halves - large).max() < 1e-4 < np.abs(small - large).max()
+
+
+def test_a_diverging_loss_is_said_once(outputs):
+    assert "model.lr" in refused("dataset=diabetes", "model.lr=1e15", "trainer.max_epochs=3")
+
+
+def test_what_lightning_refuses_is_one_sentence(outputs):
+    assert "Trainer" in refused("dataset=wine", "trainer.accelerator=abacus")
+
+
+# -- estimators
+
+
+def test_a_null_regressor_is_refused(outputs):
+    sentence = refused("model=hist_gb", "dataset=diabetes", "model.regressor=null")
+    assert "hist_gb" in sentence and "regressor" in sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["+model.classifier.n_tres=3"], ["model.classifier.n_estimators=-3"], ["model.classifier.class=no.Such"]],
+    ids=str,
+)
+def test_a_bad_estimator_argument_is_named(outputs, words):
+    assert words[0].partition("=")[2] in refused("model=random_forest", "dataset=wine", *words)
+
+
+def test_another_class_with_the_same_words(outputs):
+    words = ("model=random_forest", "dataset=wine", "logger=csv", "model.classifier.n_estimators=20")
+    run = fit(*words, "model.classifier.class=sklearn.ensemble.ExtraTreesClassifier")
+    assert run.report["metrics"]["test/accuracy"] > 0.9
+    assert type(loaded(run).model).__name__ == "ExtraTreesClassifier"
+
+
+def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
+    shutil.copytree(config.CONF, tmp_path / "conf")
+    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
+    text = "# Naive Bayes\ndefaults: [_sklearn, _self_]\nname: bayes\nprogress: once\nregressor: null\n"
+    text += "classifier: {class: sklearn.naive_bayes.GaussianNB}\n"
+    (tmp_path / "conf" / "model" / "bayes.yaml").write_text(text)
+    run = fit("model=bayes", "dataset=wine", "logger=csv")
+    assert len(run.history) == 1 and run.report["metrics"]["test/accuracy"] > 0.9
+    assert "bayes" in refused("model=bayes", "dataset=diabetes")
+
+
+def loaded(run):
+    from src import fitting
+
+    return fitting.load(run.folder / "model", run.name, run.cfg["model"], run.info)
+
+
+SMALL = {
+    "random_forest": ["n_estimators=30", "n_jobs=1"],  # one job: parallel sums of trees differ in the last bit
+    "gradient_boosting": ["n_estimators=30", "subsample=0.7"],
+    "hist_gb": ["max_iter=40"],
+}
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("model", SMALL)
+def test_watching_is_free(outputs, model, task):
+    """Predictions of a watched fit equal those of a plain one, bit for bit."""
+    from src.job import load_data
+    from src.model.estimator import Estimator
+
+    kind = "regressor" if task == "regression" else "classifier"
+    words = ["dataset=frame", "dataset.target=y", f"model={model}", "logger=csv"]
+    words += [f"model.{kind}.{word}" for word in SMALL[model]]
+    frame = tiny_table(task)
+    run = fit(*words, data=frame)
+    data = load_data(run.cfg, frame)
+    plain = Estimator(run.cfg["model"], data.info, run.cfg["seed"])
+    x, y = plain.matrix(data.parts["train"], learn=True), plain.target(data.parts["train"])
+    held = (plain.matrix(data.parts["val"]), plain.target(data.parts["val"]))
+    plain.model.fit(x, y, **(dict(zip(("X_val", "y_val"), held, strict=True)) if model == "hist_gb" else {}))
+    assert len(run.history) > 1
+    for part in ("val", "test"):
+        assert np.array_equal(plain.predict(plain.matrix(data.parts[part])), run.predictions[f"{part}_p"])
+
+
+def test_at_most_a_hundred_rows_are_logged(outputs):
+    run = fit("dataset=wine", "model=gradient_boosting", "logger=csv", "model.classifier.n_estimators=150")
+    assert 50 <= len(run.history) <= 100 and run.history[-1]["epoch"] == 150
+    assert read_json(run.folder / "report.json")["best_epoch"] == 150
