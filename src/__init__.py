@@ -8,7 +8,7 @@ t7: mlp on wine, done, val/accuracy 1.0000, test/accuracy 0.9722
 
 from src import env
 
-env.set_thread_policy()  # before anything loads numpy or torch
+env.set_wait_policy()  # before anything loads numpy or torch
 
 __all__ = ["fit", "load", "runs"]
 

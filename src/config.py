@@ -27,6 +27,7 @@ TYPE_NAMES = {
 # key -> (types, lowest, highest) of its value; None among the types: may be null. Others keep their default's type
 RULES = {
     "seed": ((int,), 0, 2**31 - 1),
+    "threads": ((int, None), 1, 4096),
     "metric": ((str, None), None, None),
     "metric_mode": ((str, None), None, None),
     "class_weight": ((str, dict, None), None, None),
@@ -178,9 +179,8 @@ def _alternatives(override, multirun: bool) -> list:
         if value.key_or_group in GROUPS:
             choice, known = value.value(), choices(value.key_or_group)
             if choice not in (None, *known):
-                raise UserError(
-                    f"{value.key_or_group}={choice} is unknown{nearest(str(choice), known)}; there are: {', '.join(known)}"
-                )
+                near, there = nearest(str(choice), known), ", ".join(known)
+                raise UserError(f"{value.key_or_group}={choice} is unknown{near}; there are: {there}")
     return values
 
 

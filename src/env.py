@@ -4,6 +4,7 @@ import os
 import platform
 import random
 import subprocess
+import sys
 from importlib import metadata
 
 from src.storage import CHECKOUT
@@ -12,15 +13,36 @@ PACKAGES = (
     "hydra-core", "omegaconf", "torch", "lightning", "torchmetrics", "scikit-learn",
     "mlflow", "wandb", "numpy", "pandas", "scipy", "pyarrow",
 )  # fmt: skip
+USER_THREADS = os.environ.get("OMP_NUM_THREADS", "")  # before `set_threads` writes it
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
-def set_thread_policy() -> None:
+def set_wait_policy() -> None:
     """Let idle OpenMP threads sleep: spinning ones slow small jobs a hundredfold on a busy machine.
 
     Works only before numpy, torch or scikit-learn load; a value that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def n_threads(wanted: int | None) -> int:
+    """``wanted``, or OMP_NUM_THREADS, or this process's cores divided among the jobs that run side by side."""
+    if wanted:
+        return wanted
+    if USER_THREADS.isdigit():
+        return int(USER_THREADS)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("REPRISE_PARALLEL_JOBS", "1")))
+
+
+def set_threads(n: int) -> None:
+    """Give every numeric library ``n`` threads: by variables if it is yet to load, by its own call if it has."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(n)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(n)
+    if "threadpoolctl" in sys.modules:
+        sys.modules["threadpoolctl"].threadpool_limits(n)
 
 
 def set_seed(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""The only path from words to a run: data, model, fit, record. Shell, notebook, sweeps and replay all call `run_job`."""
+"""The only path from words to a run: data, model, fit, record. Shell, notebook and sweeps all call `run_job`."""
 
 import cProfile
 import importlib
@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from src import env, fitting, metric
+from src import env, fitting, metric, plots, ranks
 from src.data.prepare import Data, describe, prepare
 from src.data.source import check_frame
 from src.progress import Progress
@@ -40,6 +40,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     UserError
         for what the user can mend; the run is then recorded as failed. Ctrl-C leaves it stopped.
     """
+    env.set_threads(env.n_threads(cfg["threads"]))
     if resume is not None:
         run = Run.resume(resume, cfg, _checkpoint_epoch(resume))
     else:
@@ -49,7 +50,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
     try:
         _train(cfg, run, frame)
-        run.finish("done")
+        run.finish("done", draw=plots.draw)
     except KeyboardInterrupt:
         run.finish("stopped")
         log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
@@ -75,7 +76,7 @@ def _train(cfg: dict, run: Run, frame) -> None:
         write_json(run.folder / "transforms.json", data.transforms)
     with run.timed("fit"):
         run.progress = Progress(chosen, _expected_epochs(cfg))
-        with profiled(run.folder / "profile.txt") if cfg["profile"] else nullcontext():
+        with side_by_side(cfg, run, frame), profiled(run.folder / "profile.txt") if cfg["profile"] else nullcontext():
             model = fitting.fit(cfg, data, run, run.progress)
         run.progress.flush()
     with run.timed("evaluate"):
@@ -84,6 +85,23 @@ def _train(cfg: dict, run: Run, frame) -> None:
     with run.timed("record"):
         _save_predictions(run.folder / "predictions.npz", data, predictions)
         fitting.save(model, run.folder / "model", run.name)
+
+
+@contextmanager
+def side_by_side(cfg: dict, run: Run, frame):
+    """The other ranks, where the trainer asks for several devices."""
+    n = ranks.n_devices(cfg["trainer"]) if fitting.is_torch(cfg["model"]) else 1
+    if n == 1:
+        yield
+        return
+    copy = run.folder / "frame.parquet"  # what only this process has, for the others to read
+    if frame is not None:
+        frame.to_parquet(copy)
+    try:
+        with ranks.others(n, run.folder):
+            yield
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 @contextmanager

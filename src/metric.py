@@ -50,12 +50,12 @@ def mcc(y, p):
 
 def auroc(y, p):
     """Area under the ROC curve of class 1; for more classes the unweighted mean of one against the rest."""
-    return _mean_over_classes(_auroc_binary, y, p)
+    return _mean_over_classes(auroc_binary, y, p)
 
 
 def average_precision(y, p):
     """Sum of precision x growth in recall (no interpolation); classes as in `auroc`."""
-    return _mean_over_classes(_average_precision_binary, y, p)
+    return _mean_over_classes(average_precision_binary, y, p)
 
 
 def log_loss(y, p):
@@ -123,7 +123,7 @@ def _mean_over_classes(binary, y, p):
     return float(np.mean([binary(y == k, p[:, k]) for k in range(p.shape[1])]))
 
 
-def _auroc_binary(positive, score):
+def auroc_binary(positive, score):
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if not n_positive or not n_negative:
@@ -132,7 +132,7 @@ def _auroc_binary(positive, score):
     return float((rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
-def _average_precision_binary(positive, score):
+def average_precision_binary(positive, score):
     if not positive.any():
         return math.nan
     order = np.argsort(-np.asarray(score, np.float64), kind="stable")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from src import env, storage
 from src.logger import csv
-from src.logger.fanout import Fanout
+from src.logger.fanout import TRACKERS, Fanout
 from src.storage import UserError, read_json, write_json
 
 log = logging.getLogger("reprise")
@@ -52,7 +52,7 @@ class Run:
         run.report |= {
             "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"], "etl_version": None, "data_digest": None,
             "sweep": os.environ.get("REPRISE_SWEEP"), "parent": os.environ.get("REPRISE_PARENT"), "replay_of": None,
-            "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, "trackers": {}, **more,
+            "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **more,
         }  # fmt: skip
         write_json(folder / "config.json", cfg)
         write_yaml(folder / "config.yaml", cfg)
@@ -80,17 +80,19 @@ class Run:
         self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         log.addHandler(self._log_file)
-        wanted = self.cfg["logger"]
+        self._trackers = self._fanout([name for name in TRACKERS if self.cfg["logger"][name]])
+
+    def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
         tags = {"dataset": self.report["dataset"], "model": self.report["model"], "version": self.name}
         tags |= {"seed": str(self.cfg["seed"]), "git": sha or "none"} | dict.fromkeys(self.cfg["tags"], "true")
         if self.report["sweep"]:
             tags["sweep"] = self.report["sweep"]
         described = {
-            "name": self.name, "project": wanted["project"], "config": flat(self.cfg), "tags": tags,
-            "parent": self.report["parent"], "known": self.report["trackers"],
+            "name": self.name, "project": self.cfg["logger"]["project"], "config": flat(self.cfg), "tags": tags,
+            "parent": self.report["parent"], "known": self.trackers,
         }  # fmt: skip
-        self._trackers = Fanout([name for name in ("mlflow", "wandb") if wanted[name]], described)
+        return Fanout(names, described, self.folder / "trackers.json")
 
     def log_row(self, row: dict) -> None:
         """Take one epoch's row: {"epoch": 3, "train/loss": ..., "val/f1": ...}."""
@@ -110,8 +112,11 @@ class Run:
         finally:
             self.report["timings"][stage] = round(time.perf_counter() - began, 3)
 
-    def finish(self, status: str, error: BaseException | None = None) -> None:
-        """Close the record as "done", "failed" or "stopped"; ``DONE`` is written last, and only for "done"."""
+    def finish(self, status: str, error: BaseException | None = None, draw=None) -> None:
+        """Close the record as "done", "failed" or "stopped"; ``DONE`` is written last, and only for "done".
+
+        ``draw`` is called with the folder, to add pictures before the trackers take its files.
+        """
         self.report |= {"status": status, "finished": time.time()}
         if error is not None:
             mine = isinstance(error, UserError)
@@ -119,8 +124,10 @@ class Run:
         self._write_report()
         with self.timed("trackers"):
             if status == "done":
+                if draw and self.cfg["logger"]["csv"]:
+                    self._trackers.call(draw, self.folder)
                 self._trackers.record(self.folder, dict(self.report))
-            self.report["trackers"] = self._trackers.finish(status)
+            self._trackers.finish(status)
         self._write_report()
         log.removeHandler(self._log_file)
         self._log_file.close()
@@ -171,6 +178,25 @@ class Run:
         return self._predictions(frame)
 
     @property
+    def trackers(self) -> dict:
+        """What each tracker said of itself: {"mlflow": {"run_id": ..., "closed": True}, "wandb": {"error": ...}}."""
+        path = self.folder / "trackers.json"
+        return read_json(path) if path.is_file() else {}
+
+    def sync(self) -> dict:
+        """Bring up what trackers missed: rows, files, status. Returns what each says of itself now."""
+        names = [name for name in TRACKERS if self.cfg["logger"][name]]
+        behind = [name for name in names if not self.trackers.get(name, {}).get("closed")]
+        if behind:
+            fanout = self._fanout(behind)
+            for row in self.history:
+                fanout.log(row)
+            if self.status == "done":
+                fanout.record(self.folder, dict(self.report))
+            fanout.finish(self.status)
+        return self.trackers
+
+    @property
     def info(self) -> dict:
         return read_json(self.folder / "info.json")
 
@@ -202,7 +228,8 @@ class Run:
         scores = ", ".join(
             f"{name} {value:.4f}" for name, value in self.report["metrics"].items() if self._chosen(name)
         )
-        return f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}{', ' + scores if scores else ''}"
+        what = f"{self.report['model']} on {self.report['dataset']}, {self.status}"
+        return f"{self.name}: {what}{', ' + scores if scores else ''}"
 
     def _chosen(self, name: str) -> bool:
         return self.report["metric"] is not None and name.partition("/")[2] == self.report["metric"]["name"]
@@ -301,12 +328,12 @@ def summary(run: Run) -> str:
         f"seconds   {seconds}",
         f"folder    {run.folder}",
     ]
-    trackers = run.report["trackers"]
+    trackers = run.trackers
     if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
         from src.logger.mlflow import uri
 
         lines.append(f"mlflow    mlflow ui --backend-store-uri {uri()}")
     if trackers.get("wandb") and "error" not in trackers["wandb"]:
         known = trackers["wandb"]
-        lines.append(f"wandb     {'wandb sync ' + known['folder'] if known['mode'] == 'offline' else known['id']}")
+        lines.append(f"wandb     {'wandb sync ' + known['folders'][-1] if known['mode'] == 'offline' else known['id']}")
     return "\n".join([*lines, f'load      from src import load; load("{run.name}").predict(df)'])

@@ -52,6 +52,7 @@ def main() -> None:
     try:
         n_jobs, first = config.check(args.overrides, args.multirun)
         if args.multirun:
+            divide_cores(args.overrides)
             with sweep(first["logger"], n_jobs):
                 job()
         else:
@@ -59,6 +60,14 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         shell.refuse(config.one_line(error), 2)
     sys.exit(1 if failed else 0)
+
+
+def divide_cores(words: list[str]) -> None:
+    """Tell the jobs of a parallel launcher how many stand side by side; their processes inherit it."""
+    values = dict(word.split("=", 1) for word in words if "=" in word)
+    if values.get("hydra/launcher") == "joblib":
+        n_jobs = int(values.get("hydra.launcher.n_jobs", -1))
+        os.environ["REPRISE_PARALLEL_JOBS"] = str(n_jobs if n_jobs > 0 else os.cpu_count())
 
 
 @contextmanager

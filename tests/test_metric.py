@@ -179,8 +179,9 @@ def test_default_metric(task, default, mode):
 @pytest.mark.parametrize(
     "name,mode,task,says",
     [
-        ("acuracy", None, "binary", "acuracy is unknown; known: accuracy"),
+        ("acuracy", None, "binary", "acuracy is unknown: did you mean accuracy.; known: accuracy, "),
         ("rmse", None, "binary", "not a metric of a binary task; fitting here: accuracy"),
+        ("rmse", None, "classification", "not a metric of a classification task"),
         ("f1_binary", None, "multiclass", "not a metric of a multiclass task"),
         ("auroc", "min", "binary", "better when maximal"),
         ("sklearn.metrics.accuracy_score", None, "binary", "say metric_mode=max or metric_mode=min"),
@@ -192,6 +193,7 @@ def test_default_metric(task, default, mode):
 )
 def test_choose_refuses(name, mode, task, says):
     with pytest.raises(UserError, match=says):
+        metric.check_name(name, mode, task)
         metric.choose(name, mode, task)
 
 

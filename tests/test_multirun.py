@@ -81,28 +81,25 @@ def test_jobs_side_by_side(basic, outputs):
     assert_one_tree("s2", runs_of("s2"))
 
 
-def test_a_failing_job_leaves_the_others_done(outputs):
-    done = train("--multirun", "model=linear", "dataset=wine,breast_cancer", "metric=f1_binary")
-    names = runs_of(runs()["sweep"].iloc[-1])
-    assert done.returncode == 1
-    assert [load(name).status for name in names] == ["failed", "done"]
-    assert_one_tree(runs()["sweep"].iloc[-1], names)
-    said = done.stdout.index(f"error: {names[0]}: metric=f1_binary")
-    assert said < done.stdout.index(f"{names[1]}   linear on breast_cancer"), "said before the next job begins"
-    assert "Traceback" not in done.stdout
+METRICS = """
+def breaks(y, p):
+    raise ZeroDivisionError("within")
+"""
 
 
-def test_a_job_that_breaks_leaves_the_others_done(outputs, tmp_path):
-    """Not a user's mistake but an error within: told when it happens, and no other job pays for it."""
-    code = "def breaks(y, p):\n    raise ZeroDivisionError('within')\n\n\ndef works(y, p):\n    return 0.5\n"
-    (tmp_path / "my_metrics.py").write_text(code)
-    words = ("--multirun", "model=linear", "dataset=wine", "logger=csv", "metric_mode=max")
-    done = train(*words, "metric=my_metrics.breaks,my_metrics.works", PYTHONPATH=str(tmp_path))
-    names = runs_of(runs()["sweep"].iloc[-1])
+def test_failing_jobs_leave_the_others_done(outputs, tmp_path):
+    """A user's mistake (f1_binary of three classes) and an error within: both are told before the next job begins."""
+    (tmp_path / "my_metrics.py").write_text(METRICS)
+    words = ("model=linear", "metric=f1_binary,my_metrics.breaks", "metric_mode=max", "dataset=wine,breast_cancer")
+    done = train("--multirun", *words, PYTHONPATH=str(tmp_path))
+    sweep = runs()["sweep"].iloc[-1]
+    names = runs_of(sweep)
     assert done.returncode == 1
-    assert [load(name).status for name in names] == ["failed", "done"]
-    assert "ZeroDivisionError: within" in load(names[0]).report["error"]
-    assert done.stdout.index("ZeroDivisionError: within") < done.stdout.index(f"{names[1]}   linear on wine")
+    assert [load(name).status for name in names] == ["failed", "done", "failed", "failed"]
+    assert_one_tree(sweep, names)
+    assert done.stdout.index(f"error: {names[0]}: metric=f1_binary") < done.stdout.index(f"{names[1]}   linear on")
+    assert "ZeroDivisionError: within" in load(names[2]).report["error"]
+    assert done.stdout.index("ZeroDivisionError: within") < done.stdout.index(f"{names[3]}   linear on")
 
 
 def test_words_of_all_jobs_are_checked_before_the_first_begins(outputs):

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from conftest import CHECKOUT, tiny_table, tiny_text
 
-from src import fit, load, runs
+from src import fit, load, runs, storage
+from src.run import runs_folder
 from src.storage import UserError
 
 WORDS = ("dataset.target=y", "logger=csv", "trainer.max_epochs=3")
@@ -68,6 +69,15 @@ def test_a_loaded_run_gives_the_recorded_predictions(run):
         assert np.array_equal(load(run.name).predict_proba(rows), run.predictions[f"{part}_p"])
 
 
+def test_a_forest_on_two_threads_gives_its_recorded_predictions(outputs):
+    """Sums over trees in the order in which threads end would differ in the last bit."""
+    frame = tiny_table("regression", n=2000)
+    words = ("model=random_forest", "model.regressor.n_estimators=50", "++model.regressor.n_jobs=2")
+    run = fit(*words, *WORDS, data=frame)
+    rows = of_part(run, frame, "test")
+    assert all(np.array_equal(load(run.name).predict(rows), run.predictions["test_p"]) for _ in range(3))
+
+
 def test_a_prediction_does_not_depend_on_the_other_rows(run):
     frame = tiny_table("binary")
     whole, reverse = run.predict_proba(frame), run.predict_proba(frame[::-1])
@@ -76,7 +86,7 @@ def test_a_prediction_does_not_depend_on_the_other_rows(run):
 
 
 def test_new_rows_may_hold_what_training_never_saw(run):
-    frame = tiny_table("binary", n=5, seed=9).drop(columns="y")
+    frame = tiny_table("binary", seed=9).head(5).drop(columns="y")
     frame["colour"] = ["mauve", None, "red", "red", "red"]
     frame.loc[2, ["a", "b"]] = np.nan  # columns that were never empty
     frame.loc[3, "c"] = 1e30
@@ -145,28 +155,30 @@ def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
         (["seed=-1"], "seed=-1"),
         (["seed=0,1"], "several"),
         (["dataset=csv", "dataset.target=y"], "dataset.path is required"),
-        (["dataset=frame", "dataset.target=y"], "data=df"),
         (["just words"], "key=value"),
         (["logger=tensorboard"], "there are: all"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_sentence(outputs, words, sentence):
+    before = storage.numbers(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
-        fit("model=linear", "logger=csv", *words)
+        fit("logger=csv", *words)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
+    assert storage.numbers(runs_folder(), "t") == before, "nothing was claimed"
 
 
 @pytest.mark.parametrize(
     ("data", "words", "sentence"),
     [
         ([[1, 2]], ["dataset.target=y"], "DataFrame"),
+        (None, ["dataset=frame", "dataset.target=y"], "data=df"),
         (tiny_table("binary"), [], "dataset.target is required"),
         (tiny_table("binary"), ["dataset.target=z"], "no such column"),
         (tiny_table("binary").assign(y=1), ["dataset.target=y"], "nothing to learn"),
         (tiny_table("binary").iloc[:0], ["dataset.target=y"], "no rows"),
     ],
-    ids=["a list", "no target", "unknown target", "one class", "no rows"],
+    ids=["a list", "no frame", "no target", "unknown target", "one class", "no rows"],
 )
 def test_mistakes_in_the_data_are_one_sentence(outputs, data, words, sentence):
     with pytest.raises(UserError) as caught:

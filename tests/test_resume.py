@@ -11,12 +11,12 @@ import pytest
 import torch
 from conftest import CHECKOUT
 
-from src import fit, load, runs
+from src import fit, load, runs, storage
 from src.logger import csv
 from src.resume import resume
 from src.storage import UserError
 
-EPOCHS = 60
+EPOCHS = 40
 # dropout, a schedule over all steps and averaged weights: whatever a resume could lose
 WORDS = (
     "dataset=digits", "model=mlp", "logger=csv", "model.patience=null", f"trainer.max_epochs={EPOCHS}",
@@ -26,20 +26,24 @@ WORDS = (
 
 @pytest.fixture(scope="module")
 def straight(outputs):
-    """The run that nobody disturbs; its record is t1."""
+    """The run that nobody disturbs."""
     return fit(*WORDS)
 
 
-def interrupted(outputs, sign: int, name: str) -> int:
-    """Start a run in a process of its own, send it ``sign`` after a few epochs, and return its exit code."""
+def interrupted(outputs, sign: int) -> tuple[str, int]:
+    """Start a run in a process of its own and send it ``sign`` after a few epochs: its name and exit code."""
+    name = f"t{storage.numbers(outputs / 'runs', 't')[-1] + 1}"
     history = outputs / "runs" / name / "metrics.csv"
-    process = subprocess.Popen([sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where pytest runs in the background
+    )  # fmt: skip
     try:
         until = time.monotonic() + 120
         while len(csv.read(history)) < 5 and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         process.send_signal(sign)
-        return process.wait(60)
+        return name, process.wait(60)
     finally:
         process.kill()
 
@@ -60,24 +64,24 @@ def assert_same(run, other):
 
 
 def test_a_killed_run_resumes_to_the_same_bits(straight, shell, outputs):
-    assert interrupted(outputs, signal.SIGKILL, "t2") == -signal.SIGKILL
-    assert runs().loc["t2", "status"] == "killed"
-    assert 5 <= len(load("t2").history) < EPOCHS and not (outputs / "runs" / "t2" / "DONE").exists()
-    done = shell("resume", "run=t2")
+    name, code = interrupted(outputs, signal.SIGKILL)
+    assert code == -signal.SIGKILL and runs().loc[name, "status"] == "killed"
+    assert 5 <= len(load(name).history) < EPOCHS and not (outputs / "runs" / name / "DONE").exists()
+    done = shell("resume", f"run={name}")
     assert done.returncode == 0, done.stderr
-    assert_same(load("t2"), straight)
-    assert load("t2").report["resumed"] == 1
+    assert_same(load(name), straight)
+    assert load(name).report["resumed"] == 1
 
 
 def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
-    assert interrupted(outputs, signal.SIGINT, "t3") == 130
-    stopped = load("t3")
-    assert stopped.status == "stopped" and not (stopped.folder / "DONE").exists()
+    name, code = interrupted(outputs, signal.SIGINT)
+    stopped = load(name)
+    assert code == 130 and stopped.status == "stopped" and not (stopped.folder / "DONE").exists()
     n = len(stopped.history)
     assert 5 <= n < EPOCHS and stopped.history == straight.history[:n]
-    assert "src.resume run=t3" in (stopped.folder / "log.txt").read_text()
-    resume("t3")
-    assert_same(load("t3"), straight)
+    assert f"src.resume run={name}" in (stopped.folder / "log.txt").read_text()
+    resume(name)
+    assert_same(load(name), straight)
 
 
 def test_another_seed_is_another_run(straight):
@@ -88,8 +92,8 @@ def test_another_seed_is_another_run(straight):
 
 def test_a_done_run_says_so(straight, shell):
     before = (straight.folder / "report.json").read_bytes()
-    done = shell("resume", "run=t1")
-    assert done.returncode == 0 and "t1 is done already" in done.stdout
+    done = shell("resume", f"run={straight.name}")
+    assert done.returncode == 0 and f"{straight.name} is done already" in done.stdout
     assert (straight.folder / "report.json").read_bytes() == before
 
 

@@ -45,18 +45,22 @@ class Loader:
     """Iterates over lists of ``chunk`` batches, each a dict of tensors whose first dimension is the row.
 
     Slicing memory costs a twentieth of a DataLoader; handing over several batches at once saves Lightning's overhead
-    per step. Batches of text are cut to their longest row.
+    per step. Batches of text are cut to their longest row. Of ``shard=(rank, world)`` each batch is every world-th row,
+    and ``denominator`` () the rows, or their weight, of the whole batch over ``world``: sums of losses divided by it
+    and averaged over ranks are the mean over the whole batch.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], order: Order, chunk: int = 1):
-        self.tensors, self.sampler, self.chunk = tensors, order, chunk
+    def __init__(self, tensors: dict[str, Tensor], order: Order, chunk: int = 1, shard: tuple[int, int] = (0, 1)):
+        self.tensors, self.sampler, self.chunk, self.shard = tensors, order, chunk, shard
         self.batch_sampler = None  # Lightning looks here before it looks at `sampler`
 
     def __len__(self) -> int:
         return -(-self.sampler.n_batches // self.chunk)
 
     def __iter__(self):
-        batches = self.sampler.batches()
+        rank, world = self.shard
+        whole = self.sampler.batches()
+        batches = [rows[rank::world] for rows in whole]
         lengths = self.sampler.lengths
         for i in range(0, len(batches), self.chunk):
             some = batches[i : i + self.chunk]
@@ -66,9 +70,13 @@ class Loader:
             chunk = [dict(zip(split, values, strict=True)) for values in zip(*split.values(), strict=True)]
             if lengths is not None:
                 for batch, index in zip(chunk, some, strict=True):
-                    longest = int(lengths[index].max())
+                    longest = int(lengths[index].max(initial=1))
                     for name in ("input_ids", "attention_mask"):
                         batch[name] = batch[name][:, :longest]
+            if world > 1:
+                for batch, rows in zip(chunk, whole[i : i + self.chunk], strict=True):
+                    weight = self.tensors["weight"][rows].sum() if "weight" in batch else torch.tensor(float(len(rows)))
+                    batch["denominator"] = weight / world
             yield chunk
 
 

@@ -148,7 +148,7 @@ def _drop_missing_target(frame, cfg):
     empty = frame[target].isna().to_numpy()
     if empty.any() and not cfg["drop_missing_target"]:
         raise UserError(
-            f"target {target} is empty in {empty.sum()} of {len(frame)} rows (the first is row {int(np.argmax(empty))}); "
+            f"target {target} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
             "fill them, or leave these rows out with dataset.drop_missing_target=true"
         )
     return frame[~empty].reset_index(drop=True) if empty.any() else frame.reset_index(drop=True)
@@ -161,9 +161,8 @@ def _roles(frame, cfg) -> dict:
     for role, columns in [*named.items(), ("ignore", cfg["ignore"])]:
         for name in columns:
             if name not in frame.columns:
-                raise UserError(
-                    f"dataset.{role} names {name}: no such column; there are {', '.join(frame.columns[:30])}"
-                )
+                there = ", ".join(frame.columns[:30])
+                raise UserError(f"dataset.{role} names {name}: no such column; there are {there}")
             if name == cfg["target"]:
                 raise UserError(f"dataset.{role} names the target {name}")
     taken = special | {name for columns in named.values() for name in columns}

@@ -21,7 +21,7 @@ def find(folder: str, *names: str) -> list[Path] | None:
 
 
 def download(url: str, checksum: str, folder: str) -> Path:
-    """Fetch ``url`` once into ``data_dir()/folder``, with a progress bar; ``checksum`` is ``sha256:...`` or ``md5:...``.
+    """Fetch ``url`` once into ``data_dir()/folder``, with a progress bar; ``checksum`` as ``sha256:...``.
 
     Raises
     ------

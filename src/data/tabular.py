@@ -135,7 +135,7 @@ def apply_categories(state: dict, frame: pd.DataFrame) -> np.ndarray:
 
 
 def as_text(column: pd.Series) -> list[str]:
-    """Cells as text; 3 and 3.0 are the same category, as a column of whole numbers with empty cells is read as float."""
+    """Cells as text; 3 and 3.0 are the same, as a column of whole numbers with empty cells is read as float."""
     if pd.api.types.is_float_dtype(column):
         return [str(int(x)) if float(x).is_integer() else repr(float(x)) for x in column]
     return [str(x) for x in column]

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 WORDS = {
-    "positive": ["warm", "funny", "moving", "clever", "fresh", "tender", "gripping", "honest", "lovely", "radiant", "sharp", "generous"],
-    "negative": ["dull", "lazy", "hollow", "clumsy", "stale", "tedious", "flat", "noisy", "shallow", "grating", "bland", "pointless"],
-    "thing": ["plot", "cast", "script", "ending", "score", "dialogue", "pacing", "lead", "camera", "story", "humour", "finale"],
+    "positive": "warm funny moving clever fresh tender gripping honest lovely radiant sharp generous".split(),
+    "negative": "dull lazy hollow clumsy stale tedious flat noisy shallow grating bland pointless".split(),
+    "thing": "plot cast script ending score dialogue pacing lead camera story humour finale".split(),
     "frame": [
         "the {thing} is {word} and the {other} is {word2}",
         "a {word} , {word2} film with a {filler} {thing}",
@@ -18,7 +18,7 @@ WORDS = {
         "never less than {word} , even when the {thing} turns {filler}",
         "not {opposite} at all : the {thing} is {word}",
     ],
-    "filler": ["long", "short", "familiar", "quiet", "modern", "small", "strange", "early", "simple", "distant"],
+    "filler": "long short familiar quiet modern small strange early simple distant".split(),
 }
 
 

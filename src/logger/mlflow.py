@@ -7,7 +7,7 @@ from pathlib import Path
 
 from src.storage import locked, outputs
 
-STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
 
 
@@ -61,10 +61,13 @@ class MLflow:
         from mlflow.entities import Param
 
         self.client = client()
-        if known := run["known"].get("mlflow"):
+        self.held = set()  # epochs that the run has already
+        known = run["known"].get("mlflow", {})
+        if "run_id" in known:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
-            return known
+            self.held = {metric.step for metric in self.client.get_metric_history(self.run_id, "val/loss")}
+            return {key: known[key] for key in ("run_id", "experiment_id")}
         tags = dict(run["tags"])
         if run["parent"]:
             tags["mlflow.parentRunId"] = run["parent"]
@@ -79,6 +82,7 @@ class MLflow:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
+        rows = [row for row in rows if row["epoch"] not in self.held]
         metrics = [
             Metric(name, value, now, row["epoch"]) for row in rows for name, value in row.items() if name != "epoch"
         ]
@@ -93,6 +97,7 @@ class MLflow:
         dataset = Dataset(name=name, digest=digest, source_type="reprise", source=f'{{"dataset": "{name}"}}')
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
+        self.held = set()
         self.log([{"epoch": report["best_epoch"] or 0, **_of_parts(report["metrics"], ("test",))}])
         for path in artifacts(folder):
             inside = path.parent.relative_to(folder).as_posix()

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline under ``outputs/wandb``, or online where there is a login; ``WANDB_MODE`` decides if set."""
+"""Weights & Biases: offline under ``outputs/wandb``, online where there is a login, or as ``WANDB_MODE`` says."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from src.logger.mlflow import artifacts
 from src.storage import outputs
 
-EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130}
+EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
 
 
 def mode() -> str:
@@ -28,6 +28,7 @@ class WandB:
         import wandb
 
         known = run["known"].get("wandb", {})
+        self.held = held(known)
         (outputs() / "wandb").mkdir(parents=True, exist_ok=True)
         self.run = wandb.init(
             project=run["project"],
@@ -42,10 +43,13 @@ class WandB:
             reinit="create_new",
             settings=wandb.Settings(console="off", silent=True, init_timeout=30, x_disable_stats=True),
         )
-        return {"id": self.run.id, "folder": str(Path(self.run.dir).parent), "mode": mode()}
+        folders = [*known.get("folders", []), str(Path(self.run.dir).parent)]
+        return {"id": self.run.id, "folders": folders, "mode": mode()}
 
     def log(self, rows: list[dict]) -> None:
         for row in rows:
+            if row["epoch"] in self.held:
+                continue
             self.run.log({name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"])
 
     def record(self, folder: Path, report: dict) -> None:
@@ -61,3 +65,35 @@ class WandB:
 
     def finish(self, status: str) -> None:
         self.run.finish(exit_code=EXIT_CODE[status])
+
+
+def held(known: dict) -> set[int]:
+    """Epochs in the offline files of a run that goes on: an offline run is continued in a second folder of its id."""
+    return {row["epoch"] for folder in known.get("folders", []) for row in read_offline(Path(folder))}
+
+
+def read_offline(folder: Path) -> list[dict]:
+    """The history rows of an offline run's file, {"epoch", metrics}; a file cut short gives what it holds."""
+    import json
+
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    rows = []
+    for path in folder.glob("run-*.wandb"):
+        store = DataStore()
+        store.open_for_scan(str(path))
+        while True:
+            try:
+                data = store.scan_data()
+            except (AssertionError, OSError):  # a kill in the middle of a record
+                break
+            if data is None:
+                break
+            record = Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") == "history":
+                items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
+                row = {key: json.loads(value) for key, value in items.items()}
+                rows.append({"epoch": int(row.pop("_step", record.history.step.num)), **row})
+    return rows

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class Estimator:
         self.model = build(cfg[kind])
         if "random_state" in self.model.get_params() and "random_state" not in cfg[kind]:
             self.model.set_params(random_state=seed)
+        if "n_jobs" in cfg[kind] and cfg[kind]["n_jobs"] is None:
+            self.model.set_params(n_jobs=int(os.environ.get("OMP_NUM_THREADS", 1)))
         if self.categories == "native":
             n_columns = info["n_num_features"] + len(info["cat_cardinalities"])
             native = [

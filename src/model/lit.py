@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from src import metric as metrics
+from src import ranks
 from src.data.loader import INPUTS, Loader, Order, lengths, tensors
 from src.model.build import build
 from src.storage import UserError, replacing
@@ -105,6 +106,8 @@ class LitModel(L.LightningModule):
             each = (logits[:, 0] - batch["y"]).square()
         else:
             each = F.cross_entropy(logits, batch["y"], reduction="none", label_smoothing=self.label_smoothing)
+        if "denominator" in batch:  # this rank's share of the batch
+            return (each * batch.get("weight", 1.0)).sum() / batch["denominator"].clamp(min=1e-12)
         if "weight" in batch:
             return (each * batch["weight"]).sum() / batch["weight"].sum().clamp(min=1e-12)
         return each.mean()
@@ -155,13 +158,13 @@ class LitModel(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         rows, logits = (x.cpu().numpy() for x in self.outputs.compute())
         self.outputs.reset()
-        rows, first = np.unique(rows, return_index=True)  # devices may have padded with rows seen twice
+        rows, first = np.unique(rows, return_index=True)  # in the part's order, whichever device had them
         y, p = self.val_y[rows], to_predictions(logits[first], self.info)
         values = {"loss": metrics.loss(y, p, self.info)} | metrics.compute(self.info["task"], self.metric, y, p)
         self.row = {f"val/{name}": value for name, value in values.items()}
 
     def on_train_epoch_end(self) -> None:
-        train_loss = float(self.loss_sum) / max(1, self.n_batches)
+        train_loss = float(self.trainer.strategy.reduce(self.loss_sum, reduce_op="mean")) / max(1, self.n_batches)
         self.row = {"epoch": self.current_epoch + 1, "train/loss": train_loss, **self.row}
         self.logger.log_metrics(self.row)
 
@@ -244,10 +247,14 @@ class Keep(Checkpoint):
         self.since += 1
         if metrics.better(module.row, self.best, self.metric):
             self.best, self.since = module.row, 0
-            with replacing(self.folder / "best.ckpt") as part:
-                torch.save(module.predictor.state_dict(), part)
-        with replacing(self.folder / "last.ckpt") as part:
-            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                with replacing(self.folder / "best.ckpt") as part:
+                    torch.save(module.predictor.state_dict(), part)
+        if trainer.is_global_zero:
+            with replacing(self.folder / "last.ckpt") as part:
+                trainer.save_checkpoint(part)
+        else:
+            trainer.save_checkpoint(self.folder / "last.ckpt")  # writes nothing here, but ranks meet in it
         if self.patience is not None and self.since >= self.patience:
             trainer.should_stop = True
 
@@ -278,9 +285,14 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
             (data.parts["val"], eval_batch(data.info), None),
         )
     )
+    n_ranks = ranks.n_devices(trainer)
+    if n_ranks > 1:
+        train.shard = val.shard = (ranks.rank(), n_ranks)
+        trainer = trainer | {"strategy": "ddp" if trainer["strategy"] == "auto" else trainer["strategy"]}
     try:
         lightning = L.Trainer(
             **trainer,
+            use_distributed_sampler=False,
             logger=logger,
             callbacks=[Say(progress), Keep(chosen, cfg["patience"], checkpoints)],
             enable_progress_bar=False,
@@ -295,6 +307,9 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
         lightning.fit(module, train, val, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True)
     except (MisconfigurationException, TypeError) as error:
         raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     if lightning.interrupted:
         raise KeyboardInterrupt
     best = checkpoints / "best.ckpt"

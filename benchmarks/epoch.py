@@ -1,0 +1,125 @@
+"""Seconds of an epoch against the bare PyTorch loop with the same optimizer, on tables and on SST-2's tokens.
+
+    python benchmarks/epoch.py            (DATA_DIR for the second)
+
+Both sides train the same net from the same seed, in turn, in one process, and validate after every epoch; Reprise's
+side is a whole Trainer fit with history and all trackers on. The first epoch of each fit is left out: it warms up.
+"""
+
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from src import config, env, metric, shell
+from src.data.loader import INPUTS, Order, lengths, tensors
+from src.data.prepare import Data
+from src.job import load_data
+from src.model import lit
+from src.model.build import build
+from src.progress import Progress
+from src.run import Run
+
+EPOCHS, PAIRS = 4, 5
+
+
+def table(n: int = 100_000, n_columns: int = 20) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(n, n_columns)), columns=[f"x{i}" for i in range(n_columns)])
+    return frame.assign(y=(frame["x0"] * frame["x1"] + frame["x2"] > 0).astype(int))
+
+
+def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
+    """The loop that a careful person writes by hand: sliced tensors, fused optimizer, cross entropy; loss and accuracy."""
+    torch.manual_seed(0)
+    net = build(cfg["model"]["net"], data.info)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=cfg["model"]["lr"], weight_decay=0.01, fused=True)
+    train, val = (tensors(data.parts[name], data.info) for name in ("train", "val"))
+    long, long_val = (lengths(data.parts[name]) for name in ("train", "val"))
+    order = Order(len(train["y"]), cfg["model"]["batch_size"], seed=0, lengths=long)
+    order_val = Order(len(val["y"]), lit.eval_batch(data.info), lengths=long_val)
+
+    def batch_of(part, rows, long):
+        batch = {name: x[rows] for name, x in part.items() if name != "row"}
+        if long is not None:
+            batch |= {name: batch[name][:, : long[rows].max()] for name in ("input_ids", "attention_mask")}
+        return {name: batch[name] for name in INPUTS if name in batch}, batch["y"]
+
+    seconds = []
+    for epoch in range(n_epochs):
+        began = time.perf_counter()
+        order.set_epoch(epoch)
+        net.train()
+        total = torch.zeros(())
+        for rows in order.batches():
+            inputs, y = batch_of(train, rows, long)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(**inputs), y)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        net.eval()
+        with torch.inference_mode():
+            hits = 0
+            for rows in order_val.batches():
+                inputs, y = batch_of(val, rows, long_val)
+                hits += int((net(**inputs).argmax(1) == y).sum())
+        seconds.append(time.perf_counter() - began)
+    return seconds[1:]
+
+
+def reprise(cfg: dict, data: Data) -> list[float]:
+    """The same through Lightning, with all metrics, history, checkpoints and trackers."""
+    run = Run.start(cfg)
+    stamps = []
+    log_row = run.log_row
+    run.log_row = lambda row: (log_row(row), stamps.append(time.perf_counter()))
+    chosen = metric.choose(None, None, data.info["task"])
+    run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
+    from src import fitting
+
+    fitting.fit(cfg, data, run, Progress(chosen, EPOCHS))
+    run.finish("stopped")
+    return np.diff(stamps).tolist()
+
+
+def compare(words: list[str], frame=None) -> tuple[float, float, list[float]]:
+    """Median seconds of an epoch, bare and Reprise's, and the ratio of each pair."""
+    cfg = config.compose([*words, f"trainer.max_epochs={EPOCHS}", "model.patience=null", "model.ema=null"])
+    data = load_data(cfg, frame)
+    bare(cfg, data, 2)
+    pairs = []
+    for _ in range(PAIRS):
+        pairs.append((statistics.median(bare(cfg, data, EPOCHS)), statistics.median(reprise(cfg, data))))
+    return *(statistics.median(side) for side in zip(*pairs, strict=True)), [b / a for a, b in pairs]
+
+
+def main() -> None:
+    env.set_threads(env.n_threads(None))
+    shell.log_to_console()
+    logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)
+    cases = {"table 100,000 x 20, MLP 256-256": (["model=mlp", "dataset=frame", "dataset.target=y"], table())}
+    if (Path(os.environ.get("DATA_DIR", "")) / "sst2" / "dev.tsv").is_file():
+        cases["SST-2 tokens, mlp"] = (["model=mlp", "dataset=sst2"], None)
+        cases["SST-2 tokens, cnn"] = (["model=cnn", "dataset=sst2", "dataset.max_rows=20000"], None)
+    print("| epoch | bare loop, s | Reprise, s | ratio, median of 5 pairs | from | to |\n|---|---|---|---|---|---|")
+    for name, (words, frame) in cases.items():
+        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
+            continue
+        a, b, ratios = compare(words, frame)
+        spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f}"
+        print(f"| {name} | {a:.2f} | {b:.2f} | {spread} |", flush=True)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["OUTPUTS_DIR"] = folder
+        main()

@@ -1,0 +1,352 @@
+"""Every yaml of conf/: it says its command, composes, names what exists; and the words that are refused."""
+
+import importlib
+import inspect
+import re
+import shlex
+from functools import lru_cache
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from src import config
+from src.config import CONF, check, choices, compose
+from src.storage import UserError
+
+FILES = sorted(CONF.rglob("*.yaml"))
+GLOBAL = ("model_dataset", "experiment", "debug")  # groups whose files speak of the whole config
+OWN = {  # datasets that need more words
+    "csv": ["dataset.path=my.csv", "dataset.target=y"],
+    "parquet": ["dataset.path=my.parquet", "dataset.target=y"],
+    "frame": ["dataset.target=y"],
+}
+PAIRS = [path.stem for path in (CONF / "model_dataset").glob("*.yaml")]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(CONF).with_suffix("").as_posix()
+
+
+def head(path: Path) -> list[str]:
+    """The comment at the head of a yaml, without its hashes."""
+    lines = path.read_text().splitlines()
+    n = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    return [line[1:].strip() for line in lines[:n]]
+
+
+def leaves(section: dict, prefix: str = "") -> dict:
+    """{"model.lr": 0.001, ...}"""
+    flat = {}
+    for key, value in section.items():
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+def values_of(path: Path) -> dict:
+    """What a yaml sets: its leaves but for the defaults list."""
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    content.pop("defaults", None)
+    return leaves(content)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compose_once():
+    """Composing takes a fifth of a second and depends on nothing but the words: do it once for each."""
+    cached = lru_cache(lambda name, words: hydra_itself(name, list(words)))
+    hydra_itself = hydra.compose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hydra, "compose", lambda name, words: cached(name, tuple(words)))
+        yield
+
+
+def unchecked(*words: str) -> dict:
+    """Hydra's own answer."""
+    with hydra.initialize_config_dir(str(CONF), version_base=None, job_name="train"):
+        return OmegaConf.to_container(hydra.compose("train", words), resolve=True)
+
+
+# -- files
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_yaml_opens_with_its_command(path):
+    lines = head(path)
+    if path.parent.name in GLOBAL:
+        assert lines.pop(0) == "@package _global_"
+    assert len(lines[0]) > 10
+    if path.stem.startswith("_"):
+        return  # part of others
+    words = "fit(" if path.stem == "frame" else "python -m src."
+    assert words in " ".join(lines)
+    if path.parent != CONF and path.parent.name != "model_dataset":
+        assert path.stem in " ".join(lines) or path.stem in ("default", "frame")
+
+
+COMMANDS = sorted({line for path in FILES for line in head(path) if "python -m src.train" in line})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_in_a_comment_composes(command):
+    words = shlex.split(command.partition("python -m src.train")[2])
+    multirun = "--multirun" in words
+    n_jobs, _ = check([word for word in words if word != "--multirun"], multirun)
+    assert n_jobs > 1 if multirun else n_jobs == 1
+
+
+@pytest.mark.parametrize("group", ["dataset", "model"])
+def test_name_in_the_yaml_is_the_files_name(group):
+    for name in choices(group):
+        assert OmegaConf.load(CONF / group / f"{name}.yaml").name == name
+
+
+def test_datasets_mirror_their_files():
+    files = {path.stem for path in Path(config.storage.CHECKOUT / "src/dataset").glob("*.py")} - {"__init__"}
+    assert files == set(choices("dataset"))
+    for name in files:
+        module = importlib.import_module(f"src.dataset.{name}")
+        assert list(inspect.signature(module.read).parameters) == ["cfg"]
+        assert list(inspect.signature(module.etl).parameters) == ["df"]
+
+
+def test_head_of_the_url_datasets_names_a_checksum():
+    for name in choices("dataset"):
+        cfg = OmegaConf.load(CONF / f"dataset/{name}.yaml")
+        if "url" in cfg:
+            assert cfg.url.startswith("https://")
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", cfg.checksum)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_model_names_a_class_and_arguments_that_exist(model):
+    cfg = unchecked(f"model={model}")["model"]
+    for key in ("net", "optimizer", "classifier", "regressor"):
+        if cfg.get(key):
+            spec = dict(cfg[key])
+            module, _, name = spec.pop("class").rpartition(".")
+            cls = getattr(importlib.import_module(module), name)
+            assert set(spec) <= set(inspect.signature(cls).parameters)
+            assert key != "net" or (module == f"src.model.{model}" and name.lower() == model)
+
+
+def test_every_net_has_its_yaml():
+    nets = {path.stem for path in Path(config.storage.CHECKOUT / "src/model").glob("*.py")}
+    assert nets - {"__init__", "build", "embed", "estimator", "lit"} == {
+        model for model in choices("model") if "net" in unchecked(f"model={model}")["model"]
+    }
+
+
+def test_trainer_words_are_lightnings_with_its_defaults():
+    import lightning
+
+    theirs = {name: word.default for name, word in inspect.signature(lightning.Trainer).parameters.items()}
+    ours = values_of(CONF / "trainer/default.yaml")
+    assert not set(ours) - set(theirs)
+    assert {key for key, value in ours.items() if value != theirs[key]} == {"max_epochs", "precision"}
+
+
+def test_no_rule_for_a_key_that_is_not_there():
+    known = {key for model in ("mlp", "linear") for key in leaves(unchecked(f"model={model}"))}
+    known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
+    assert not {*config.RULES, *config.CHOICES} - known
+
+
+SOURCE = "\n".join(path.read_text() for path in Path(config.storage.CHECKOUT / "src").rglob("*.py"))
+
+
+def test_every_key_is_read():
+    files = [path for path in FILES if path.parent.name in ("dataset", "model", "logger") or path.stem == "train"]
+    keys = {key for path in files for key in values_of(path) if not key.startswith(("hydra.", "tfidf."))}
+    names = {key.partition(".")[0] for key in keys}
+    assert not {name for name in names if f'"{name}"' not in SOURCE}
+
+
+# -- composing
+
+
+def test_every_model_composes_with_every_dataset():
+    embedded = [name for name in choices("dataset") if name not in OWN]
+    models = f"model={','.join(choices('model'))}"
+    n_jobs, _ = check([models, f"dataset={','.join(embedded)}"], multirun=True)
+    for name, words in OWN.items():
+        n_jobs += check([models, f"dataset={name}", *words], multirun=True)[0]
+    assert n_jobs == len(choices("model")) * len(choices("dataset"))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_pair_holds_only_what_differs(pair):
+    model, dataset = next((m, d) for m in choices("model") for d in choices("dataset") if f"{m}_{d}" == pair)
+    words = [f"model={model}", f"dataset={dataset}"]
+    tuned = leaves(unchecked(*words))
+    plain = leaves(unchecked(*words, "~model_dataset"))
+    assert set(tuned) == set(plain)  # no key that is not in the yamls of the two
+    ours = values_of(CONF / f"model_dataset/{pair}.yaml")
+    assert {key: tuned[key] for key in ours} == ours
+    assert not {key: value for key, value in ours.items() if plain[key] == value}
+
+
+@pytest.mark.parametrize("group", ["experiment", "debug"])
+def test_whole_settings_compose(group):
+    plain = leaves(unchecked())
+    for name in choices(group):
+        values = values_of(CONF / group / f"{name}.yaml")
+        composed = leaves(compose([f"{group}={name}"]))
+        assert {key: composed[key] for key in values} == values
+        assert not {key for key in values if key not in plain and key not in config.RULES}
+
+
+def test_debug_takes_both_families():
+    n_jobs, _ = check([f"debug={','.join(choices('debug'))}", "model=cnn,linear"], multirun=True)
+    assert n_jobs == len(choices("debug")) * 2
+
+
+def test_words_win_over_a_tuned_pair_and_an_experiment():
+    assert compose(["model=mlp", "dataset=sst2"])["model"]["lr"] == 2e-3
+    assert compose(["model=mlp", "dataset=sst2", "model.lr=0.5"])["model"]["lr"] == 0.5
+    cfg = compose(["experiment=adult_f1", "metric=auroc"])
+    assert (cfg["dataset"]["name"], cfg["class_weight"], cfg["metric"]) == ("adult", "balanced", "auroc")
+
+
+def test_composing_claims_nothing(outputs):
+    compose(["dataset=wine"])
+    with pytest.raises(UserError):
+        compose(["model.lrr=1"])
+    assert not list(outputs.iterdir())
+
+
+# -- what is refused
+
+REFUSED = [
+    # unknown keys, also where Hydra lets them through
+    ("model.lrr=1", r"model\.lrr is unknown: did you mean model\.lr\?"),
+    ("+model.lrr=1", r"model\.lrr is unknown: did you mean model\.lr\?"),
+    ("++model.lrr=1", r"model\.lrr is unknown: did you mean model\.lr\?"),
+    ("++trainer.max_epoch=3", r"trainer\.max_epoch is unknown: did you mean trainer\.max_epochs\?"),
+    ("+trainer.callbacks=[]", r"trainer\.callbacks is unknown"),
+    ("lr=3", r"lr is unknown: did you mean model\.lr\?"),
+    ("max_epochs=3", r"did you mean trainer\.max_epochs\?"),
+    ("modl=mlp", r"modl is unknown: did you mean model\?"),
+    ("+foo=1", "foo is unknown"),
+    ("model.net.d_hiden=3", r"d_hiden: did you mean d_hidden\?"),
+    ("+model.net.d_hiden=3", r"d_hiden: did you mean d_hidden\?"),
+    ("model=linear +model.classifier.c=1", "LogisticRegression takes no c"),
+    ("model=linear model.net.d_hidden=3", r"model\.net\.d_hidden"),
+    ("model.optimizer.betas=[0.9,0.99]", r"write \+model\.optimizer\.betas="),
+    # wrong types
+    ("model.lr=abc", r"model\.lr=abc: should be a number"),
+    ("++model.lr=abc", r"model\.lr=abc: should be a number"),
+    ("model.lr=true", "should be a number"),
+    ("model.lr=null", "should be a number"),
+    ("seed=1.5", "seed=1.5: should be a whole number"),
+    ("model.batch_size=2.5", "should be a whole number"),
+    ("tags=x", r"tags=x: should be a list"),
+    ("model.compile=1", "should be true or false"),
+    ("dataset.lower=no", "should be true or false"),
+    ("dataset.numeric=a", "should be a list or null"),
+    ("model.net=null", r"model\.net=null"),
+    ("model.net.d_hidden=abc", "should be a number"),
+    ("model.net.class=3", r"model\.net\.class=3"),
+    ("model.net.class=src.model.mlp.MPL", "there is no such class"),
+    # impossible values
+    ("model.lr=-1", r"model\.lr=-1 is impossible: it should be at least 0"),
+    ("++model.lr=-1", "at least 0"),
+    ("model.lr=nan", "impossible"),
+    ("model.lr=inf", "impossible"),
+    ("seed=-1", "seed=-1 is impossible: it should be between 0 and"),
+    ("model.batch_size=0", "at least 1"),
+    ("dataset.val_size=1.5", "between 0 and 1"),
+    ("trainer.max_epochs=0", "at least 1"),
+    # words of a closed list
+    ("model=mpl", r"model=mpl is unknown: did you mean mlp\?; there are: cnn, gradient_boosting, hist_gb"),
+    ("+model=mpl", r"model=mpl is unknown: did you mean mlp\?"),
+    ("++dataset=sst", r"did you mean sst2\?"),
+    ("dataset=_base", "dataset=_base is unknown"),
+    ("logger=mlfow", r"did you mean mlflow\?"),
+    ("experiment=adult_f", r"did you mean adult_f1\?"),
+    ("model=[mlp]", "model="),
+    ("model=null", "model"),
+    ("dataset=null", "dataset"),
+    ("logger=null", "logger"),
+    ("hydra/launcher=jobli", "jobli"),
+    ("metric=acuracy", r"metric=acuracy is unknown: did you mean accuracy\?"),
+    ("metric=rmse", "not a metric of a classification task"),
+    ("metric=my.module.fn", "metric_mode=max or metric_mode=min"),
+    ("metric=f1 metric_mode=up", "min, max"),
+    ("class_weight=balancd", "balanced"),
+    ("model.schedule=cosin", r"did you mean cosine\?"),
+    ("model.scaler=quantle", r"did you mean quantile\?"),
+    ("dataset.tokenizer=word", r"did you mean words\?"),
+    ("dataset.task=regresion", r"did you mean regression\?"),
+    ("trainer.precision=bf", "should be 64-true"),
+    # what is missing, or is no override
+    ("dataset=csv", r"dataset\.(path|target) is required.*conf/dataset/csv\.yaml"),
+    ("dataset=csv dataset.path=my.csv", r"dataset\.target is required"),
+    ("dataset=csv dataset.target=y", r"dataset\.path is required"),
+    ("seed=0,1", r"seed=0,1 names several values: add --multirun"),
+    ("model=mlp,cnn", "names several values: add --multirun"),
+    ("hello", "'hello' is not an override.*write key=value"),
+    ("~model.lr", "keys are not removed"),
+]
+
+
+@pytest.mark.parametrize("words,says", REFUSED, ids=[words for words, _ in REFUSED])
+def test_refused_in_one_sentence(words, says):
+    with pytest.raises(UserError, match=says) as refusal:
+        check(words.split())
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+model.optimizer.betas=[0.9,0.99]"],
+        ["model=linear", "+model.classifier.solver=saga"],
+        ["model=random_forest", "model.classifier.max_features=0.5"],
+        ["+class_weight.yes=2"],
+        ["class_weight={yes: 2}"],
+        ["metric=f1", "class_weight=balanced"],
+        ["metric=my.module.fn", "metric_mode=max"],
+        ["model.lr=${oc.env:LR,0.1}"],
+        ["trainer.fast_dev_run=3", "trainer.devices=2"],
+        ["model.lr=1", "model.ema=null"],
+        ["dataset=csv", "dataset.path=a.csv", "dataset.target=3"],
+    ],
+    ids=" ".join,
+)
+def test_allowed(words):
+    compose(words)
+
+
+@pytest.mark.parametrize(
+    "words,n_jobs",
+    [
+        ("seed=0,1", 2),
+        ("seed=range(3) model=mlp,linear dataset=wine,iris", 12),
+        ("model=choice(mlp,cnn)", 2),
+        ("hydra/launcher=joblib seed=0,1 hydra.launcher.n_jobs=2", 2),
+        ("class_weight=null,balanced", 2),
+        ("tags=[a],[b]", 2),
+    ],
+)
+def test_jobs_of_a_multirun(words, n_jobs):
+    assert check(words.split(), multirun=True)[0] == n_jobs
+
+
+@pytest.mark.parametrize(
+    "words,says",
+    [
+        ("seed=0,1,abc", "seed=abc: should be a whole number"),
+        ("++model.lr=0.1,-1", "at least 0"),
+        ("model=mlp,hist_g", r"did you mean hist_gb\?"),
+        ("model=mlp,hist_gb model.net.d_hidden=3", r"model\.net\.d_hidden"),
+        ("dataset=wine,diabetes metric=f1", "not a metric of a regression task"),
+        ("dataset=wine,csv", "is required"),
+        ("model.lrr=1,2", r"did you mean model\.lr\?"),
+        ("model.lr=interval(0,1)", r"model\.lr=interval\(0,1\)"),
+        ("model=glob(m*)", r"model=glob\(m\*\)"),
+    ],
+)
+def test_every_job_of_a_multirun_is_checked_before_the_first(words, says):
+    with pytest.raises(UserError, match=says):
+        check(words.split(), multirun=True)
