@@ -46,7 +46,7 @@ def expand(names: str) -> list[str]:
         else:
             there = storage.numbers(runs_folder(), "t")
             out += [f"t{number}" for number in there if int(match[1]) <= number <= int(match[2])]
-    for name in out:
+    for name in (out := list(dict.fromkeys(out))):
         if (find(name) / "report.json").is_file() and Run.open(name).status == "running":
             raise UserError(f"{name} is still running; nothing was removed")
     return out

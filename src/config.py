@@ -77,6 +77,7 @@ RULES = {
 # key -> the words that it takes
 CHOICES = {
     "metric_mode": ("min", "max"),
+    "class_weight": ("balanced",),
     "dataset.task": ("classification", "regression"),
     "dataset.tokenizer": ("words", "whitespace", "chars"),
     "model.scaler": ("quantile", "standard", "none"),
@@ -91,10 +92,14 @@ CHOICES = {
     ),
 }  # fmt: skip
 
-OmegaConf.register_new_resolver(
-    "claim_run", lambda: str(storage.claim(storage.outputs() / "runs", "t")), replace=True, use_cache=False
-)
+OmegaConf.register_new_resolver("claim_run", lambda: str(claim_run()), replace=True)
 OmegaConf.register_new_resolver("sweep_dir", lambda: os.environ.get("REPRISE_SWEEP_DIR", "none"), replace=True)
+
+
+def claim_run():
+    """The folder of the next run; where the config is only shown, a name that claims nothing."""
+    folder = storage.outputs() / "runs"
+    return folder / "t?" if os.environ.get("REPRISE_CLAIM") == "no" else storage.claim(folder, "t")
 
 
 def compose(words) -> dict:
@@ -173,12 +178,17 @@ def _alternatives(override, multirun: bool) -> list:
     elif not multirun:
         raise UserError(f"{override.input_line} names several values: add --multirun")
     else:
+        from hydra.errors import HydraException
+
         key = override.input_line.partition("=")[0]
-        values = [_parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+        try:
+            values = [_parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+        except HydraException as error:
+            raise UserError(f"{override.input_line} cannot be swept: {one_line(error)}") from None
     for value in values:
         if value.key_or_group in GROUPS:
             choice, known = value.value(), choices(value.key_or_group)
-            if choice not in (None, *known):
+            if choice not in known and not (choice is None and value.key_or_group in ("experiment", "debug")):
                 near, there = nearest(str(choice), known), ", ".join(known)
                 raise UserError(f"{value.key_or_group}={choice} is unknown{near}; there are: {there}")
     return values
@@ -231,7 +241,7 @@ def _check_value(key: str, value, default, word: str) -> None:
         raise UserError(
             f"{word}: should be {' or '.join(names)}{'' if key in RULES else f', as its default {default}'}"
         )
-    if key in CHOICES and value is not None and str(value) not in CHOICES[key]:
+    if key in CHOICES and not isinstance(value, (dict, type(None))) and str(value) not in CHOICES[key]:
         raise UserError(f"{word}: should be {', '.join(CHOICES[key])}{nearest(str(value), CHOICES[key])}")
     if (
         key == "model.classifier.class"
@@ -258,9 +268,9 @@ def _types_of(key: str, default):
         types = (float,)
     else:
         types = (type(default),)
-    if isinstance(default, str) and key.startswith(OPEN):
+    if isinstance(default, str) and key.startswith(OPEN) and not key.endswith(".class"):
         return (*types, float, None)  # max_features: sqrt, or a share
-    return (*types, None) if key.startswith(OPEN) else types
+    return (*types, None) if key.startswith(OPEN) and not key.endswith(".class") else types
 
 
 def _check_metric(base: dict, values: dict) -> None:

@@ -51,6 +51,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     try:
         _train(cfg, run, frame)
         run.finish("done", draw=plots.draw)
+        log.info(summary(run))
     except KeyboardInterrupt:
         run.finish("stopped")
         log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
@@ -58,7 +59,8 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     except BaseException as error:
         run.finish("failed", error)
         raise
-    log.info(summary(run))
+    finally:
+        run.close_log()
     return run
 
 

@@ -92,8 +92,7 @@ def mae(y, p):
 
 def r2(y, p):
     y = np.asarray(y, np.float64)
-    spread = float(np.var(y)) if len(y) else 0.0
-    return 1.0 - mse(y, p) / spread if spread > 0 else math.nan
+    return 1.0 - mse(y, p) / float(np.var(y)) if len(y) and y.min() < y.max() else math.nan
 
 
 def spearman(y, p):

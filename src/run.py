@@ -121,6 +121,7 @@ class Run:
         if error is not None:
             mine = isinstance(error, UserError)
             self.report["error"] = str(error) if mine else "".join(traceback.format_exception(error))
+            self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell shows it in its own way
         self._write_report()
         with self.timed("trackers"):
             if status == "done":
@@ -129,10 +130,12 @@ class Run:
                 self._trackers.record(self.folder, dict(self.report))
             self._trackers.finish(status)
         self._write_report()
-        log.removeHandler(self._log_file)
-        self._log_file.close()
         if status == "done":
             (self.folder / "DONE").touch()
+
+    def close_log(self) -> None:
+        log.removeHandler(self._log_file)
+        self._log_file.close()
 
     def _write_report(self) -> None:
         write_json(self.folder / "report.json", self.report)

@@ -33,6 +33,9 @@ def job(cfg) -> float:
         print(f"error: {folder.name}: {error}", file=sys.stderr)
         failed.append(folder.name)
         return float("nan")
+    except Exception as error:
+        print(f"error: {folder.name}: {type(error).__name__}: {error}", file=sys.stderr)
+        raise
 
 
 failed: list[str] = []  # runs of this process that ended in a UserError
@@ -46,6 +49,7 @@ def main() -> None:
         print(shell.help_text())
         return
     if args.cfg or args.info or args.hydra_help:
+        os.environ["REPRISE_CLAIM"] = "no"
         job()
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on, instead of printing them

@@ -143,7 +143,7 @@ def test_trainer_words_are_lightnings_with_its_defaults():
     theirs = {name: word.default for name, word in inspect.signature(lightning.Trainer).parameters.items()}
     ours = values_of(CONF / "trainer/default.yaml")
     assert not set(ours) - set(theirs)
-    assert {key for key, value in ours.items() if value != theirs[key]} == {"max_epochs", "precision"}
+    assert {key for key, value in ours.items() if value != theirs[key]} == {"max_epochs", "precision", "devices"}
 
 
 def test_no_rule_for_a_key_that_is_not_there():

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import wandb_file
 from conftest import CHECKOUT
 
 from src import load, runs
+from src.logger.wandb import records
 from src.run import runs_of
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
@@ -38,9 +38,9 @@ def assert_one_tree(sweep: str, names: list[str]):
     assert sorted(child.info.run_name for child in children) == sorted(names)
     closed = {child.info.run_name: child.info.status for child in children}
     assert closed == {name: "FINISHED" if reports[name]["status"] == "done" else "FAILED" for name in names}
-    folders = {Path(report["trackers"]["wandb"]["folder"]) for report in reports.values()}
+    folders = {Path(load(name).trackers["wandb"]["folders"][-1]) for name in reports}
     assert len(folders) == len(names)
-    assert all(len(wandb_file.records(folder)["exit"]) == 1 for folder in folders)
+    assert all(len(records(folder)["exit"]) == 1 for folder in folders)
     assert {report["sweep"] for report in reports.values()} == {sweep}
 
 

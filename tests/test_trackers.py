@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import wandb_file
 
 from src import fit, load
+from src.logger.wandb import records
 from src.run import Run, flat, runs
 from src.storage import UserError
 
@@ -36,7 +36,7 @@ def mlflow_client():
 
 
 def mlflow_run(run):
-    return mlflow_client().get_run(run.report["trackers"]["mlflow"]["run_id"])
+    return mlflow_client().get_run(run.trackers["mlflow"]["run_id"])
 
 
 def files_of(client, run_id: str, folder: str | None = None) -> set[str]:
@@ -47,7 +47,7 @@ def files_of(client, run_id: str, folder: str | None = None) -> set[str]:
 
 
 def wandb_records(run) -> dict[str, list]:
-    return wandb_file.records(run.report["trackers"]["wandb"]["folder"])
+    return records(run.trackers["wandb"]["folders"][-1])
 
 
 def values(items) -> dict:
@@ -103,9 +103,9 @@ def test_mlflow_artifacts_are_the_run_s_plain_files(run, tmp_path):
 
 def test_a_deleted_experiment_is_restored(outputs):
     words = ("dataset=wine", "model=linear", "logger=mlflow", "logger.project=thrown_away")
-    first = fit(*words).report["trackers"]["mlflow"]
+    first = fit(*words).trackers["mlflow"]
     mlflow_client().delete_experiment(first["experiment_id"])
-    second = fit(*words).report["trackers"]["mlflow"]
+    second = fit(*words).trackers["mlflow"]
     assert second["experiment_id"] == first["experiment_id"]
     assert mlflow_client().get_experiment(first["experiment_id"]).lifecycle_stage == "active"
 
@@ -170,7 +170,7 @@ def test_a_tracker_that_is_down_stops_nothing_and_is_said_once(outputs, monkeypa
     down = fit("dataset=wine", "model=linear")
     assert time.monotonic() - began < 60
     assert down.status == "done" and (down.folder / "DONE").is_file()
-    assert down.report["trackers"]["mlflow"]["error"] == load(down.name).report["trackers"]["mlflow"]["error"] != ""
+    assert down.trackers["mlflow"]["error"] == load(down.name).trackers["mlflow"]["error"] != ""
     said = [line for line in (down.folder / "log.txt").read_text().splitlines() if "mlflow failed" in line]
     assert len(said) == 1
     assert len(wandb_records(down)["exit"]) == 1, "the other tracker goes on"
@@ -178,7 +178,7 @@ def test_a_tracker_that_is_down_stops_nothing_and_is_said_once(outputs, monkeypa
 
 def test_no_logger_leaves_no_history_and_no_tracker(outputs):
     run = fit("dataset=wine", "model=linear", "logger=none")
-    assert run.report["trackers"] == {} and not (run.folder / "metrics.csv").exists()
+    assert run.trackers == {} and not (run.folder / "metrics.csv").exists()
     assert load(run.name).history == [] and run.report["metrics"]["test/accuracy"] > 0.9
 
 

@@ -25,7 +25,7 @@ def default_run(shell):
     """What ``python -m src.train`` says and leaves, with no words at all."""
     done = shell("train")
     assert done.returncode == 0, done.stderr
-    return done.stdout, Run.open("t1")
+    return done.stdout, Run.open(runs().index[-1])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_default_run_prints_its_table_and_where_it_lies(default_run):
 def test_the_folder_of_the_default_run_is_complete(default_run):
     _, run = default_run
     assert [name for name in FILES if not (run.folder / name).is_file()] == []
-    assert [path.name for path in (run.folder / "model").iterdir()] == ["model_t1.pt"]
+    assert [path.name for path in (run.folder / "model").iterdir()] == [f"model_{run.name}.pt"]
     assert {"src/train.py", "conf/train.yaml"} <= set(zipfile.ZipFile(run.folder / "code.zip").namelist())
     assert run.status == "done" and "error" not in run.report
     newest = max((run.folder / name).stat().st_mtime_ns for name in FILES)

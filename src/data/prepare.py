@@ -29,6 +29,7 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
     """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
     cfg = _named_as_text(cfg)
     data_digest = digest(frame)
+    frame = frame.reset_index(drop=True)  # from here on the index is the row's number in the user's table
     frame = _drop_missing_target(frame, cfg)
     roles = _roles(frame, cfg)
     task, target_text = _task(frame, cfg)
@@ -51,7 +52,7 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
     parts = {}
     for name, part in frames.items():
         parts[name] = apply_transforms(transforms, part)
-        parts[name] |= {"y": encode_target(part, info, name), "id": _ids(part, cfg, rows[name])}
+        parts[name] |= {"y": encode_target(part, info, name), "id": _ids(part, cfg)}
         if cfg["weight"]:
             parts[name]["weight"] = _weights(part, cfg["weight"])
     if class_weight is not None:
@@ -151,7 +152,7 @@ def _drop_missing_target(frame, cfg):
             f"target {target} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
             "fill them, or leave these rows out with dataset.drop_missing_target=true"
         )
-    return frame[~empty].reset_index(drop=True) if empty.any() else frame.reset_index(drop=True)
+    return frame[~empty]
 
 
 def _roles(frame, cfg) -> dict:
@@ -165,6 +166,9 @@ def _roles(frame, cfg) -> dict:
                 raise UserError(f"dataset.{role} names {name}: no such column; there are {there}")
             if name == cfg["target"]:
                 raise UserError(f"dataset.{role} names the target {name}")
+    twice = [name for name in frame.columns if sum(name in columns for columns in named.values()) > 1]
+    if twice:
+        raise UserError(f"dataset names {twice[0]} in two roles; a column has one")
     taken = special | {name for columns in named.values() for name in columns}
     roles = tabular.infer_roles(frame[[name for name in frame.columns if name not in taken]])
     for role, columns in named.items():
@@ -182,8 +186,12 @@ def _task(frame, cfg):
         raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
     if task == "regression":
         tabular.numbers(frame, [cfg["target"]])
+        if np.isinf(pd.to_numeric(target, errors="coerce").to_numpy(np.float64, na_value=np.nan)).any():
+            raise UserError(f"target {cfg['target']} holds an infinite value")
         return task, None
     texts = tabular.as_text(target)
+    if len(set(texts)) == len(texts) and len(texts) > 2:
+        raise UserError(f"every row has a {cfg['target']} of its own: name another target, or dataset.task=regression")
     if len(set(texts)) < 2:
         raise UserError(f"target {cfg['target']} has the one value {texts[0]!r}: there is nothing to learn")
     return task, texts
@@ -194,9 +202,7 @@ def _target_info(task, cfg, train) -> dict:
     info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
     if task == "regression":
         y = tabular.numbers(train, [cfg["target"]])[:, 0]
-        if not np.isfinite(y).all():
-            raise UserError(f"target {cfg['target']} holds an infinite value")
-        info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) or 1.0}
+        info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) if y.min() < y.max() else 1.0}
         return info | {"task": "regression", "n_outputs": 1}
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     classes = sorted(set(tabular.as_text(column)), key=float if numeric else None)
@@ -238,11 +244,13 @@ def _input_info(transforms, cfg, data_digest) -> dict:
     }
 
 
-def _ids(frame, cfg, rows) -> np.ndarray:
+def _ids(frame, cfg) -> np.ndarray:
+    """(n,) the id column as int64 or text, or the row's number in the user's table."""
     if not cfg["id"]:
-        return rows.astype(np.int64)
+        return frame.index.to_numpy(np.int64)
     column = frame[cfg["id"]]
-    return column.to_numpy(np.int64) if pd.api.types.is_integer_dtype(column) else np.array(tabular.as_text(column))
+    whole = pd.api.types.is_integer_dtype(column) and not column.isna().any()
+    return column.to_numpy(np.int64) if whole else np.array(tabular.as_text(column))
 
 
 def _weights(frame, name) -> np.ndarray:
@@ -263,7 +271,10 @@ def _weigh_classes(train: Part, class_weight, info: dict) -> None:
         unknown = [str(name) for name in class_weight if str(name) not in info["classes"]]
         if unknown:
             raise UserError(f"class_weight names {unknown[0]}; the classes are {', '.join(info['classes'])}")
-        by_name = {str(name): float(value) for name, value in class_weight.items()}
+        by_name = {str(name): value for name, value in class_weight.items()}
+        for name, value in by_name.items():
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise UserError(f"class_weight of {name} is {value}: it should be a number, at least 0")
         factor = np.array([by_name.get(name, 1.0) for name in info["classes"]])
     else:
         raise UserError(f"class_weight={class_weight} is neither null, balanced nor {{class: factor, ...}}")
@@ -276,5 +287,5 @@ def _texts(frame, name) -> list[str]:
 
 def _joined(frame, columns) -> list[str]:
     """Text columns of a row as one text; empty cells count as empty text."""
-    texts = [frame[name].fillna("").astype(str).tolist() for name in columns]
+    texts = [frame[name].astype(object).where(frame[name].notna(), "").astype(str).tolist() for name in columns]
     return texts[0] if len(texts) == 1 else [" ".join(row) for row in zip(*texts, strict=True)]

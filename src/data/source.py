@@ -1,9 +1,13 @@
 """Reads tables from files and fetches public ones, each failure in one sentence."""
 
 import csv
-import gzip
 import hashlib
 import logging
+import lzma
+import re
+import warnings
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +43,24 @@ def download(url: str, checksum: str, folder: str) -> Path:
         raise UserError(f"{url} could not be fetched into {target}: {_short(error)}") from None
 
 
-def read_csv(path: str | Path, **options) -> pd.DataFrame:
+def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     """A CSV file (also .gz, .zip, .bz2, .xz) as a frame; pandas' ``options``. Duplicate headers are refused."""
     path = _existing(path)
+    if len(sep) == 1:
+        options |= {"sep": sep, "low_memory": False}
+    else:
+        options |= {"sep": re.escape(sep), "engine": "python"}
     try:
-        _refuse_duplicates(pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist(), path)
-        return _not_empty(pd.read_csv(path, low_memory=False, **options), path)
+        first = {name: value for name, value in options.items() if name != "low_memory"}
+        _refuse_duplicates(pd.read_csv(path, header=None, nrows=1, dtype=str, **first).iloc[0].tolist(), path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            frame = pd.read_csv(path, index_col=False, **options)
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, OSError) as error:
+    except (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"{path} is not a readable CSV file: {_short(error)}") from None
+    return _not_empty(frame, path)
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:

@@ -38,8 +38,8 @@ def infer_task(target: pd.Series) -> str:
     """ "classification" for text, booleans and few whole numbers; else "regression"."""
     if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
         return "classification"
-    values = target.dropna().unique()
-    whole = np.all(np.mod(np.asarray(values, np.float64), 1) == 0)
+    values = np.asarray(target.dropna().unique(), np.float64)
+    whole = np.isfinite(values).all() and np.all(np.mod(values, 1) == 0)
     return "classification" if whole and len(values) <= MAX_CLASSES_OF_NUMBERS else "regression"
 
 
@@ -60,9 +60,8 @@ def numbers(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
         values = pd.to_numeric(column, errors="coerce")
         wrong = values.isna() & column.notna()
         if wrong.any():
-            raise UserError(
-                f"column {name} should hold numbers, but row {int(np.argmax(wrong))} holds {column[wrong].iloc[0]!r}"
-            )
+            row, cell = column.index[np.argmax(wrong)], column[wrong].iloc[0]
+            raise UserError(f"column {name} should hold numbers, but row {row} holds {cell!r}")
         out[:, i] = values.to_numpy(np.float64, na_value=np.nan)
     out[np.isinf(out)] = np.nan
     return out
@@ -89,8 +88,8 @@ def fit_numeric(x: np.ndarray, columns: list[str], scaler: str) -> dict:
         "flagged": [i for i in range(x.shape[1]) if missing[:, i].any()],
     }
     if scaler == "standard":
-        deviation = filled.std(0)
-        state |= {"mean": filled.mean(0).tolist(), "std": np.where(deviation > 0, deviation, 1.0).tolist()}
+        varies = filled.max(0, initial=-np.inf) > filled.min(0, initial=np.inf)  # std of a constant may be 1e-17
+        state |= {"mean": filled.mean(0).tolist(), "std": np.where(varies, filled.std(0), 1.0).tolist()}
     if scaler == "quantile":
         n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
         quantiles = np.quantile(filled, np.linspace(0, 1, n_quantiles), axis=0) if x.size else np.zeros((0, x.shape[1]))
@@ -107,7 +106,8 @@ def apply_numeric(state: dict, x: np.ndarray) -> np.ndarray:
     if state["scaler"] == "quantile":
         for i, quantiles in enumerate(state["quantiles"]):
             out[:, i] = _to_normal(out[:, i], np.asarray(quantiles))
-    return np.concatenate([out, missing[:, state["flagged"]]], axis=1).astype(np.float32)
+    limit = np.finfo(np.float32).max
+    return np.concatenate([out.clip(-limit, limit), missing[:, state["flagged"]]], axis=1).astype(np.float32)
 
 
 def _to_normal(x: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
@@ -136,6 +136,4 @@ def apply_categories(state: dict, frame: pd.DataFrame) -> np.ndarray:
 
 def as_text(column: pd.Series) -> list[str]:
     """Cells as text; 3 and 3.0 are the same, as a column of whole numbers with empty cells is read as float."""
-    if pd.api.types.is_float_dtype(column):
-        return [str(int(x)) if float(x).is_integer() else repr(float(x)) for x in column]
-    return [str(x) for x in column]
+    return [str(int(x)) if isinstance(x, float) and x.is_integer() else str(x) for x in column]

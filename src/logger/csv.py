@@ -8,7 +8,7 @@ from src.storage import replacing
 
 def append(path: Path, row: dict) -> None:
     """Add ``row``; the first one writes the header."""
-    new = not path.is_file()
+    new = not path.is_file() or not path.stat().st_size
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
         if new:
@@ -29,7 +29,5 @@ def rewrite(path: Path, rows: list[dict]) -> None:
     """Replace the file by ``rows``."""
     with replacing(path) as part:
         part.touch()
-        part.unlink()
         for row in rows:
             append(part, row)
-        part.touch()

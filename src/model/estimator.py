@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +88,17 @@ class Estimator:
         return np.asarray(output, np.float64)
 
     def predict(self, x) -> np.ndarray:
+        model = self.model
+        if hasattr(model, "estimators_") and hasattr(model, "n_jobs"):
+            model = copy(model)  # a forest adds its trees in the order in which threads end: not twice the same
+            model.n_jobs = 1
         if self.info["task"] == "regression":
-            return self.predictions(self.model.predict(x))
-        if hasattr(self.model, "predict_proba"):
-            return self.predictions(self.model.predict_proba(x))
-        if not hasattr(self.model, "decision_function"):
-            raise UserError(f"{type(self.model).__name__} has neither predict_proba nor decision_function")
-        score = self.model.decision_function(x)  # ranks as it should; not calibrated
+            return self.predictions(model.predict(x))
+        if hasattr(model, "predict_proba"):
+            return self.predictions(model.predict_proba(x))
+        if not hasattr(model, "decision_function"):
+            raise UserError(f"{type(model).__name__} has neither predict_proba nor decision_function")
+        score = model.decision_function(x)  # ranks as it should; not calibrated
         return np.stack([1 - expit(score), expit(score)], 1) if score.ndim == 1 else softmax(score, 1)
 
 
@@ -192,7 +196,7 @@ def _partial_fit(estimator, x, y, extra, watch, *, seed, max_epochs, patience):
 
 def _stages(n: int, most: int) -> list[int]:
     """At most ``most`` numbers up to ``n``, evenly spread, ``n`` the last."""
-    return sorted({math.ceil(n * (i + 1) / most) for i in range(most)}) if n > most else list(range(1, n + 1))
+    return sorted({math.ceil(n * (i + 1) / most) for i in range(most)}) if n > most else list(range(1, n + 1)) or [n]
 
 
 # name of model.progress -> how the fit is watched; watching never changes what is fitted

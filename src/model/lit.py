@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import signal
 import warnings
 from pathlib import Path
 
@@ -301,12 +302,20 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
             log_every_n_steps=1,
             default_root_dir=checkpoints.parent,
         )
-        if lightning.world_size == 1 and all(trainer[word] in values for word, values in COUNT_BATCHES.items()):
-            module.automatic_optimization, train.chunk = False, CHUNK
-        last = checkpoints / "last.ckpt"
-        lightning.fit(module, train, val, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True)
-    except (MisconfigurationException, TypeError) as error:
+    except (MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+    if lightning.world_size == 1 and all(trainer[word] in values for word, values in COUNT_BATCHES.items()):
+        module.automatic_optimization, train.chunk = False, CHUNK
+    last = checkpoints / "last.ckpt"
+    try:
+        lightning.fit(module, train, val, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True)
+    except MisconfigurationException as error:
+        raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+    except SystemExit:  # Lightning's answer to Ctrl-C, which it leaves switched off
+        if not lightning.interrupted:
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
