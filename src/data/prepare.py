@@ -49,10 +49,10 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
     frames = {name: frame.iloc[index] for name, index in rows.items()}
     transforms = fit_transforms(frames["train"], roles, cfg, scaler)
     info = _target_info(task, cfg, frames["train"]) | _input_info(transforms, cfg, data_digest)
-    parts = {}
+    parts, ids = {}, _ids(frame, cfg)
     for name, part in frames.items():
         parts[name] = apply_transforms(transforms, part)
-        parts[name] |= {"y": encode_target(part, info, name), "id": _ids(part, cfg)}
+        parts[name] |= {"y": encode_target(part, info, name), "id": ids[rows[name]]}
         if cfg["weight"]:
             parts[name]["weight"] = _weights(part, cfg["weight"])
     if class_weight is not None:
