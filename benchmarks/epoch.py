@@ -38,7 +38,7 @@ def table(n: int = 100_000, n_columns: int = 20) -> pd.DataFrame:
 
 
 def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
-    """The loop that a careful person writes by hand: sliced tensors, fused optimizer, cross entropy; loss and accuracy."""
+    """The loop that a careful person writes by hand: sliced tensors, fused optimizer, loss and accuracy."""
     torch.manual_seed(0)
     net = build(cfg["model"]["net"], data.info)
     optimizer = torch.optim.AdamW(net.parameters(), lr=cfg["model"]["lr"], weight_decay=0.01, fused=True)

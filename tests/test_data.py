@@ -191,8 +191,8 @@ def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
     x = np.random.default_rng(0).normal(size=(500, 2))
     frame = pd.DataFrame(x, columns=["a", "b"])
     frame.loc[[3, 4, 5], "a"] = [np.nan, np.inf, -np.inf]
-    state = tabular.fit_numeric(tabular.numbers(frame, ["a", "b"]), ["a", "b"], scaler)
-    out = tabular.apply_numeric(state, tabular.numbers(frame, ["a", "b"]))
+    state = tabular.fit_numeric(frame, ["a", "b"], scaler)
+    out = tabular.apply_numeric(state, frame)
     assert out.shape == (500, 3)
     assert np.isfinite(out).all()
     assert np.flatnonzero(out[:, 2]).tolist() == [3, 4, 5]
@@ -201,23 +201,23 @@ def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
 
 
 def test_a_cell_that_is_empty_in_new_rows_only_gets_the_median():
-    state = tabular.fit_numeric(np.array([[1.0], [2.0], [9.0]]), ["a"], "none")
-    assert tabular.apply_numeric(state, np.array([[np.nan], [5.0]])).tolist() == [[2.0], [5.0]]
+    state = tabular.fit_numeric(pd.DataFrame({"a": [1.0, 2.0, 9.0]}), ["a"], "none")
+    assert tabular.apply_numeric(state, pd.DataFrame({"a": [np.nan, 5.0]})).tolist() == [[2.0], [5.0]]
 
 
 def test_quantile_scaler_makes_any_number_roughly_normal():
     rng = np.random.default_rng(0)
-    train, new = rng.lognormal(sigma=2, size=(2, 20_000, 1))
+    train, new = (pd.DataFrame({"a": column}) for column in rng.lognormal(sigma=2, size=(2, 20_000)))
     state = tabular.fit_numeric(train, ["a"], "quantile")
     for x in (train, new):
         out = tabular.apply_numeric(state, x)[:, 0]
         np.testing.assert_allclose(np.quantile(out, [0.025, 0.5, 0.975]), [-1.96, 0, 1.96], atol=0.06)
         assert out.std() == pytest.approx(1, abs=0.05)
-    assert np.all(np.diff(tabular.apply_numeric(state, np.sort(new, axis=0))[:, 0]) >= 0)
+    assert np.all(np.diff(tabular.apply_numeric(state, new.sort_values("a"))[:, 0]) >= 0)
 
 
 def test_standard_scaler():
-    x = np.random.default_rng(0).normal(2000, 3, size=(300, 2))
+    x = pd.DataFrame(np.random.default_rng(0).normal(2000, 3, size=(300, 2)), columns=["a", "b"])
     out = tabular.apply_numeric(tabular.fit_numeric(x, ["a", "b"], "standard"), x)
     np.testing.assert_allclose(out.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(out.std(0), 1, atol=1e-5)
@@ -225,24 +225,24 @@ def test_standard_scaler():
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
 def test_a_number_beyond_float32_stays_finite(scaler):
-    state = tabular.fit_numeric(np.arange(60.0)[:, None], ["a"], scaler)
-    assert np.isfinite(tabular.apply_numeric(state, np.array([[1e300], [-1e300]]))).all()
+    state = tabular.fit_numeric(pd.DataFrame({"a": np.arange(60.0)}), ["a"], scaler)
+    assert np.isfinite(tabular.apply_numeric(state, pd.DataFrame({"a": [1e300, -1e300]}))).all()
 
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard"])
 def test_a_constant_column_does_not_blow_up_new_values(scaler):
-    state = tabular.fit_numeric(np.full((7, 1), 0.1), ["a"], scaler)  # its deviation comes out as 1e-17
-    assert np.abs(tabular.apply_numeric(state, np.array([[0.1], [0.3]]))).max() < 10
+    state = tabular.fit_numeric(pd.DataFrame({"a": [0.1] * 7}), ["a"], scaler)  # its deviation comes out as 1e-17
+    assert np.abs(tabular.apply_numeric(state, pd.DataFrame({"a": [0.1, 0.3]}))).max() < 10
 
 
 def test_dates_are_days():
     frame = pd.DataFrame({"d": pd.to_datetime(["1970-01-02 12:00", None])})
-    np.testing.assert_array_equal(tabular.numbers(frame, ["d"]), [[1.5], [np.nan]])
+    np.testing.assert_array_equal(tabular.numbers(frame["d"]), [1.5, np.nan])
 
 
 def test_booleans_are_numbers():
     frame = pd.DataFrame({"b": pd.array([True, None, False], dtype="boolean")})
-    np.testing.assert_array_equal(tabular.numbers(frame, ["b"]), [[1], [np.nan], [0]])
+    np.testing.assert_array_equal(tabular.numbers(frame["b"]), [1, np.nan, 0])
 
 
 @pytest.mark.parametrize(

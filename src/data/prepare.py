@@ -25,6 +25,19 @@ class Data:
     transforms: dict
 
 
+class Rows:
+    """Some rows of a frame, read like one; a column is copied when it is asked for, the frame never."""
+
+    def __init__(self, frame: pd.DataFrame, rows: np.ndarray):
+        self.frame, self.rows, self.columns = frame, rows, frame.columns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self.frame[name].iloc[self.rows]
+
+
 def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int) -> Data:
     """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
     cfg = _named_as_text(cfg)
@@ -46,13 +59,14 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
     if cfg["max_rows"]:
         rng = np.random.default_rng(cfg["split_seed"])
         rows = {name: np.sort(rng.permutation(index)[: cfg["max_rows"]]) for name, index in rows.items()}
-    frames = {name: frame.iloc[index] for name, index in rows.items()}
-    transforms = fit_transforms(frames["train"], roles, cfg, scaler)
-    info = _target_info(task, cfg, frames["train"]) | _input_info(transforms, cfg, data_digest)
-    parts, ids = {}, _ids(frame, cfg)
-    for name, part in frames.items():
-        parts[name] = apply_transforms(transforms, part)
-        parts[name] |= {"y": encode_target(part, info, name), "id": ids[rows[name]]}
+    ids = _ids(frame, cfg)
+    train = Rows(frame, rows["train"])
+    transforms = fit_transforms(train, roles, cfg, scaler)
+    info = _target_info(task, cfg, train) | _input_info(transforms, cfg, data_digest)
+    parts = {}
+    for name, index in rows.items():
+        part = Rows(frame, index)
+        parts[name] = apply_transforms(transforms, part) | {"y": encode_target(part, info, name), "id": ids[index]}
         if cfg["weight"]:
             parts[name]["weight"] = _weights(part, cfg["weight"])
     if class_weight is not None:
@@ -79,8 +93,7 @@ def describe(data: Data) -> str:
 def fit_transforms(frame: pd.DataFrame, roles: dict, cfg: dict, scaler: str) -> dict:
     """Everything learned from training rows that turns columns into arrays, as JSON."""
     transforms = {"roles": roles, "categories": tabular.fit_categories(frame, roles["categorical"])}
-    x = tabular.numbers(frame, roles["numeric"])
-    transforms["numeric"] = tabular.fit_numeric(x, roles["numeric"], scaler)
+    transforms["numeric"] = tabular.fit_numeric(frame, roles["numeric"], scaler)
     if roles["text"]:
         words = {key: cfg[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
         transforms["tokenizer"] = tokenizer.fit(_joined(frame, roles["text"]), **words)
@@ -102,7 +115,7 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
         raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
     part = {}
     if roles["numeric"]:
-        part["x_num"] = tabular.apply_numeric(transforms["numeric"], tabular.numbers(frame, roles["numeric"]))
+        part["x_num"] = tabular.apply_numeric(transforms["numeric"], frame)
     if roles["categorical"]:
         part["x_cat"] = tabular.apply_categories(transforms["categories"], frame)
     if roles["text"]:
@@ -115,7 +128,7 @@ def encode_target(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
     """(n,) int64 class numbers or float64 values; a class that training rows do not hold is refused."""
     column = frame[info["target"]]
     if info["task"] == "regression":
-        return tabular.numbers(frame, [info["target"]])[:, 0]
+        return tabular.numbers(frame[info["target"]])
     number_of = {name: i for i, name in enumerate(info["classes"])}
     names = tabular.as_text(column)
     unseen = sorted(set(names) - set(number_of))
@@ -152,7 +165,7 @@ def _drop_missing_target(frame, cfg):
             f"target {target} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
             "fill them, or leave these rows out with dataset.drop_missing_target=true"
         )
-    return frame[~empty]
+    return frame[~empty] if empty.any() else frame
 
 
 def _roles(frame, cfg) -> dict:
@@ -185,7 +198,7 @@ def _task(frame, cfg):
     if task not in ("classification", "regression"):
         raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
     if task == "regression":
-        tabular.numbers(frame, [cfg["target"]])
+        tabular.numbers(target)
         if np.isinf(pd.to_numeric(target, errors="coerce").to_numpy(np.float64, na_value=np.nan)).any():
             raise UserError(f"target {cfg['target']} holds an infinite value")
         return task, None
@@ -201,7 +214,7 @@ def _target_info(task, cfg, train) -> dict:
     column = train[cfg["target"]]
     info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
     if task == "regression":
-        y = tabular.numbers(train, [cfg["target"]])[:, 0]
+        y = tabular.numbers(column)
         info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) if y.min() < y.max() else 1.0}
         return info | {"task": "regression", "n_outputs": 1}
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
@@ -237,7 +250,7 @@ def _input_info(transforms, cfg, data_digest) -> dict:
         "digest": data_digest,
         "etl_version": None,
         "columns": transforms["roles"],
-        "n_num_features": len(transforms["roles"]["numeric"]) + len(transforms["numeric"]["flagged"]),
+        "n_num_features": tabular.n_numeric(transforms["numeric"]),
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
         "vocab_size": tokenizer.vocab_size(words) if words else 0,
         "max_len": words["max_len"] if words else 0,
@@ -254,7 +267,7 @@ def _ids(frame, cfg) -> np.ndarray:
 
 
 def _weights(frame, name) -> np.ndarray:
-    weight = tabular.numbers(frame, [name])[:, 0]
+    weight = tabular.numbers(frame[name])
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise UserError(f"dataset.weight={name} holds empty, infinite or negative cells, or only zeros")
     return weight.astype(np.float32)

@@ -66,10 +66,15 @@ def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
 def read_parquet(path: str | Path) -> pd.DataFrame:
     """A Parquet file as a frame."""
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     path = _existing(path)
     try:
-        frame = pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:  # a column at a time: the whole table would be held twice
+            names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
+            _refuse_duplicates(names, path)
+            columns = {name: file.read(columns=[name]).column(0).to_pandas() for name in names}
+        frame = pd.DataFrame(columns, copy=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {_short(error)}") from None
     return _not_empty(frame, path)

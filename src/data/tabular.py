@@ -6,6 +6,7 @@ import pandas as pd
 from src.storage import UserError
 
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
+MAX_FOR_QUANTILES = 100_000  # rows, evenly spaced, that quantiles are taken from
 MAX_CLASSES_OF_NUMBERS = 20  # a numeric target with more different values is a regression
 
 
@@ -43,71 +44,77 @@ def infer_task(target: pd.Series) -> str:
     return "classification" if whole and len(values) <= MAX_CLASSES_OF_NUMBERS else "regression"
 
 
-def numbers(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    """(n, len(columns)) float64; dates in days since 1970, infinities and empty cells nan.
+def numbers(column: pd.Series) -> np.ndarray:
+    """(n,) float64; dates in days since 1970, infinities and empty cells nan.
 
     Raises
     ------
     UserError
         naming the column and the first value that is not a number.
     """
-    out = np.empty((len(frame), len(columns)))
-    for i, name in enumerate(columns):
-        column = frame[name]
-        if pd.api.types.is_datetime64_any_dtype(column):
-            out[:, i] = (column - pd.Timestamp(0, tz=column.dt.tz)).dt.total_seconds() / 86_400
-            continue
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return ((column - pd.Timestamp(0, tz=column.dt.tz)).dt.total_seconds() / 86_400).to_numpy(np.float64)
+    if not pd.api.types.is_numeric_dtype(column):
         values = pd.to_numeric(column, errors="coerce")
         wrong = values.isna() & column.notna()
         if wrong.any():
             row, cell = column.index[np.argmax(wrong)], column[wrong].iloc[0]
-            raise UserError(f"column {name} should hold numbers, but row {row} holds {cell!r}")
-        out[:, i] = values.to_numpy(np.float64, na_value=np.nan)
-    out[np.isinf(out)] = np.nan
-    return out
+            raise UserError(f"column {column.name} should hold numbers, but row {row} holds {cell!r}")
+        column = values
+    out = column.to_numpy(np.float64, na_value=np.nan)
+    return np.where(np.isinf(out), np.nan, out) if np.isinf(out).any() else out
 
 
-def fit_numeric(x: np.ndarray, columns: list[str], scaler: str) -> dict:
-    """How to impute and scale: x (n, F) float64 -> a plain dict of lists.
+def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str) -> dict:
+    """How to impute and scale each column, as a plain dict: {"scaler", "columns": {name: {"median", ...}}}.
 
     ``scaler``: "standard" (mean 0, deviation 1), "quantile" (to a normal distribution by up to 1,000 quantiles, as in
     Gorishniy et al. 2021), or "none". Columns with empty cells get the median and a 0/1 column of their own.
     """
     if scaler not in ("standard", "quantile", "none"):
         raise UserError(f"model.scaler={scaler} is unknown; known: standard, quantile, none")
-    missing = np.isnan(x)
-    empty = missing.all(0) if len(x) else np.zeros(x.shape[1], bool)
-    if empty.any():
-        raise UserError(f"column {columns[int(np.argmax(empty))]} has no value in the training rows; drop it")
-    median = np.nanmedian(x, 0) if x.size else np.zeros(x.shape[1])
-    filled = np.where(missing, median, x)
-    state = {
-        "columns": columns,
-        "scaler": scaler,
-        "median": median.tolist(),
-        "flagged": [i for i in range(x.shape[1]) if missing[:, i].any()],
-    }
+    return {"scaler": scaler, "columns": {name: _fit_column(name, numbers(frame[name]), scaler) for name in columns}}
+
+
+def _fit_column(name: str, x: np.ndarray, scaler: str) -> dict:
+    filled = x[~np.isnan(x)]
+    if not len(filled):
+        raise UserError(f"column {name} has no value in the training rows; drop it")
+    state = {"median": float(np.median(filled)), "flagged": len(filled) < len(x)}
+    x = np.where(np.isnan(x), state["median"], x) if state["flagged"] else x
     if scaler == "standard":
-        varies = filled.max(0, initial=-np.inf) > filled.min(0, initial=np.inf)  # std of a constant may be 1e-17
-        state |= {"mean": filled.mean(0).tolist(), "std": np.where(varies, filled.std(0), 1.0).tolist()}
+        varies = x.max() > x.min()  # the computed deviation of a constant may be 1e-17
+        state |= {"mean": float(x.mean()), "std": float(x.std()) if varies else 1.0}
     if scaler == "quantile":
         n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
-        quantiles = np.quantile(filled, np.linspace(0, 1, n_quantiles), axis=0) if x.size else np.zeros((0, x.shape[1]))
-        state["quantiles"] = quantiles.T.tolist()
+        some = x[:: -(-len(x) // MAX_FOR_QUANTILES)]
+        state["quantiles"] = np.quantile(some, np.linspace(0, 1, n_quantiles)).tolist()
     return state
 
 
-def apply_numeric(state: dict, x: np.ndarray) -> np.ndarray:
-    """x (n, F) float64 with nan -> (n, F + flagged columns) float32 without."""
-    missing = np.isnan(x)
-    out = np.where(missing, np.asarray(state["median"]), x)
-    if state["scaler"] == "standard":
-        out = (out - np.asarray(state["mean"])) / np.asarray(state["std"])
-    if state["scaler"] == "quantile":
-        for i, quantiles in enumerate(state["quantiles"]):
-            out[:, i] = _to_normal(out[:, i], np.asarray(quantiles))
-    limit = np.finfo(np.float32).max
-    return np.concatenate([out.clip(-limit, limit), missing[:, state["flagged"]]], axis=1).astype(np.float32)
+def n_numeric(state: dict) -> int:
+    """Columns that `apply_numeric` makes: one for each number, one more where training rows had empty cells."""
+    return sum(1 + column["flagged"] for column in state["columns"].values())
+
+
+def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
+    """(n, F) float32 without nan: the numbers, then the flags. One column at a time, so that little memory is taken."""
+    out = np.empty((len(frame), n_numeric(state)), np.float32)
+    limit, flag = np.finfo(np.float32).max, len(state["columns"])
+    for i, (name, column) in enumerate(state["columns"].items()):
+        x = numbers(frame[name])
+        missing = np.isnan(x)
+        if missing.any():
+            x = np.where(missing, column["median"], x)
+        if state["scaler"] == "standard":
+            x = (x - column["mean"]) / column["std"]
+        if state["scaler"] == "quantile":
+            x = _to_normal(x, np.asarray(column["quantiles"]))
+        out[:, i] = np.clip(x, -limit, limit)
+        if column["flagged"]:
+            out[:, flag] = missing
+            flag += 1
+    return out
 
 
 def _to_normal(x: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

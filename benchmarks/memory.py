@@ -1,0 +1,55 @@
+"""Peak memory of a run above its imports, over the decoded float64 frame, for tables of growing length from Parquet.
+
+python benchmarks/memory.py [rows ...]
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+N_COLUMNS = 50
+CHILD = """
+import sys
+import lightning, torch, pyarrow, pandas, scipy.special, torchmetrics
+from src import config, job
+
+def peak():  # KiB; getrusage would begin with the peak of the process that started this one
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+base = peak()
+words = ["model=mlp", "dataset=parquet", f"dataset.path={sys.argv[1]}", "dataset.target=y", "logger=csv",
+         "trainer.max_epochs=1", "model.batch_size=4096"]
+job.run_job(config.compose(words))
+print(peak() - base)
+"""
+
+
+def main() -> None:
+    sizes = [int(word) for word in sys.argv[1:]] or [250_000, 500_000, 1_000_000]
+    print("| rows x 50 float64 | frame, MB | peak above imports, MB | ratio | aim |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for n in sizes:
+            path = Path(folder) / "table.parquet"
+            rng = np.random.default_rng(0)
+            frame = pd.DataFrame({f"x{i}": rng.normal(size=n) for i in range(N_COLUMNS - 1)})
+            frame["y"] = (frame["x0"] > 0).astype(np.float64)
+            frame.to_parquet(path)
+            megabytes = n * N_COLUMNS * 8 / 1e6
+            del frame
+            environment = os.environ | {"OUTPUTS_DIR": folder}
+            done = subprocess.run(
+                [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, env=environment
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            peak = int(done.stdout.split()[-1]) * 1024 / 1e6
+            print(f"| {n:,} | {megabytes:.0f} | {peak:.0f} | {peak / megabytes:.2f} | ≤ 3 |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Two commands side by side: whole processes in turn, A B A B ..., so that the machine's moods hit both alike."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def seconds(command: list[str], folder: str) -> float:
+    """Wall seconds of one whole process; its exit code may be anything but a crash by signal."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"OUTPUTS_DIR": folder}
+    )
+    took = time.perf_counter() - began
+    if done.returncode not in (0, 2):
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return took
+
+
+def ratio(ours: list[str], theirs: list[str], folder: str, pairs: int = 5) -> tuple[float, float, list[float]]:
+    """Median seconds of both and the ratio of each pair; one run of each goes first and is not counted."""
+    seconds(ours, folder), seconds(theirs, folder)
+    rows = [(seconds(ours, folder), seconds(theirs, folder)) for _ in range(pairs)]
+    a, b = (statistics.median(side) for side in zip(*rows, strict=True))
+    return a, b, [x / y for x, y in rows]
+
+
+def row(name: str, a: float, b: float, ratios: list[float], limit: float) -> str:
+    """One line of a Markdown table: name, ours, theirs, median ratio, its range, what it should be."""
+    spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f}"
+    return f"| {name} | {a:.2f} | {b:.2f} | {spread} | ≤ {limit} |"
+
+
+HEAD = "| what | Reprise | compared | ratio, median | range | aim |\n|---|---|---|---|---|---|"

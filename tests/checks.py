@@ -1,0 +1,288 @@
+"""The contract of every model as plain ``check_*`` functions, and the kinds of tiny data that they are run on.
+
+What a check is given is told by its arguments: ``case`` is a fitted (model, kind); a check that asks for ``net`` is for
+torch models, one that asks for ``padded`` for data with text; ``fresh`` is what a new process predicts.
+"""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from conftest import tiny_table, tiny_text
+
+from src import fitting, metric
+from src.data.loader import INPUTS
+from src.data.prepare import Data
+from src.model.build import build
+from src.model.estimator import Estimator
+from src.progress import Progress
+from src.run import Run
+
+# -- tiny data
+
+
+def table(task: str) -> pd.DataFrame:
+    """`tiny_table` with twenty colours that occur once each: some of them only after training."""
+    frame = tiny_table(task)
+    rare = frame.index[::12]
+    frame.loc[rare, "colour"] = [f"rare {i}" for i in rare]
+    return frame
+
+
+def sequences(letters: str, n_favoured: int, n: int = 200) -> pd.DataFrame:
+    """Strings of 6 to 30 letters; ``share`` of them, a third to a half, favour the letter that ``favoured`` numbers."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(n):
+        favoured, share = rng.integers(n_favoured), rng.uniform(0.1, 0.9)
+        odds = np.full(len(letters), (1 - share) / len(letters))
+        odds[favoured] += share
+        text = "".join(rng.choice(list(letters), rng.integers(6, 31), p=odds))
+        rows.append({"sequence": text, "favoured": favoured, "share": text.count(letters[favoured]) / len(text)})
+    return pd.DataFrame(rows)
+
+
+def dna() -> pd.DataFrame:
+    frame = sequences("ACGT", 3)
+    return frame[["sequence"]].assign(y=frame["favoured"].map({0: "poly-A", 1: "C rich", 2: "G rich"}))
+
+
+def protein() -> pd.DataFrame:
+    frame = sequences("ACDEFGHIKLMNPQRSTVWY", 1)
+    return frame[["sequence"]].assign(y=50 + 40 * frame["share"])  # a melting point, in degrees
+
+
+OF_LETTERS = {"target": "y", "text": ["sequence"], "tokenizer": "chars"}
+# kind -> (its frame, its words of the dataset section)
+KINDS = {
+    "binary": (lambda: table("binary"), {"target": "y"}),
+    "multiclass": (lambda: table("multiclass"), {"target": "y"}),
+    "regression": (lambda: table("regression"), {"target": "y"}),
+    "text": (tiny_text, {"target": "label", "text": ["sentence"]}),
+    "dna": (dna, OF_LETTERS),
+    "protein": (protein, OF_LETTERS),
+}
+WITH_TEXT = ("text", "dna", "protein")
+
+
+def strange(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows as training never saw them: empty cells, unseen categories, unknown tokens, texts far too long."""
+    frame = frame.head(4).copy()
+    for name in frame:
+        if frame[name].dtype.kind in "if":
+            frame[name] = [np.nan, np.inf, -1e6, 1e6]
+        else:
+            frame[name] = [None, "never seen", "ÿ \u4e2d", "".join(frame[name].dropna()) * 50]
+    return frame
+
+
+# -- what is checked
+
+
+@dataclass
+class Case:
+    """One model fitted twice on one kind of data: as a run, and again from arrays without their test part.
+
+    frame, as_passed : what the run was given, and a copy made before
+    data, arrays : what the second fit was given, and a copy of its parts made before
+    again, rows : the second fit's model and history
+    """
+
+    run: Run
+    frame: pd.DataFrame
+    as_passed: pd.DataFrame
+    data: Data
+    arrays: dict
+    again: object
+    rows: list[dict]
+
+
+def fit_again(cfg: dict, data: Data, folder: Path) -> tuple[object, list[dict]]:
+    """The model and the history that ``cfg`` makes of ``data``; its test part is kept from the model."""
+    rows = []
+    run = SimpleNamespace(folder=folder, name="t0", resumed=False, log_row=rows.append)
+    without_test = Data({name: data.parts[name] for name in ("train", "val")}, data.info, data.transforms)
+    chosen = metric.choose(None, None, data.info["task"])
+    return fitting.fit(cfg, without_test, run, Progress(chosen, 0)), rows
+
+
+def untrained(cfg: dict, info: dict):
+    return build(cfg["model"]["net"], info) if fitting.is_torch(cfg["model"]) else Estimator(cfg["model"], info, 0)
+
+
+def part_of(info: dict, n: int) -> dict:
+    """``n`` made-up rows that fit ``info``."""
+    rng = np.random.default_rng(0)
+    part = {"y": np.arange(n) % info["n_outputs"] if info["classes"] else rng.normal(size=n)}
+    if info["n_num_features"]:
+        part["x_num"] = rng.normal(size=(n, info["n_num_features"])).astype(np.float32)
+    if info["cat_cardinalities"]:
+        part["x_cat"] = np.stack([rng.integers(0, k, n) for k in info["cat_cardinalities"]], 1)
+    if info["vocab_size"]:
+        part["attention_mask"] = np.arange(info["max_len"]) < rng.integers(1, info["max_len"] + 1, n)[:, None]
+        part["input_ids"] = rng.integers(1, info["vocab_size"], part["attention_mask"].shape, np.int32)
+        part["input_ids"] *= part["attention_mask"]
+    return part
+
+
+def logits(net, part: dict) -> torch.Tensor:
+    return net(**{name: torch.from_numpy(part[name]) for name in INPUTS if name in part})
+
+
+def outputs(model, part: dict) -> np.ndarray:
+    """What the model itself gives for a part as it stands, padding and all."""
+    return (
+        logits(model, part).detach().numpy()
+        if isinstance(model, torch.nn.Module)
+        else model.predict(model.matrix(part))
+    )
+
+
+def take(part: dict, rows) -> dict:
+    return {name: array[rows] for name, array in part.items()}
+
+
+def close(p: np.ndarray, q: np.ndarray, info: dict) -> bool:
+    return np.allclose(p, q, rtol=0, atol=1e-5 * info["y_std"])
+
+
+# -- the checks
+
+
+def check_it_is_built_from_info_alone(case):
+    info = json.loads(json.dumps(case.data.info))
+    model, part = untrained(case.run.cfg, info), part_of(info, 60)
+    if hasattr(model, "matrix"):
+        model.model.fit(model.matrix(part, learn=True), model.target(part))
+    p = fitting.predict(model, part, info)
+    assert p.shape == ((60, len(info["classes"])) if info["classes"] else (60,)) and np.isfinite(p).all()
+
+
+def check_logits_are_finite_also_for_one_row(case, net):
+    info = case.data.info
+    for n in (1, 50):
+        for training in (True, False):
+            out = logits(net.train(training), part_of(info, n))
+            assert out.shape == (n, info["n_outputs"]) and out.isfinite().all()
+
+
+def check_gradients_reach_every_parameter(case, net):
+    logits(net.eval(), part_of(case.data.info, 200)).square().sum().backward()
+    unreached = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not unreached
+
+
+def check_parts_share_no_row(case):
+    ids = [*case.data.parts["train"]["id"], *case.run.predictions["val_id"], *case.run.predictions["test_id"]]
+    assert sorted(ids) == list(range(len(case.frame)))
+
+
+def check_a_prediction_depends_on_its_row_alone(case):
+    part, info = case.data.parts["test"], case.data.info
+    p = fitting.predict(case.again, part, info)
+    for rows in (np.random.default_rng(0).permutation(len(p)), np.arange(1, len(p), 3), [2]):
+        assert close(fitting.predict(case.again, take(part, rows), info), p[rows], info)
+
+
+def check_padding_changes_nothing(case, padded):
+    part = case.data.parts["test"]
+    assert padded["input_ids"].shape[1] > part["input_ids"].shape[1]
+    assert np.allclose(
+        outputs(case.again, padded), outputs(case.again, part), rtol=0, atol=1e-5 * case.data.info["y_std"]
+    )
+
+
+def check_it_beats_the_dummy(case):
+    """Its error on val is at most three quarters of the error of the majority class, or of the mean."""
+    train, val, info = case.data.parts["train"]["y"], case.data.parts["val"]["y"], case.data.info
+    p = case.run.predictions["val_p"]
+    if info["task"] == "regression":
+        mine, dummy = metric.rmse(val, p), metric.rmse(val, np.full(len(val), train.mean()))
+    else:
+        mine, dummy = np.mean(p.argmax(1) != val), np.mean(np.bincount(train).argmax() != val)
+    assert mine <= 0.75 * dummy
+
+
+def check_history_has_the_columns_of_the_task(case):
+    task = case.data.info["task"]
+    names = metric.names(task, metric.choose(None, None, task))
+    columns = ["epoch", "train/loss", "val/loss", *(f"val/{name}" for name in names)]
+    assert [list(row) for row in case.run.history] == [columns] * len(case.run.history) != []
+    assert all(
+        type(row["epoch"]) is int and np.isfinite([row["train/loss"], row["val/loss"]]).all() for row in case.rows
+    )
+    epochs = [row["epoch"] for row in case.run.history]
+    assert epochs[0] >= 1 and all(a < b for a, b in pairwise(epochs))
+
+
+def check_the_same_seed_gives_the_same_bits(case):
+    for part in ("val", "test"):
+        p = fitting.predict(case.again, case.data.parts[part], case.data.info)
+        assert np.array_equal(p, case.run.predictions[f"{part}_p"])
+    assert repr(case.rows) == repr(case.run.history)
+
+
+def check_another_seed_differs(case, tmp_path):
+    """Seen after one epoch; a seed that only shuffles rows of the train loss would not count."""
+    cfg = case.run.cfg | {"seed": case.run.cfg["seed"] + 1, "trainer": case.run.cfg["trainer"] | {"max_epochs": 1}}
+    _, rows = fit_again(cfg, case.data, tmp_path)
+    assert rows[0]["val/loss"] != case.rows[0]["val/loss"]
+
+
+def check_inputs_are_left_as_they_were(case):
+    fitting.predict(case.again, case.data.parts["test"], case.data.info)
+    pd.testing.assert_frame_equal(case.frame, case.as_passed)
+    for name, part in case.arrays.items():
+        assert list(part) == list(case.data.parts[name])
+        for key, array in part.items():
+            assert np.array_equal(array, case.data.parts[name][key]), (name, key)
+
+
+def check_a_fresh_process_predicts_the_same(case, fresh):
+    assert np.array_equal(fresh, case.run.predictions["test_p"])
+
+
+def check_strange_rows_have_finite_predictions(case):
+    rows = strange(case.frame)
+    p = case.run.predict_proba(rows) if case.data.info["classes"] else case.run.predict(rows)
+    assert len(p) == len(rows) and np.isfinite(p).all()
+    assert not case.data.info["classes"] or (np.allclose(p.sum(1), 1) and p.min() >= 0)
+
+
+def check_the_record_is_complete_and_done_is_last(case):
+    run, info = case.run, case.data.info
+    names = (
+        "config.yaml config.json env.json code.zip metrics.csv predictions.npz report.json info.json transforms.json"
+    )
+    family = "pt" if fitting.is_torch(run.cfg["model"]) else "joblib"
+    files = [run.folder / name for name in (*names.split(), "log.txt", f"model/model_{run.name}.{family}")]
+    assert [path.name for path in files if not path.is_file() or not path.stat().st_size] == []
+    assert len(list((run.folder / "model").iterdir())) == 1 and run.status == "done" and "error" not in run.report
+    done = (run.folder / "DONE").stat().st_mtime_ns
+    assert [path.name for path in run.folder.rglob("*") if path.stat().st_mtime_ns > done] == []
+    scores = ["loss", *metric.names(info["task"], metric.choose(None, None, info["task"]))]
+    assert list(run.report["metrics"]) == [
+        "train/loss",
+        *(f"{part}/{name}" for part in ("val", "test") for name in scores),
+    ]
+    assert run.report["best_epoch"] in [row["epoch"] for row in run.history]
+
+
+def check_the_stored_config_rebuilds_the_model(case):
+    run = Run.open(case.run.name)
+    stored = fitting.load(run.folder / "model", run.name, run.cfg["model"], run.info)
+    again = untrained(run.cfg, run.info)
+    if isinstance(again, torch.nn.Module):
+        again.load_state_dict(stored.state_dict(), strict=True)
+        assert all(torch.equal(again.state_dict()[name], x) for name, x in case.again.state_dict().items())
+    else:
+        assert type(again.model) is type(stored.model)
+        assert again.model.get_params() == stored.model.get_params()
+
+
+CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")}

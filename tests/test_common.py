@@ -1,0 +1,149 @@
+"""Every file in conf/model/ on every kind of tiny data keeps the contract of checks.py."""
+
+import inspect
+import logging
+import subprocess
+import sys
+from copy import deepcopy
+from functools import cache
+from itertools import product
+
+import numpy as np
+import pytest
+from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
+from conftest import CHECKOUT
+
+from src import config, fitting, job, load
+
+MODELS = config.choices("model")
+TINY = {  # words that make a fit small; a model that is not here is fitted as it is
+    "mlp": ["net.d_hidden=32", "net.n_layers=1", "net.d_token=16"],
+    "cnn": ["net.d_token=16", "net.n_filters=8"],
+    "transformer": ["net.d_token=16", "net.n_blocks=1", "net.n_heads=2", "net.d_hidden=32"],
+    "random_forest": ["{}.n_estimators=20"],
+    "gradient_boosting": ["{}.n_estimators=30"],
+    "sgd": ["regressor.eta0=0.05"],
+    "hist_gb": ["{}.max_iter=30", "{}.min_samples_leaf=5"],
+}
+TORCH = ["batch_size=32", "lr=0.02", "warmup=0"]
+DRAWS_NOTHING = "its fit draws no random number, so a seed has nothing to change"
+# (model, kind, check) -> why it fails; one that passes fails the test
+KNOWN = {(m, kind, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "knn", "hist_gb") for kind in KINDS}
+
+
+@cache
+def config_of(model: str) -> dict:
+    cfg = config.compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
+    words = [*TINY.get(model, ()), *(TORCH if fitting.is_torch(cfg) else ())]
+    words = {f"model.{word.format(kind)}" for word in words for kind in ("classifier", "regressor")}
+    common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
+    return config.compose([f"model={model}", *common, *sorted(words)])
+
+
+def is_torch(model: str) -> bool:
+    return (config.CONF / f"model/{model}.yaml").read_text().count("\nnet:") == 1
+
+
+@pytest.fixture(scope="module")
+def case_of(outputs, tmp_path_factory):
+    """``case_of("mlp", "dna")``: the two, fitted once."""
+    logging.getLogger("reprise").setLevel(logging.INFO)
+
+    @cache
+    def make(model: str, kind: str) -> Case:
+        make_frame, words = KINDS[kind]
+        frame, cfg = make_frame(), config_of(model)
+        cfg = cfg | {"dataset": cfg["dataset"] | words}
+        as_passed = frame.copy(deep=True)
+        run = job.run_job(cfg, frame=frame)
+        data = job.load_data(cfg, frame)
+        arrays = deepcopy(data.parts)
+        again, rows = fit_again(cfg, data, tmp_path_factory.mktemp("again"))
+        make.made.append(Case(load(run.name), frame, as_passed, data, arrays, again, rows))
+        return make.made[-1]
+
+    make.made = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job.plots, "draw", None)  # a second a run
+        yield make
+
+
+LOADER = """
+import sys, numpy as np, pandas as pd
+from src import load
+runs = [load(name) for name in sys.argv[2:]]
+p = {run.name: (run.predict_proba if run.info["classes"] else run.predict)(pd.read_pickle(f"{sys.argv[1]}/{run.name}"))
+     for run in runs}
+np.savez(f"{sys.argv[1]}/p.npz", **p)
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_of(case_of, tmp_path_factory):
+    """What a new process predicts for the test rows of a case's run; one process loads all runs that wait for it."""
+    loaded = {}
+
+    def predictions(case: Case) -> np.ndarray:
+        if case.run.name not in loaded:
+            folder = tmp_path_factory.mktemp("fresh")
+            waiting = [other for other in case_of.made if other.run.name not in loaded]
+            for other in waiting:
+                other.frame.loc[other.run.predictions["test_id"]].to_pickle(folder / other.run.name)
+            names = [other.run.name for other in waiting]
+            command = [sys.executable, "-c", LOADER, folder, *names]
+            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            loaded.update(np.load(folder / "p.npz"))
+        return loaded[case.run.name]
+
+    return predictions
+
+
+def wanted():
+    """(model, kind, check) of all that there is to check; what needs a new process comes last, and shares it."""
+    asks = {name: inspect.signature(check).parameters for name, check in CHECKS.items()}
+    params = []
+    for model, kind, name in product(MODELS, KINDS, CHECKS):
+        if ("net" not in asks[name] or is_torch(model)) and ("padded" not in asks[name] or kind in WITH_TEXT):
+            known = KNOWN.get((model, kind, name))
+            marks = [pytest.mark.xfail(reason=known, strict=True, raises=AssertionError)] if known else []
+            params.append(pytest.param(model, kind, name, marks=marks, id=f"{model}-{kind}-{name}"))
+    return sorted(params, key=lambda param: "fresh" in asks[param.values[2]])
+
+
+@pytest.mark.parametrize(("model", "kind", "check"), wanted())
+def test_contract(model, kind, check, case_of, fresh_of, tmp_path):
+    case = case_of(model, kind)
+    part = case.data.parts["test"]
+    gives = {
+        "case": lambda: case,
+        "net": lambda: untrained(case.run.cfg, case.data.info),
+        "padded": lambda: (
+            part | {name: np.pad(part[name], ((0, 0), (0, 5))) for name in ("input_ids", "attention_mask")}
+        ),
+        "fresh": lambda: fresh_of(case),
+        "tmp_path": lambda: tmp_path,
+    }
+    CHECKS[check](**{name: gives[name]() for name in inspect.signature(CHECKS[check]).parameters})
+
+
+def test_known_failures_are_of_what_there_is():
+    assert KNOWN.keys() <= {param.values for param in wanted()}
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_tables_hold_empty_cells_and_categories_that_training_never_saw(case_of, kind):
+    case = case_of("linear", kind)
+    assert case.frame.isna().any().any()
+    assert not (case.data.parts["train"]["x_cat"] == 0).any()
+    assert all((case.data.parts[part]["x_cat"] == 0).any() for part in ("val", "test"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_made_up_rows_have_the_arrays_of_real_ones(case_of, kind):
+    """`part_of` cannot say more than what is there, or checks would pass on inputs that never come."""
+    data = case_of("linear", kind).data
+    real, made = data.parts["train"], part_of(data.info, 10)
+    assert made.keys() == real.keys() - {"id"}
+    assert all(made[name].dtype == real[name].dtype and made[name].ndim == real[name].ndim for name in made)
