@@ -20,11 +20,11 @@ import torch
 from torch.nn import functional as F
 
 from src import config, env, metric, shell
-from src.data.loader import INPUTS, Order, lengths, tensors
 from src.data.prepare import Data
 from src.job import load_data
 from src.model import lit
 from src.model.build import build
+from src.model.loader import INPUTS, Order, lengths, tensors
 from src.progress import Progress
 from src.run import Run
 
@@ -88,6 +88,7 @@ def reprise(cfg: dict, data: Data) -> list[float]:
 
     fitting.fit(cfg, data, run, Progress(chosen, EPOCHS))
     run.finish("stopped")
+    run.close()
     return np.diff(stamps).tolist()
 
 

@@ -6,11 +6,21 @@ t7: mlp on wine, done, val/accuracy 1.0000, test/accuracy 0.9722
 >>> load("t7").predict(df)                            # doctest: +SKIP
 """
 
+import importlib
+
 from src import env
 
 env.set_wait_policy()  # before anything loads numpy or torch
 
-__all__ = ["fit", "load", "runs"]
+__all__ = ["fit", "load", "reload_etl", "replay_train", "run_etl", "runs"]
+
+
+def __getattr__(name: str):
+    """The rest of the notebook's functions, each from the verb that the shell uses, loaded when it is asked for."""
+    modules = {"run_etl": "etl", "reload_etl": "etl", "replay_train": "replay"}
+    if name not in modules:
+        raise AttributeError(f"module 'src' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"src.{modules[name]}"), name)
 
 
 def fit(*words: str, data=None):
@@ -28,11 +38,15 @@ def fit(*words: str, data=None):
     return run_job(config.compose(words), frame=data, overrides=list(words))
 
 
-def load(name: str):
-    """The run ``t7``: ``load("t7").predict(df)``, ``.report``, ``.history``, ``.predictions``."""
+def load(name: str, trust: bool = False):
+    """The run ``t7``: ``load("t7").predict(df)``, ``.report``, ``.history``, ``.predictions``.
+
+    trust : bool
+        use the model also where its file was brought here from elsewhere: a pickle can run any code.
+    """
     from src.run import Run
 
-    return Run.open(name)
+    return Run.open(name, trust)
 
 
 def runs():

@@ -10,7 +10,7 @@ from src.storage import UserError
 
 
 def main() -> None:
-    words = shell.verb("clean", [_quoted(word) for word in sys.argv[1:]])
+    words = shell.verb("clean", sys.argv[1:])
     if words["remove"] is None:
         print(table())
         return
@@ -63,11 +63,6 @@ def remove(name: str) -> int:
 
 def weight(folder) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _quoted(word: str) -> str:
-    key, equals, value = word.partition("=")
-    return f"{key}={equals and repr(value)}" if "," in value else word
 
 
 if __name__ == "__main__":

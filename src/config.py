@@ -14,7 +14,7 @@ CONF = storage.CHECKOUT / "conf"
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
-OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.")
+OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.", "dataset.args.")
 
 TYPE_NAMES = {
     int: "a whole number",
@@ -33,6 +33,7 @@ RULES = {
     "class_weight": ((str, dict, None), None, None),
     "dataset.positive": ((str, int, float, bool, None), None, None),
     "dataset.task": ((str, None), None, None),
+    "dataset.etl": ((str, None), None, None),
     **{f"dataset.{role}": ((list, None), None, None) for role in ("numeric", "categorical", "text", "ignore")},
     **{f"dataset.{key}": ((str, int, None), None, None) for key in ("id", "weight", "split", "group")},
     "dataset.target": ((str, int, list), None, None),
@@ -128,6 +129,21 @@ def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
             first = first or base
             _check_values(base, others)
     return math.prod(map(len, alternatives)), first
+
+
+def change(config: dict, words: list[str]) -> dict:
+    """A recorded config with some values replaced; ``words`` as in the shell, their keys must exist in it."""
+    changed = OmegaConf.create(config)
+    for override in map(_parse, words):
+        key = override.key_or_group
+        default, exists = _get(config, key)
+        if not exists or override.is_sweep_override() or isinstance(default, dict):
+            raise UserError(
+                f"{override.input_line} does not fit{nearest(key, [known for known, _ in _leaves(config)])}"
+            )
+        _check_value(key, override.value(), default, override.input_line)
+        OmegaConf.update(changed, key, override.value())
+    return OmegaConf.to_container(changed)
 
 
 def choices(group: str) -> list[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from src import env, fitting, metric, plots, ranks
+from src.data import versions
 from src.data.prepare import Data, describe, prepare
 from src.data.source import check_frame
 from src.progress import Progress
@@ -60,7 +61,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
         run.finish("failed", error)
         raise
     finally:
-        run.close_log()
+        run.close()
     return run
 
 
@@ -73,7 +74,8 @@ def _train(cfg: dict, run: Run, frame) -> None:
         data = load_data(cfg, frame)
         log.info(describe(data))
         chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-        run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}, "data_digest": data.info["digest"]}
+        run.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
+        run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
         write_json(run.folder / "info.json", data.info)
         write_json(run.folder / "transforms.json", data.transforms)
     with run.timed("fit"):
@@ -119,12 +121,21 @@ def profiled(path: Path):
 
 
 def load_data(cfg: dict, frame=None) -> Data:
-    """The arrays of ``cfg["dataset"]``, or of ``frame`` read in its words."""
-    dataset = cfg["dataset"]
-    if frame is None:
-        frame = importlib.import_module(f"src.dataset.{dataset['name']}").read(dataset)
-    scaler, class_weight = cfg["model"]["scaler"], cfg["class_weight"]
-    return prepare(check_frame(frame), dataset, scaler=scaler, class_weight=class_weight, seed=cfg["seed"])
+    """The arrays of ``cfg["dataset"]``, or of ``frame`` read in its words, after the dataset's ETL."""
+    dataset, name = cfg["dataset"], cfg["dataset"]["name"]
+    module = importlib.import_module(f"src.dataset.{name}")
+    raw = check_frame(module.read(dataset) if frame is None else frame)
+    if dataset["etl"] is None:
+        location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
+        frame, record = versions.run_etl(name, module.etl, raw, location, dataset["args"], dataset)
+    else:
+        record = versions.read_version(name, dataset["etl"])
+        frame = versions.replay(record, raw)
+    del raw
+    return prepare(
+        check_frame(frame), dataset, scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+        etl_version=record["version"], data_digest=record["output"],
+    )  # fmt: skip
 
 
 def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:

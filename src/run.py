@@ -37,7 +37,7 @@ class Run:
     def __init__(self, folder: Path, cfg: dict, report: dict):
         self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
         self.history: list[dict] = []
-        self.resumed = False
+        self.resumed = self.trusted = False
         self.progress = None
         self._trackers = None
         self._loaded = None
@@ -113,7 +113,7 @@ class Run:
             self.report["timings"][stage] = round(time.perf_counter() - began, 3)
 
     def finish(self, status: str, error: BaseException | None = None, draw=None) -> None:
-        """Close the record as "done", "failed" or "stopped"; ``DONE`` is written last, and only for "done".
+        """Record the end as "done", "failed" or "stopped"; trackers are closed, too.
 
         ``draw`` is called with the folder, to add pictures before the trackers take its files.
         """
@@ -129,13 +129,29 @@ class Run:
                     self._trackers.call(draw, self.folder)
                 self._trackers.record(self.folder, dict(self.report))
             self._trackers.finish(status)
-        self._write_report()
         if status == "done":
-            (self.folder / "DONE").touch()
+            self.sign()
+        self._write_report()
 
-    def close_log(self) -> None:
+    def sign(self) -> None:
+        """Mark what can run code (config, code, model) as written here."""
+        paths = [self.folder / "config.json", self.folder / "code.zip", *(self.folder / "model").glob("model_*")]
+        names = (path.relative_to(self.folder).as_posix() for path in paths)
+        self.report["signed"] = dict(zip(names, map(storage.signature, paths), strict=True))
+
+    @property
+    def signed(self) -> bool:
+        """Whether config, code and model are the ones that were written here, or that the user said to trust."""
+        marks = self.report.get("signed", {})
+        paths = {name: self.folder / name for name in marks}
+        return len(marks) > 2 and all(p.is_file() and storage.signature(p) == marks[name] for name, p in paths.items())
+
+    def close(self) -> None:
+        """Close the log, and mark a run that ended well: ``DONE`` is the last that is written."""
         log.removeHandler(self._log_file)
         self._log_file.close()
+        if self.report["status"] == "done":
+            (self.folder / "DONE").touch()
 
     def _write_report(self) -> None:
         write_json(self.folder / "report.json", self.report)
@@ -143,10 +159,11 @@ class Run:
     # -- opening one
 
     @classmethod
-    def open(cls, name: str | Path) -> "Run":
-        """The run named ``t7``."""
+    def open(cls, name: str | Path, trust: bool = False) -> "Run":
+        """The run named ``t7``; with ``trust`` its files are used even if they were not written here."""
         folder = find(name)
         run = cls(folder, read_json(folder / "config.json"), read_json(folder / "report.json"))
+        run.trusted = trust
         run.history = csv.read(folder / "metrics.csv")
         return run
 
@@ -221,11 +238,24 @@ class Run:
                 f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}"
             )
         if self._loaded is None:
+            self.check_trust()
             info = self.info
             model = fitting.load(self.folder / "model", self.name, self.cfg["model"], info)
             self._loaded = model, info, read_json(self.folder / "transforms.json")
         model, info, transforms = self._loaded
         return fitting.predict(model, apply_transforms(transforms, check_frame(frame)), info)
+
+    def check_trust(self, code: bool = False) -> None:
+        """Refuse files from elsewhere that can run code: a pickle, a class that is not the project's, its code."""
+        if self.trusted or self.signed:
+            return
+        model = self.cfg["model"]
+        harmless = "net" in model and str(model["net"]["class"]).startswith("src.model.") and not code
+        if not harmless:
+            what = "its code" if code else "its model"
+            raise UserError(
+                f"{self.name} was not made here, and {what} could do anything: if you trust it, say trust=true"
+            )
 
     def __repr__(self) -> str:
         scores = ", ".join(

@@ -34,6 +34,7 @@ def log_to_console() -> None:
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    logging.raiseExceptions = False  # a closed pipe (| head) is no reason to bother a run
 
 
 def verb(name: str, words: list[str]) -> dict:

@@ -1,9 +1,12 @@
 """Where things are kept, and how files are written so that a kill never leaves half of one."""
 
+import hashlib
+import hmac
 import json
 import math
 import os
 import re
+import secrets
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,6 +89,20 @@ def read_json(path: Path):
         raise UserError(f"{path} is missing") from None
     except ValueError as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
+
+
+def signature(path: Path) -> str:
+    """A keyed digest that only this ``outputs/`` can make: it tells files written here from files brought here."""
+    key_file = outputs() / ".key"
+    if not key_file.is_file():
+        with locked(outputs() / ".key.lock"):
+            if not key_file.is_file():
+                with replacing(key_file) as part:
+                    part.touch(mode=0o600)
+                    part.write_bytes(secrets.token_bytes(32))
+    with path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").digest()
+    return hmac.digest(key_file.read_bytes(), content, "sha256").hex()
 
 
 def _plain(value):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
 from conftest import CHECKOUT
+from omegaconf import OmegaConf
 
 from src import config, fitting, job, load
 
@@ -41,7 +42,7 @@ def config_of(model: str) -> dict:
 
 
 def is_torch(model: str) -> bool:
-    return (config.CONF / f"model/{model}.yaml").read_text().count("\nnet:") == 1
+    return fitting.is_torch(OmegaConf.load(config.CONF / f"model/{model}.yaml"))
 
 
 @pytest.fixture(scope="module")

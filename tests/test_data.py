@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from src.config import CONF
 from src.data import prepare as preparing
 from src.data import tabular, tokenizer
-from src.data.loader import Order
 from src.data.source import check_frame, digest
 from src.data.split import split
+from src.model.loader import Order
 from src.storage import UserError
 
 BASE = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/_base.yaml")) | {"name": "frame", "target": "y"}

@@ -21,7 +21,8 @@ LAYERS = {
     **dict.fromkeys(["src.data", "src.model", "src.dataset"], 1),
     **dict.fromkeys(["src.run", "src.fitting"], 2),
     **dict.fromkeys(["src.job", "src.plots"], 3),
-    **dict.fromkeys(["src.train", "src.resume", "src.sync", "src.clean", "src"], 5),
+    **dict.fromkeys(["src.rerun", "src.replay", "src.pack", "src.unpack"], 4),
+    **dict.fromkeys(["src.diff", "src.train", "src.resume", "src.sync", "src.clean", "src.etl", "src"], 5),
 }
 # of one layer, and yet strangers: they meet in batch keys and `info`
 STRANGERS = {("src.data", "src.model"), ("src.model", "src.data"), ("src.data", "src.dataset")}
@@ -101,7 +102,7 @@ def loaded(code: str, **variables) -> set[str]:
     [
         "import src",
         "import src.config, src.shell",
-        "from src import config; config.check(['model=random_forest', 'metric=f1', 'model.classifier.max_depth=3'])",
+        "from src import config; config.check(['model=random_forest', 'metric=f1', '+model.classifier.max_depth=3'])",
         "from src import config; config.check(['model=mlp', '+model.net.d_category=4'])",
         "from src import shell; shell.help_text()",
     ],

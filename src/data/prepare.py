@@ -38,10 +38,11 @@ class Rows:
         return self.frame[name].iloc[self.rows]
 
 
-def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int) -> Data:
+def prepare(
+    frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int, etl_version=None, data_digest=None
+) -> Data:
     """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
     cfg = _named_as_text(cfg)
-    data_digest = digest(frame)
     frame = frame.reset_index(drop=True)  # from here on the index is the row's number in the user's table
     frame = _drop_missing_target(frame, cfg)
     roles = _roles(frame, cfg)
@@ -62,7 +63,8 @@ def prepare(frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: 
     ids = _ids(frame, cfg)
     train = Rows(frame, rows["train"])
     transforms = fit_transforms(train, roles, cfg, scaler)
-    info = _target_info(task, cfg, train) | _input_info(transforms, cfg, data_digest)
+    info = _target_info(task, cfg, train) | _input_info(transforms, cfg)
+    info |= {"etl_version": etl_version, "digest": data_digest or digest(frame)}
     parts = {}
     for name, index in rows.items():
         part = Rows(frame, index)
@@ -243,12 +245,10 @@ def _class_type(column) -> str:
     return "int" if all(float(x).is_integer() for x in column.unique()) else "float"
 
 
-def _input_info(transforms, cfg, data_digest) -> dict:
+def _input_info(transforms, cfg) -> dict:
     words = transforms.get("tokenizer")
     return {
         "dataset": cfg["name"],
-        "digest": data_digest,
-        "etl_version": None,
         "columns": transforms["roles"],
         "n_num_features": tabular.n_numeric(transforms["numeric"]),
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],

@@ -19,7 +19,7 @@ def read(cfg: dict) -> pd.DataFrame:
         urls = [(f"{cfg['url']}/adult.data", cfg["checksum"]), (f"{cfg['url']}/adult.test", cfg["checksum_test"])]
         raw = {"header": None, "names": COLUMNS, "skipinitialspace": True, "na_values": "?", "comment": "|"}
         train, test = (pd.read_csv(source.download(*url, "adult"), **raw) for url in urls)
-    return etl(pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True))
+    return pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from src.data import source
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    return etl(source.read_csv(cfg["path"], sep=cfg["separator"].replace(r"\t", "\t")))
+    return source.read_csv(cfg["path"], sep=cfg["separator"].replace(r"\t", "\t"))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ def read(cfg: dict) -> pd.DataFrame:
     from sklearn.datasets import load_iris
 
     bunch = load_iris(as_frame=True)
-    return etl(bunch.frame.assign(target=bunch.target_names[bunch.target]))
+    return bunch.frame.assign(target=bunch.target_names[bunch.target])
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

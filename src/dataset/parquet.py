@@ -6,7 +6,7 @@ from src.data import source
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    return etl(source.check_frame(source.read_parquet(cfg["path"])))
+    return source.check_frame(source.read_parquet(cfg["path"]))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ HELP = """SST-2 is not here, and it could not be downloaded ({reason}). Three wa
 def read(cfg: dict) -> pd.DataFrame:
     """Columns sentence, label, split, root (the sentence that a training phrase was cut from)."""
     train, dev = _tables(cfg)
-    return etl(pd.concat([train.assign(split="train"), dev.assign(split="test")], ignore_index=True))
+    return pd.concat([train.assign(split="train"), dev.assign(split="test")], ignore_index=True)
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def read(cfg: dict) -> pd.DataFrame:
             filler=rng.choice(WORDS["filler"]),
         )
         rows.append({"sentence": sentence, "label": opposite if rng.random() < 0.1 else label})
-    return etl(pd.DataFrame(rows))
+    return pd.DataFrame(rows)
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -18,8 +18,8 @@ from torchmetrics import Metric
 
 from src import metric as metrics
 from src import ranks
-from src.data.loader import INPUTS, Loader, Order, lengths, tensors
 from src.model.build import build
+from src.model.loader import INPUTS, Loader, Order, lengths, tensors
 from src.storage import UserError, replacing
 
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
