@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from src import env, fitting, metric, plots, ranks
+from src import env, fitting, metric, ranks
 from src.data import versions
 from src.data.prepare import Data, describe, prepare
 from src.data.source import check_frame
@@ -51,7 +51,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
     try:
         _train(cfg, run, frame)
-        run.finish("done", draw=plots.draw)
+        run.finish("done", draw="src.plots.draw")
         log.info(summary(run))
     except KeyboardInterrupt:
         run.finish("stopped")

@@ -10,7 +10,11 @@ from src import shell
 from src.run import Run
 from src.storage import UserError, replacing
 
-LEFT_OUT = ("checkpoints", "trackers.json")  # weights are in model/; trackers know the run under the sender's ids
+LEFT_OUT = (
+    "checkpoints",
+    "trackers.json",
+    ".trackers.lock",
+)  # weights are in model/; trackers know the run under the sender's ids
 
 
 def main() -> None:

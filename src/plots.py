@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from src import metric
 from src.logger import csv
@@ -14,8 +15,9 @@ MAX_POINTS = 5000  # of a scatter
 MAX_CURVES = 10  # classes with a curve of their own
 
 
-def draw(folder: Path) -> list[Path]:
+def draw(folder: str | Path) -> list[Path]:
     """Write ``plots/learning_curves.png`` and ``plots/test.png``; returns the paths that were written."""
+    folder = Path(folder)
     (folder / "plots").mkdir(exist_ok=True)
     report, info = read_json(folder / "report.json"), read_json(folder / "info.json")
     history = csv.read(folder / "metrics.csv")
@@ -35,8 +37,6 @@ def draw(folder: Path) -> list[Path]:
 
 def _figure(n: int, width: float = 4.6):
     """A figure with ``n`` axes side by side, and these."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width * n, 4.2), layout="constrained")
     axes = figure.subplots(1, n, squeeze=False)[0]
     for axis in axes:

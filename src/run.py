@@ -12,11 +12,12 @@ from pathlib import Path
 
 from src import env, storage
 from src.logger import csv
-from src.logger.fanout import TRACKERS, Fanout
+from src.logger.fanout import Fanout
 from src.storage import UserError, read_json, write_json
 
 log = logging.getLogger("reprise")
 STARTED = time.time()
+TRACKERS = ("mlflow", "wandb")
 
 
 def runs_folder() -> Path:
@@ -80,7 +81,12 @@ class Run:
         self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         log.addHandler(self._log_file)
-        self._trackers = self._fanout([name for name in TRACKERS if self.cfg["logger"][name]])
+        names = [name for name in TRACKERS if self.cfg["logger"][name]]
+        self.draws = self.cfg["pictures"] and self.cfg["logger"]["csv"]  # of what metrics.csv holds
+        if names or self.draws:
+            self._trackers = self._fanout(names)
+        if self.draws:
+            self._trackers.load("src.plots")
 
     def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
@@ -99,7 +105,8 @@ class Run:
         self.history.append(row)
         if self.cfg["logger"]["csv"]:
             csv.append(self.folder / "metrics.csv", row)
-        self._trackers.log(row)
+        if self._trackers:
+            self._trackers.log(row)
         if self.progress:
             self.progress.row(row)
 
@@ -115,7 +122,7 @@ class Run:
     def finish(self, status: str, error: BaseException | None = None, draw=None) -> None:
         """Record the end as "done", "failed" or "stopped"; trackers are closed, too.
 
-        ``draw`` is called with the folder, to add pictures before the trackers take its files.
+        ``draw``, a dotted name, is called with the folder, to add pictures before the trackers take its files.
         """
         self.report |= {"status": status, "finished": time.time()}
         if error is not None:
@@ -124,11 +131,12 @@ class Run:
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell shows it in its own way
         self._write_report()
         with self.timed("trackers"):
-            if status == "done":
-                if draw and self.cfg["logger"]["csv"]:
-                    self._trackers.call(draw, self.folder)
-                self._trackers.record(self.folder, dict(self.report))
-            self._trackers.finish(status)
+            if status == "done" and self._trackers:
+                if draw and self.draws:
+                    self._trackers.call(draw, str(self.folder))
+                self._trackers.record(self.folder, self.report)
+            if self._trackers:
+                self._trackers.finish(status)
         if status == "done":
             self.sign()
         self._write_report()
@@ -212,7 +220,7 @@ class Run:
             for row in self.history:
                 fanout.log(row)
             if self.status == "done":
-                fanout.record(self.folder, dict(self.report))
+                fanout.record(self.folder, self.report)
             fanout.finish(self.status)
         return self.trackers
 

@@ -252,6 +252,7 @@ def test_the_other_process_goes_when_the_first_is_killed(outputs, tmp_path):
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_one_process_that_fails_by_itself_says_so(outputs):
     """A mistake that both make is told as on one device."""
     with pytest.raises(UserError, match="Trainer refuses"):

@@ -151,6 +151,7 @@ def test_a_run_killed_twice_ends_as_the_straight_one(straight, outputs):
     assert_each_row_once(load(folder.name))
 
 
+@pytest.mark.slow
 def test_sync_closes_a_killed_run(straight, outputs, shell):
     """What it had logged stays, and it is no longer shown as running."""
     process, folder = begin()
@@ -246,7 +247,7 @@ def has_test_metrics(folder: Path) -> bool:
 def test_a_run_killed_before_its_first_word_is_refused_in_one_sentence(outputs, shell):
     process, folder = begin()
     kill_when(process, folder.is_dir)
-    if not (folder / "report.json").is_file():
-        done = shell("resume", f"run={folder.name}")
-        assert done.returncode == 1 and done.stderr.count("\n") == 1 and folder.name in done.stderr
-        assert folder.name not in runs().index
+    assert not (folder / "report.json").exists(), "it was too late"
+    done = shell("resume", f"run={folder.name}")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and folder.name in done.stderr
+    assert folder.name not in runs().index

@@ -238,7 +238,7 @@ def test_a_check_that_refuses_everything_would_be_easy(answers, command):
 
 @pytest.mark.parametrize(
     "words",
-    ["model.lrr=1", "++trainer.max_epoch=3", "seed=abc", "model=mpl", "model.lr=${nosuch.key}", "hydra.jop.name=x"],
+    ["++model.lrr=1", "seed=abc", "model.lr=${nosuch.key}", "hydra.jop.name=x"],
 )
 def test_the_shell_refuses_at_once(shell, outputs, words):
     """Seconds of the processor, which do not count what other processes want of it."""

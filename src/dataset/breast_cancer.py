@@ -2,12 +2,18 @@
 
 import pandas as pd
 
+from src.data import source
+
+MEASURES = [
+    "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
+    "fractal dimension",
+]  # fmt: skip
+COLUMNS = [name for m in ("mean {}", "{} error", "worst {}") for name in map(m.format, MEASURES)]
+
 
 def read(cfg: dict) -> pd.DataFrame:
-    from sklearn.datasets import load_breast_cancer
-
-    bunch = load_breast_cancer(as_frame=True)
-    return bunch.frame.assign(target=bunch.target_names[bunch.target])
+    frame = pd.read_csv(source.of_sklearn("breast_cancer.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    return frame.assign(target=frame["target"].map({0: "malignant", 1: "benign"}))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

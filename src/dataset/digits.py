@@ -2,11 +2,14 @@
 
 import pandas as pd
 
+from src.data import source
+
+COLUMNS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
+
 
 def read(cfg: dict) -> pd.DataFrame:
-    from sklearn.datasets import load_digits
-
-    return load_digits(as_frame=True).frame
+    frame = pd.read_csv(source.of_sklearn("digits.csv.gz"), names=[*COLUMNS, "target"])
+    return frame.astype(dict.fromkeys(COLUMNS, float) | {"target": int})
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 import pandas as pd
 
+from src.data import source
+
+COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
+
 
 def read(cfg: dict) -> pd.DataFrame:
-    from sklearn.datasets import load_iris
-
-    bunch = load_iris(as_frame=True)
-    return bunch.frame.assign(target=bunch.target_names[bunch.target])
+    frame = pd.read_csv(source.of_sklearn("iris.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    return frame.assign(target=frame["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"}))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,17 @@
 
 import pandas as pd
 
+from src.data import source
+
+COLUMNS = [
+    "alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids",
+    "nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline",
+]  # fmt: skip
+
 
 def read(cfg: dict) -> pd.DataFrame:
-    from sklearn.datasets import load_wine
-
-    bunch = load_wine(as_frame=True)
-    return bunch.frame.assign(target=bunch.target_names[bunch.target])
+    frame = pd.read_csv(source.of_sklearn("wine_data.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    return frame.assign(target="class_" + frame["target"].astype(str))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

@@ -1,100 +1,77 @@
-"""Sends every row to every tracker from one background thread; a tracker that fails is left out, and said once."""
+"""Sends every row of a run to its trackers: a queue's put for the training thread, the rest in a process beside it."""
 
+import json
 import logging
 import queue
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
-from src.logger.mlflow import MLflow
-from src.logger.wandb import WandB
-from src.storage import write_json
+from src.storage import CHECKOUT, read_json
 
 log = logging.getLogger("reprise")
-# name in the logger section of the config -> class
-TRACKERS = {"mlflow": MLflow, "wandb": WandB}
 
 
 class Fanout:
-    """The trackers of one run. `log` costs the training thread a queue's put; `finish` waits for all of it.
+    """The trackers of one run, in a `src.logger.worker`.
 
     Parameters
     ----------
     names : list of str
-        keys of `TRACKERS`.
+        keys of ``src.logger.worker.TRACKERS``; none for pictures alone.
     run : dict
         name, project, config (flat), tags, parent; known: {tracker: what finds the run again}, {} for a new one.
     path : Path
-        where it is kept what each tracker said of itself, or {"error": ...}; written as soon as it is known, so that
-        a killed run can be found again.
+        where it is kept what each tracker said of itself, or {"error": ...}.
     """
 
     def __init__(self, names: list[str], run: dict, path: Path):
-        self.trackers = {name: TRACKERS[name]() for name in names}
-        self.path, self.found = path, dict(run["known"])
-        self.queue = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._work, name="trackers", daemon=True)
-        self.queue.put(("start", (run,)))
-        self.thread.start()
+        self.path, self.messages = path, queue.SimpleQueue()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "src.logger.worker", str(path.with_name(".trackers.lock"))],
+            cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        self.threads = [threading.Thread(target=target, daemon=True) for target in (self._feed, self._listen)]
+        for thread in self.threads:
+            thread.start()
+        self._send("start", names, run, str(path))
 
     def log(self, row: dict) -> None:
-        self.queue.put(("log", (row,)))
+        self._send("log", row)
 
-    def call(self, function, *arguments) -> None:
-        """Let the thread call ``function`` between its rows: what is slow and nobody waits for."""
-        self.queue.put(("call", (function, arguments)))
+    def load(self, module: str) -> None:
+        self._send("load", module)
+
+    def call(self, function: str, *arguments) -> None:
+        """Let the worker call ``function`` (a dotted name) between its rows: what is slow and nobody waits for."""
+        self._send("call", function, *arguments)
 
     def record(self, folder: Path, report: dict) -> None:
-        self.queue.put(("record", (folder, report)))
+        self._send("record", str(folder), report)
 
     def finish(self, status: str) -> dict:
-        """Close all trackers; returns what each said of itself."""
-        self.queue.put(("finish", (status,)))
-        self.thread.join()
-        return self.found
+        """Close all trackers, wait for it, and return what each said of itself."""
+        self._send("finish", status)
+        self.messages.put(None)
+        for thread in self.threads:
+            thread.join()
+        if self.process.wait():
+            log.warning("the trackers' process ended with %s; python -m src.sync later", self.process.returncode)
+        return read_json(self.path) if self.path.is_file() else {}
 
-    def _work(self) -> None:
-        waiting = []
-        while True:
-            method, arguments = waiting.pop(0) if waiting else self.queue.get()
-            if method == "log":  # take all rows that wait: one call for many is cheaper
-                rows = [*arguments]
-                while not self.queue.empty() and not waiting:
-                    following = self.queue.get()
-                    if following[0] == "log":
-                        rows += following[1]
-                    else:
-                        waiting.append(following)
-                self._tell("log", rows)
-            elif method == "call":
-                self._call(*arguments)
-            else:
-                self._tell(method, *arguments)
-            if method == "finish":
-                return
+    def _send(self, method: str, *arguments) -> None:
+        self.messages.put([method, *arguments])
 
-    def _call(self, function, arguments) -> None:
+    def _feed(self) -> None:
         try:
-            function(*arguments)
-        except Exception as error:  # a picture that cannot be drawn stops nothing
-            log.warning("%s failed: %s", function.__name__, error)
+            with self.process.stdin as stream:
+                while (message := self.messages.get()) is not None:
+                    stream.write(json.dumps(message) + "\n")
+                    stream.flush()
+        except OSError:
+            return  # the worker is gone; `finish` tells
 
-    def _tell(self, method: str, *arguments) -> None:
-        for name, tracker in list(self.trackers.items()):
-            try:
-                found = getattr(tracker, method)(*arguments)
-            except Exception as error:  # whatever a tracker does, the run goes on
-                del self.trackers[name]
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
-                self._keep(name, {"error": reason})
-                log.warning("%s failed, the run goes on without it (python -m src.sync later): %s", name, reason)
-                continue
-            if method == "start":
-                self.found.pop(name, None)
-                self._keep(name, found)
-            if method == "finish":
-                self._keep(name, {"closed": True})
-
-    def _keep(self, name: str, found: dict) -> None:
-        self.found[name] = self.found.get(name, {}) | found
-        if self.path.parent.is_dir():
-            write_json(self.path, self.found)
+    def _listen(self) -> None:
+        for line in self.process.stdout:
+            log.warning("%s", json.loads(line))

@@ -109,8 +109,9 @@ class MLflow:
 
 def artifacts(folder: Path) -> list[Path]:
     """The files of a run that trackers keep: all but checkpoints and what is still written to."""
+    left_out = ("log.txt", "trackers.json")
     files = (path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
-    return sorted(path for path in files if not path.name.startswith(".") and path.name != "log.txt")
+    return sorted(path for path in files if not path.name.startswith(".") and path.name not in left_out)
 
 
 def _of_parts(metrics: dict, parts: tuple[str, ...]) -> dict:

@@ -1,0 +1,246 @@
+"""A run runs again from its record and is the same bit for bit; where it is not, the reason is named."""
+
+import os
+import shutil
+import subprocess
+import sys
+from itertools import product
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT, tiny_table
+
+from src import config, diff, fit, load, replay_train, runs, storage
+from src import replay as replay_verb
+from src.replay import causes, compare
+from src.run import runs_folder
+from src.storage import UserError, read_json
+
+QUICK = (("linear", "table"), ("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"))
+PAIRS = [
+    pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
+    for pair in product(config.choices("model"), ("table", "text"))
+]
+QUIET = ("logger=csv", "pictures=false")
+LINEAR = ("model=linear", "dataset=wine", *QUIET)
+
+
+def replay(monkeypatch, *words: str) -> int:
+    """``python -m src.replay`` in this process (the run itself is in one of its own): its exit code."""
+    monkeypatch.setattr(sys, "argv", ["replay", *words])
+    try:
+        replay_verb.main()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def words_of(outputs):
+    """The words of a tiny dataset of each kind; the table has empty cells and categories."""
+    tiny_table("binary", n=120).to_csv(outputs / "table.csv", index=False)
+    return {
+        "table": ("dataset=csv", f"dataset.path={outputs / 'table.csv'}", "dataset.target=y"),
+        "text": ("dataset=text_sample", "dataset.max_rows=100"),
+    }
+
+
+@pytest.fixture(scope="module")
+def linear(outputs):
+    return fit(*LINEAR)
+
+
+def assert_same(a, b):
+    """By the files themselves: the comparison of a replay could be blind."""
+    assert a.status == b.status == "done" and str(a.history) == str(b.history)  # as text: nan is not nan
+    assert a.report["metrics"] == b.report["metrics"] and a.report["data_digest"] == b.report["data_digest"]
+    assert a.predictions.keys() == b.predictions.keys() and len(a.predictions["test_p"])
+    assert all(np.array_equal(a.predictions[key], b.predictions[key]) for key in a.predictions)
+    assert (a.folder / "code.zip").read_bytes() == (b.folder / "code.zip").read_bytes()
+    assert read_json(a.folder / "env.json")["threads"] == read_json(b.folder / "env.json")["threads"]
+
+
+# -- the same again
+
+
+@pytest.mark.parametrize(("model", "kind"), PAIRS)
+def test_every_model_replays_identical(words_of, model, kind):
+    run = fit(f"model={model}", *words_of[kind], *QUIET, "trainer.max_epochs=3")
+    found = replay_train(run.name)
+    assert found["identical"] is True and found["run"] != run.name
+    assert ("weights" in found) == ("net" in run.cfg["model"])
+    again = load(found["run"])
+    assert again.report["replay_of"] == run.name and again.report["etl_version"] == run.report["etl_version"]
+    assert_same(run, again)
+
+
+def test_another_seed_is_not_identical(words_of):
+    """What makes the sameness above mean something."""
+    words = ("model=mlp", *words_of["table"], *QUIET, "trainer.max_epochs=2")
+    a, b = fit(*words), fit(*words, "seed=1")
+    found = compare(load(a.name), load(b.name))
+    assert found["identical"] is False and all(found[kind] > 0 for kind in ("history", "predictions", "weights"))
+    assert compare(load(a.name), load(a.name))["identical"] is True
+
+
+def test_a_run_on_a_frame_wants_the_frame(outputs):
+    frame = tiny_table("regression", n=80)
+    run = fit("model=linear", "dataset.target=y", *QUIET, "threads=1", data=frame)
+    with pytest.raises(UserError, match="data=df"):
+        replay_train(run.name)
+    found = replay_train(run.name, data=frame)
+    assert found["identical"] is True
+    assert_same(run, load(found["run"]))
+
+
+# -- code that was edited since
+
+
+@pytest.fixture(scope="module")
+def project(outputs, tmp_path_factory):
+    """``project("train", "model=mlp")`` in a copy of the checkout, whose ETL of wine is edited after a first run."""
+    where = tmp_path_factory.mktemp("project")
+    for name in ("src", "conf"):
+        shutil.copytree(CHECKOUT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def call(verb: str, *words: str) -> subprocess.CompletedProcess:
+        command = (sys.executable, "-m", f"src.{verb}", *words)
+        env = os.environ | {"PYTHONPATH": str(where)}
+        return subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, timeout=280)
+
+    done = call("train", *LINEAR)
+    assert done.returncode == 0, done.stderr
+    call.run = runs().index[-1]
+    path = where / "src/dataset/wine.py"
+    path.write_text(path.read_text().replace("    return df\n", '    return df[df["alcohol"] > 12.4]\n'))
+    return call
+
+
+def test_the_recorded_code_replays_identical_after_an_edit(project):
+    done = project("replay", f"run={project.run}")
+    assert done.returncode == 0 and "identical" in done.stdout, done.stdout + done.stderr
+    assert_same(load(project.run), load(runs().index[-1]))
+
+
+def test_todays_code_is_told_from_the_recorded(project):
+    done = project("replay", f"run={project.run}", "code=now")
+    assert done.returncode == 1, done.stdout + done.stderr
+    again = runs().index[-1]
+    for words in (f"{again} is not {project.run}", "code: src/dataset/wine.py", "ETL version: v", "data digest: "):
+        assert words in done.stdout
+    assert load(again).report["code"] == "now" and load(again).report["replay_of"] == project.run
+    said = diff.side_by_side(load(project.run), load(again))
+    assert "-    return df\n" in said and '+    return df[df["alcohol"] > 12.4]' in said
+
+
+def test_a_changed_word_is_an_experiment(linear, monkeypatch):
+    assert replay(monkeypatch, f"run={linear.name}", "model.classifier.C=0.01") == 0
+    again = load(runs().index[-1])
+    assert causes(linear, again) == ["config model.classifier.C: 1.0 -> 0.01"]
+    assert again.report["replay_of"] == linear.name and again.report["overrides"] == ["model.classifier.C=0.01"]
+    assert again.cfg["model"]["classifier"]["C"] == 0.01 and linear.cfg["model"]["classifier"]["C"] == 1.0
+    assert not np.array_equal(again.predictions["test_p"], linear.predictions["test_p"])
+
+
+def test_an_input_that_changed_since_is_named(outputs, monkeypatch):
+    path = outputs / "changing.csv"
+    frame = tiny_table("binary", n=120)
+    frame.to_csv(path, index=False)
+    run = fit("model=linear", "dataset=csv", f"dataset.path={path}", "dataset.target=y", *QUIET)
+    frame.assign(a=frame["a"] * 2 - frame["b"]).to_csv(path, index=False)
+    assert replay(monkeypatch, f"run={run.name}") == 1
+    again = load(runs().index[-1])
+    version, digest = causes(run, again)
+    assert digest == f"data digest: {run.report['data_digest']} -> {again.report['data_digest']}"
+    assert version == f"ETL version: {run.report['etl_version']} -> {again.report['etl_version']}"
+    assert digest in replay_verb.describe(run, again, compare(run, again))
+
+
+# -- refused
+
+
+@pytest.fixture(scope="module")
+def failed(outputs):
+    with pytest.raises(UserError):
+        fit("model=knn", "dataset=wine", "class_weight=balanced", *QUIET)
+    return runs().index[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "says"),
+    [
+        (["model.classifer.C=2"], {}, "did you mean model.classifier.C"),
+        (["model.lr=0.1"], {}, "model.lr=0.1 does not fit"),
+        (["seed=abc"], {}, "a whole number"),
+        (["seed=0,1"], {}, "does not fit"),
+        (["seed"], {}, "key=value"),
+        (["trainer.max_epochs=0"], {}, "at least 1"),
+        ([], {"code": "then"}, "known: recorded, now"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_sentence_and_begin_no_run(linear, words, options, says):
+    before = storage.numbers(runs_folder(), "t")
+    with pytest.raises(UserError) as caught:
+        replay_train(linear.name, *words, **options)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert storage.numbers(runs_folder(), "t") == before
+
+
+def test_only_what_is_done_is_replayed(failed):
+    with pytest.raises(UserError, match=f"{failed} is failed"):
+        replay_train(failed)
+    for name in ("t999", "../t1"):
+        with pytest.raises(UserError, match="no run"):
+            replay_train(name)
+
+
+def test_a_wrong_word_is_exit_2(linear, shell):
+    done = shell("replay", f"run={linear.name}", "cod=now")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "did you mean" in done.stderr
+
+
+# -- two runs side by side
+
+
+def compared(monkeypatch, capsys, *words: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["diff", *words])
+    diff.main()
+    return capsys.readouterr().out
+
+
+def test_diff_shows_config_and_metrics(linear, monkeypatch, capsys):
+    other = fit(*LINEAR, "model.classifier.C=0.001", "seed=3")
+    said = compared(monkeypatch, capsys, f"runs={linear.name},{other.name}")
+    assert "config model.classifier.C: 1.0 -> 0.001" in said and "config seed: 0 -> 3" in said
+    row = next(line.split() for line in said.splitlines() if line.startswith("test/loss"))
+    old, new = (run.report["metrics"]["test/loss"] for run in (linear, other))
+    assert row == ["test/loss", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}"]
+
+
+def test_diff_of_a_run_with_itself_says_so(linear, monkeypatch, capsys):
+    said = compared(monkeypatch, capsys, f"runs={linear.name},{linear.name}")
+    assert "config, code, data and environment are the same" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith(("val/", "test/", "train/"))]
+    assert len(rows) == len(linear.report["metrics"]) and all(row[-1] == "=" for row in rows)
+    assert causes(linear, linear) == []
+
+
+def test_diff_refuses_what_is_no_pair(linear, monkeypatch, capsys):
+    for words, says in ((f"runs={linear.name}", "name two runs"), (f"runs={linear.name},t999", "no run t999")):
+        with pytest.raises(UserError, match=says):
+            compared(monkeypatch, capsys, words)
+    with pytest.raises(SystemExit) as caught:
+        compared(monkeypatch, capsys, "rnus=t1,t2")
+    assert caught.value.code == 2 and "did you mean runs?" in capsys.readouterr().err
+
+
+def test_a_replay_that_cannot_run_says_so(outputs, capfd):
+    path = outputs / "gone.csv"
+    tiny_table("binary", n=80).to_csv(path, index=False)
+    run = fit("model=linear", "dataset=csv", f"dataset.path={path}", "dataset.target=y", *QUIET)
+    path.unlink()
+    with pytest.raises(UserError, match=f"replay of {run.name} failed"):
+        replay_train(run.name)
+    error = capfd.readouterr().err
+    assert "gone.csv" in error and "Traceback" not in error
