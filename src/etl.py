@@ -13,6 +13,8 @@ def main() -> None:
 
     words = shell.verb("etl", sys.argv[1:])
     dataset = words["dataset"]
+    if dataset is None and (words["diff"] or words["replay"]):
+        raise UserError("diff= and replay= want a dataset: python -m src.etl dataset=... diff=v1,v2")
     if dataset is None:
         print("\n".join(table(name) for name in sorted(versions.read_index())) or "no ETL has run yet")
     elif words["diff"]:

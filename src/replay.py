@@ -19,6 +19,10 @@ def main() -> None:
     own = {"run", "code", "trust", "-h", "--help"}
     words = shell.verb("replay", [word for word in sys.argv[1:] if word.partition("=")[0] in own])
     changes = [word for word in sys.argv[1:] if word.partition("=")[0] not in own]
+    try:
+        config.change(Run.open(words["run"]).cfg, changes)
+    except UserError as error:
+        shell.refuse(error, 2)
     found = replay_train(words["run"], *changes, code=words["code"], trust=words["trust"])
     if not found["identical"] and not changes:
         sys.exit(1)

@@ -21,6 +21,8 @@ def resume(name: str, max_epochs: int | None = None):
 
     run = Run.open(name)
     cfg = run.cfg
+    if run.report.get("received_as"):
+        run.check_trust(code=True)
     before = cfg["trainer"]["max_epochs"]
     longer = max_epochs is not None and max_epochs != before
     if longer and (before is None or max_epochs < before):

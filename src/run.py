@@ -258,7 +258,7 @@ class Run:
         if self.trusted or self.signed:
             return
         model = self.cfg["model"]
-        harmless = "net" in model and str(model["net"]["class"]).startswith("src.model.") and not code
+        harmless = "net" in model and _is_own_net(str(model["net"]["class"])) and not code
         if not harmless:
             what = "its code" if code else "its model"
             raise UserError(
@@ -274,6 +274,19 @@ class Run:
 
     def _chosen(self, name: str) -> bool:
         return self.report["metric"] is not None and name.partition("/")[2] == self.report["metric"]["name"]
+
+
+def _is_own_net(dotted: str) -> bool:
+    """Whether ``dotted`` is a net that a file of src/model/ defines: nothing that it imports, no function of it."""
+    import importlib
+
+    from torch import nn
+
+    module, _, name = dotted.rpartition(".")
+    if module not in {f"src.model.{path.stem}" for path in (storage.CHECKOUT / "src/model").glob("*.py")}:
+        return False
+    cls = getattr(importlib.import_module(module), name, None)
+    return isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module
 
 
 def find(name: str | Path) -> Path:

@@ -33,13 +33,17 @@ def unpack(file: str | Path, trust: bool = False) -> Run:
     try:
         with zipfile.ZipFile(path) as archive:
             contents = _checked(archive, path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a packed run: {error}") from None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged zip can raise anything: zlib.error, struct.error, NotImplementedError
+        raise UserError(f"{path} is not a packed run: {' '.join(str(error).split())}") from None
     folder = storage.claim(runs_folder(), "t")
     try:
         return _place(folder, contents, trust)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(folder)
+        if isinstance(error, OSError):
+            raise UserError(f"{path} cannot be unpacked: {error}") from None
         raise
 
 
@@ -47,22 +51,31 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     """{name: content} of the files, each inside the folder and as its digest says."""
     try:
         manifest = json.loads(archive.read("manifest.json"))["files"]
-    except (KeyError, ValueError, TypeError):
+        digests = {str(name): str(digest) for name, digest in manifest.items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path} is not a packed run: it has no manifest") from None
     names = set(archive.namelist()) - {"manifest.json"}
-    if names != set(manifest):
+    if names != set(digests):
         raise UserError(f"{path} holds other files than its manifest says")
     contents = {}
     for name in sorted(names):
         inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts or "\\" in name or ":" in name:
+        plain = str(inside) == name and name != "." and "\\" not in name and ":" not in name
+        if not plain or inside.is_absolute() or ".." in inside.parts:
             raise UserError(f"{path} wants to write outside its folder: {name}")
         contents[name] = archive.read(name)
-        if hashlib.sha256(contents[name]).hexdigest() != manifest[name]:
+        if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
             raise UserError(f"{path} is damaged: {name} is not what its digest says")
     for name in ("config.json", "report.json", "code.zip"):
         if name not in contents:
             raise UserError(f"{path} is not a packed run: it has no {name}")
+    for name in ("config.json", "report.json"):
+        try:
+            content = json.loads(contents[name])
+        except ValueError:
+            content = None
+        if not isinstance(content, dict) or (name == "report.json" and not isinstance(content.get("run"), str)):
+            raise UserError(f"{path} is not a packed run: its {name} is not one")
     return contents
 
 

@@ -3,12 +3,14 @@
 import ast
 import builtins
 import hashlib
+import importlib.util
 import inspect
 import linecache
+import symtable
 import sys
 import textwrap
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 
 from src.storage import UserError
 
@@ -35,6 +37,8 @@ class Closure:
         self.definitions: dict[str, tuple[str, str, str]] = {}  # name -> (where, syntax, text)
         self.imports: dict[str, str] = {}
         self.spaces: dict[str, set[str]] = {}  # name of a project's module -> what is used of it
+        if not isinstance(function, FunctionType):
+            raise UserError(f"an ETL must be a plain function written with def, not a {type(function).__name__}")
         self._add(function.__name__, function)
         whole = sorted(f"{name}={syntax}" for name, (_, syntax, _) in self.definitions.items())
         whole += sorted(self.imports.values())
@@ -42,11 +46,18 @@ class Closure:
         self.text = self._text()
 
     def _text(self) -> str:
-        lines = sorted(set(self.imports.values()))
+        lines = ["from __future__ import annotations", *sorted(set(self.imports.values()))]
         if self.spaces:
             lines.append("from types import SimpleNamespace")
         lines += [f"\n\n{text}" for _, _, text in self.definitions.values()]
-        for name, used in sorted(self.spaces.items()):
+        made = set()
+        for name, used in sorted(self.spaces.items()):  # pack before pack.helpers
+            parts = name.split(".")
+            for i in range(1, len(parts)):
+                if (outer := ".".join(parts[:i])) not in made:
+                    made.add(outer)
+                    lines.append(f"{outer} = SimpleNamespace()")
+            made.add(name)
             lines.append(f"{name} = SimpleNamespace({', '.join(f'{x}={x}' for x in sorted(used))})")
         return "\n".join(lines) + "\n"
 
@@ -67,13 +78,15 @@ class Closure:
     def _follow(self, node: ast.AST, scope: dict, module: str) -> None:
         attributes = {}
         for item in ast.walk(node):
-            if isinstance(item, ast.Attribute) and isinstance(item.value, ast.Name):
-                attributes.setdefault(item.value.id, set()).add(item.attr)
-            if isinstance(item, ast.ImportFrom) and _is_project(item.module or "", None):
-                raise UserError(
-                    f"{module} imports {item.module} inside a function that the ETL uses: import it at the top"
-                )
-        for name in sorted({item.id for item in ast.walk(node) if isinstance(item, ast.Name)}):
+            dotted = _dotted(item)
+            if len(dotted) > 1:
+                attributes.setdefault(dotted[0], set()).add(dotted[1:])
+            inside = [item.module or "."] if isinstance(item, ast.ImportFrom) else []
+            inside = [alias.name for alias in item.names] if isinstance(item, ast.Import) else inside
+            for other in inside:
+                if other.startswith(".") or getattr(item, "level", 0) or _is_own(other):
+                    raise UserError(f"{module} imports {other} inside a function of the ETL: import it at the top")
+        for name in sorted(_free_names(node)):
             if name in scope and not (hasattr(builtins, name) and scope[name] is getattr(builtins, name)):
                 self._take(name, scope[name], attributes.get(name, set()), module)
 
@@ -82,15 +95,24 @@ class Closure:
             if not _is_project(value.__name__, value):
                 self.imports[name] = f"import {value.__name__} as {name}"
                 return
-            self.spaces.setdefault(name, set()).update(attributes)
-            for attribute in sorted(attributes):
-                self._take(attribute, getattr(value, attribute), set(), value.__name__)
-        elif isinstance(value, FunctionType | type):
+            whole = [x for x in attributes if not any(y[: len(x)] == x and y != x for y in attributes)]
+            for dotted in sorted(whole):
+                owner, path = value, [name]
+                for attribute in dotted:  # pack.helpers.clean: down to what is no module
+                    path, inner = [*path, attribute], getattr(owner, attribute)
+                    if not isinstance(inner, ModuleType):
+                        break
+                    owner = inner
+                if isinstance(inner, ModuleType):
+                    raise UserError(f"the ETL uses the module {inner.__name__} as a value: name what it takes of it")
+                self.spaces.setdefault(".".join(path[:-1]), set()).add(path[-1])
+                self._take(path[-1], inner, set(), owner.__name__)
+        elif isinstance(value, FunctionType | type) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
             if _is_project(value.__module__, sys.modules.get(value.__module__)):
                 self._add(name, value)
             else:
                 self.imports[name] = f"from {value.__module__} import {value.__name__} as {name}"
-        elif isinstance(value, PLAIN):
+        elif _is_plain(value):
             self._constant(name, value, module)
         elif getattr(value, "__module__", None) and getattr(value, "__name__", None):  # a builtin of a library
             self.imports[name] = f"from {value.__module__} import {value.__name__} as {name}"
@@ -100,9 +122,9 @@ class Closure:
     def _constant(self, name: str, value, module: str) -> None:
         """A value at a module's top: its assignment's syntax, or its repr in a notebook."""
         node = _assignment(module, name)
-        if node is None and not isinstance(value, PLAIN):
+        if node is None and not _is_plain(value):
             raise UserError(f"the ETL uses {name}, a {type(value).__name__}: pass it as an argument")
-        if node is not None and not isinstance(value, PLAIN):
+        if node is not None and not _is_plain(value):
             text, syntax = ast.unparse(node), _syntax(node)
             known = self.definitions.get(name)
             if known is None:
@@ -116,9 +138,55 @@ class Closure:
         self.definitions[name] = (module, text, text)
 
 
+def _is_plain(value) -> bool:
+    """Whether `_stable` writes the value so that it can be read again anywhere."""
+    if type(value) in (list, tuple, set, frozenset):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(map(_is_plain, (*value, *value.values())))
+    return type(value) in PLAIN and not (
+        isinstance(value, float | complex) and repr(value).strip("-") in ("nan", "inf")
+    )
+
+
+def _dotted(node) -> tuple:
+    """("pack", "helpers", "clean") of pack.helpers.clean; () where it does not begin with a name."""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(parts)) if parts and isinstance(node, ast.Name) else ()
+
+
+def _free_names(node) -> set:
+    """Names that a function or class takes from outside: not its arguments, nor what it assigns."""
+    table = symtable.symtable(ast.unparse(node), "?", "exec")
+    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    waiting = table.get_children()
+    while waiting:
+        inner = waiting.pop()
+        found |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+        waiting += inner.get_children()
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        found |= {node.name} & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+    return found
+
+
+def _is_own(name: str) -> bool:
+    """Whether a module, imported or not, is the user's."""
+    if name in sys.modules:
+        return _is_project(name, sys.modules[name])
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return _is_project(name, SimpleNamespace(__file__=spec.origin) if spec else None)
+
+
 def load(text: str, name: str):
     """The function ``name`` that a recorded text defines."""
-    scope = {"__name__": "recorded_etl"}
+    module = sys.modules["recorded_etl"] = ModuleType("recorded_etl")  # dataclasses look their module up
+    scope = vars(module)
     file = f"<recorded {name} {hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}>"
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # so that tracebacks show its lines
     exec(compile(text, file, "exec"), scope)
@@ -168,6 +236,7 @@ def _scope(value) -> dict:
     """Names that a function or class sees from outside: its module's, and its closure's."""
     if isinstance(value, type):
         return vars(sys.modules[value.__module__])
+    value = value if isinstance(value, FunctionType) else inspect.unwrap(value)
     free = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     return value.__globals__ | {name: cell.cell_contents for name, cell in free}
 
@@ -203,5 +272,5 @@ def _is_project(name: str, module) -> bool:
     top = name.partition(".")[0]
     if top in ("src", "__main__", "recorded_etl"):
         return True
-    path = getattr(module, "__file__", None) or ""
+    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")  # or a bare folder
     return bool(path) and top not in sys.stdlib_module_names and "-packages" not in path
