@@ -3,6 +3,7 @@
 import difflib
 import math
 import os
+import re
 from itertools import product
 
 from omegaconf import OmegaConf
@@ -14,6 +15,9 @@ CONF = storage.CHECKOUT / "conf"
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
+TFIDF = "sklearn.feature_extraction.text.TfidfVectorizer"
+# arguments that Reprise gives itself
+RESERVED = {"model.net": ("info",), "model.optimizer": ("params", "lr", "weight_decay")}
 OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.", "dataset.args.")
 
 TYPE_NAMES = {
@@ -83,6 +87,8 @@ CHOICES = {
     "dataset.tokenizer": ("words", "whitespace", "chars"),
     "model.scaler": ("quantile", "standard", "none"),
     "model.schedule": ("constant", "linear", "cosine", "onecycle"),
+    "trainer.deterministic": ("True", "False", "warn"),
+    "trainer.strategy": ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"),
     "model.progress": ("staged", "grow", "partial_fit", "once"),
     "model.categories": ("onehot", "codes", "native"),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
@@ -128,6 +134,8 @@ def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
             base = OmegaConf.to_container(hydra_compose("train", [group.input_line for group in groups]), resolve=False)
             first = first or base
             _check_values(base, others)
+        if any("${" in word for word in words) and not multirun:  # what an interpolation gives is known only then
+            OmegaConf.to_container(hydra_compose("train", words), resolve=True)
     return math.prod(map(len, alternatives)), first
 
 
@@ -204,7 +212,7 @@ def _alternatives(override, multirun: bool) -> list:
     for value in values:
         if value.key_or_group in GROUPS:
             choice, known = value.value(), choices(value.key_or_group)
-            if choice not in known and not (choice is None and value.key_or_group in ("experiment", "debug")):
+            if choice not in known:
                 near, there = nearest(str(choice), known), ", ".join(known)
                 raise UserError(f"{value.key_or_group}={choice} is unknown{near}; there are: {there}")
     return values
@@ -216,42 +224,57 @@ def _is_group(override) -> bool:
 
 def _check_values(base: dict, overrides: list) -> None:
     """Whether the keys exist, and their values can be; ``base`` is the config that the groups alone make."""
-    set_keys = set()
+    values = {}
+    for override in overrides:
+        values |= dict(_leaves_of(override.key_or_group, override.value()))
     for override in overrides:
         key = override.key_or_group
         if key.startswith("hydra."):
             continue
-        default, exists = _get(base, key)
-        if not exists:
-            _check_new(override, base)
-        value = override.value() if not override.is_sweep_override() else None
-        _check_value(key, value, default, f"{key}={_shown(override)}")
-        set_keys |= {key, *(f"{key}.{inner}" for inner in (value if isinstance(value, dict) else ()))}
-    missing = [key for key, value in _leaves(base) if value == "???" and key not in set_keys]
+        if key in ("", "dataset.name", "model.name"):
+            raise UserError(
+                f"{override.input_line}: this is not to be set, choose another group: dataset=..., model=..."
+            )
+        for inner, value in _leaves_of(key, override.value()):
+            default, exists = _get(base, inner)
+            if not exists:
+                _check_new(inner, override, base, values)
+            _check_value(inner, value, default, override.input_line if inner == key else f"{inner}={value}")
+    missing = [key for key, value in _leaves(base) if value == "???" and key not in values]
     if missing:
         raise UserError(f"{missing[0]} is required: add {missing[0]}=...{_hint(base, missing[0])}")
-    _check_metric(base, {override.key_or_group: override.value() for override in overrides})
+    _check_metric(base, values)
 
 
-def _check_new(override, base: dict) -> None:
+def _leaves_of(key: str, value):
+    """The word itself, and of a dict its values: model.net={dropout: 0} -> model.net, model.net.dropout."""
+    yield key, value
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves_of(f"{key}.{name}", inner)
+
+
+def _check_new(key: str, override, base: dict, values: dict) -> None:
     """A key that the yaml does not name: an argument that its class takes, behind a plus, or a mistake."""
-    key, (section, _, name) = override.key_or_group, override.key_or_group.rpartition(".")
+    section, _, name = key.rpartition(".")
     known = [known for known, _ in _leaves(base)]
     if not key.startswith(OPEN):
         raise UserError(f"{key} is unknown{nearest(key, known)}")
-    if section in WITH_CLASS:
-        parent = _get(base, section)[0] or {}
-        taken = signature.arguments(str(parent.get("class", "")))
-        if taken is not None and name not in taken:
-            raise UserError(f"{parent['class']} takes no {name}{nearest(name, sorted(taken - {'info'}))}")
-    if not (override.is_add() or override.is_force_add()):
+    dotted = TFIDF if section == "model.tfidf" else values.get(f"{section}.class", _get(base, f"{section}.class")[0])
+    if dotted and name != "class":
+        taken = signature.arguments(str(dotted))
+        if name in RESERVED.get(section, ()) or (taken is not None and name not in taken):
+            near = nearest(name, sorted((taken or set()) - set(RESERVED.get(section, ()))))
+            raise UserError(f"{dotted} takes no {name}{near}")
+    added = override.is_add() or override.is_force_add() or isinstance(override.value(), dict)
+    if not added:
         raise UserError(f"{key} is not in the yaml{nearest(key, known)}; to add it, write +{override.input_line}")
 
 
 def _check_value(key: str, value, default, word: str) -> None:
     if isinstance(value, str) and "${" in value:
         return  # an interpolation, known only when resolved
-    types, low, high = RULES.get(key) or (_types_of(key, default), None, None)
+    types, low, high = RULES.get(key) or (_types_of(key, default), *_limits_of(key))
     if types and not _is_one_of(value, types):
         names = [TYPE_NAMES[t] for t in types if t] + (["null"] if None in types else [])
         raise UserError(
@@ -266,6 +289,20 @@ def _check_value(key: str, value, default, word: str) -> None:
     ):
         if signature.exists(str(value)) is False:
             raise UserError(f"{word}: there is no such class")
+    if key in ("dataset.test_size", "dataset.val_size") and value in (0, 1):
+        raise UserError(f"{word} is impossible: it should lie between 0 and 1")
+    if key == "dataset.target" and value == []:
+        raise UserError(f"{word} names no column")
+    if isinstance(default, list) and default and not all(isinstance(x, type(default[0])) for x in value or ()):
+        raise UserError(f"{word}: should be a list as its default {default}")
+    if key.startswith("class_weight.") and (not _is_one_of(value, (float,)) or not value >= 0):
+        raise UserError(f"{word}: should be a number, at least 0")
+    if key == "trainer.devices" and not re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)*,?|\[\d.*\]", str(value)):
+        raise UserError(f"{word}: should be auto, a number of devices, or a list of them")
+    if key == "trainer.max_time" and isinstance(value, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", value):
+        raise UserError(f"{word}: should be days:hours:minutes:seconds, 00:12:00:00")
+    if key.startswith("trainer.limit_") and isinstance(value, float) and value > 1:
+        raise UserError(f"{word}: should be a share up to 1.0, or a whole number of batches")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
             limits = "finite" if low is None else f"at least {low}" if high is None else f"between {low} and {high}"
@@ -287,6 +324,16 @@ def _types_of(key: str, default):
     if isinstance(default, str) and key.startswith(OPEN) and not key.endswith(".class"):
         return (*types, float, None)  # max_features: sqrt, or a share
     return (*types, None) if key.startswith(OPEN) and not key.endswith(".class") else types
+
+
+def _limits_of(key: str):
+    """(lowest, highest) of an argument by its name: shares of dropout, widths (d_) and counts (n_) of a net."""
+    section, _, name = key.rpartition(".")
+    if section != "model.net":
+        return None, None
+    if name.endswith("dropout"):
+        return 0, 0.999999
+    return (0 if name == "n_layers" else 1, None) if name.startswith(("d_", "n_")) else (None, None)
 
 
 def _check_metric(base: dict, values: dict) -> None:

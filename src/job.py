@@ -98,9 +98,9 @@ def side_by_side(cfg: dict, run: Run, frame):
     if n == 1:
         yield
         return
-    copy = run.folder / "frame.parquet"  # what only this process has, for the others to read
+    copy = run.folder / "frame.pkl"  # what only this process has, for the others to read
     if frame is not None:
-        frame.to_parquet(copy)
+        frame.to_pickle(copy)
     try:
         with ranks.others(n, run.folder):
             yield

@@ -4,16 +4,20 @@ Rank 0 is the run's own process; the others read its folder's config, make the s
 nothing but ``rank_1.txt``, which is kept only where one dies.
 """
 
+import importlib
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from src.storage import CHECKOUT, UserError, read_json
 
+READY = "ready to train"
+LOST = ("connection", "remote", "gloo", "nccl", "timed out")  # what is said when another rank is gone
 VARIABLES = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
 
@@ -60,8 +64,11 @@ def others(n: int, folder: Path):
     over = threading.Event()
     threading.Thread(target=_watch, args=(workers, over), daemon=True).start()
     try:
+        _wait_until_ready(workers, folder)
         yield
     except BaseException as error:
+        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
+            _wait_for_death(workers)
         dead = _dead(workers)
         if dead is not None and not isinstance(error, UserError):
             raise UserError(
@@ -81,6 +88,26 @@ def others(n: int, folder: Path):
             output.close()
     for i in range(1, n):
         (folder / f"rank_{i}.txt").unlink()
+
+
+def _wait_until_ready(workers, folder: Path) -> None:
+    """Nothing can wake rank 0 that waits in C++ for one that never comes: meet only those that are there."""
+    while True:
+        if (dead := _dead(workers)) is not None:
+            for worker in workers:
+                worker.kill()
+            path = folder / f"rank_{dead + 1}.txt"
+            raise UserError(f"rank {dead + 1} died: {_last_words(path, workers[dead])}")
+        if all(READY in (folder / f"rank_{i}.txt").read_text() for i in range(1, len(workers) + 1)):
+            return
+        time.sleep(0.05)
+
+
+def _wait_for_death(workers) -> None:
+    """Rank 0 learns of a lost connection before the process at its other end has gone."""
+    until = time.monotonic() + 20
+    while _dead(workers) is None and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _watch(workers, over) -> None:
@@ -123,12 +150,14 @@ def main(folder: Path) -> None:
     env.set_threads(env.n_threads(cfg["threads"]))
     env.set_seed(cfg["seed"])
     frame = None
-    if (folder / "frame.parquet").is_file():
+    if (folder / "frame.pkl").is_file():
         import pandas as pd
 
-        frame = pd.read_parquet(folder / "frame.parquet")
+        frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
     data = load_data(cfg, frame)
     chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+    importlib.import_module("src.model.lit")  # what takes long is behind it when it says so
+    print(READY, flush=True)
     fitting.fit(cfg, data, Follower(folder), Progress(chosen, 0))
 
 

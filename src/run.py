@@ -73,6 +73,8 @@ class Run:
         write_json(run.folder / "config.json", cfg)
         write_yaml(run.folder / "config.yaml", cfg)
         again._begin()
+        for row in again.history if again._trackers else ():  # those that a tracker holds already, it leaves out
+            again._trackers.log(row)
         return again
 
     def _begin(self) -> None:
@@ -179,6 +181,8 @@ class Run:
     def status(self) -> str:
         """done, failed, stopped, running, or killed: its process is gone and it has not said why."""
         status = self.report["status"]
+        if status == "done" and not (self.folder / "DONE").is_file():
+            status = "running"  # its trackers were not through
         gone = self.report["host"] == socket.gethostname() and not _alive(self.report["pid"])
         return "killed" if status == "running" and gone else status
 

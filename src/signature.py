@@ -17,8 +17,15 @@ def exists(dotted: str) -> bool | None:
     module, _, name = dotted.rpartition(".")
     tree = _tree(module)
     if tree is None:
-        return None
+        return None if _installed(module) else False
     return _find(module, name) is not None
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _of_class(module: str, name: str) -> set[str] | None:

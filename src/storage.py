@@ -14,7 +14,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 class UserError(Exception):
-    """A mistake that its maker can mend: shown as one sentence, without a traceback."""
+    """A mistake that its maker can mend: shown as one sentence, without a traceback.
+
+    Names of columns and classes in it may hold line breaks, which are shown as spaces.
+    """
+
+    def __init__(self, text: str, lines: tuple[str, ...] = ()):
+        super().__init__("\n".join([" ".join(str(text).split()), *lines]))
 
 
 def outputs() -> Path:

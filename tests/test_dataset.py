@@ -249,13 +249,13 @@ def sst2_cfg(url: str, packed: bytes) -> dict:
 
 def test_sst2_downloads_once(site, data_dir):
     (site.folder / "SST-2.zip").write_bytes(sst2_zip())
-    frame = sst2.read(sst2_cfg(site.url, sst2_zip()))
+    frame = sst2.etl(sst2.read(sst2_cfg(site.url, sst2_zip())))
     assert frame["sentence"].tolist() == [
         "hide new secretions", "new secretions", '" loose quote', "NA", "null", "a charming journey .", "so bad",
     ]  # fmt: skip
     assert frame["label"].tolist() == [0, 0, 1, 1, 0, 1, 0]
     assert frame["split"].tolist() == ["train"] * 5 + ["test"] * 2
-    pd.testing.assert_frame_equal(sst2.read(sst2_cfg(site.url, sst2_zip())), frame)
+    pd.testing.assert_frame_equal(sst2.etl(sst2.read(sst2_cfg(site.url, sst2_zip()))), frame)
     assert len(site.asked) == 1
     assert [path.name for path in (data_dir / "sst2").iterdir()] == ["SST-2.zip"]
 
@@ -300,14 +300,14 @@ def adult_cfg(site):
 
 
 def test_adult_downloads_once(site, adult_cfg):
-    frame = adult.read(adult_cfg)
+    frame = adult.etl(adult.read(adult_cfg))
     assert frame["split"].tolist() == ["train"] * 6 + ["test"] * 2
     assert frame["income"].tolist() == ["<=50K", ">50K"] * 4
     assert frame["age"].tolist() == [39, 54] * 4
     assert frame["occupation"].fillna("empty").tolist() == ["Adm-clerical", "empty"] * 4
     assert frame.columns[frame.isna().any()].tolist() == ["workclass", "occupation", "native_country"]
     assert frame.shape == (8, 16)
-    pd.testing.assert_frame_equal(adult.read(adult_cfg), frame)
+    pd.testing.assert_frame_equal(adult.etl(adult.read(adult_cfg)), frame)
     assert sorted(site.asked) == ["/adult.data", "/adult.test"]
 
 
@@ -316,7 +316,7 @@ def test_adult_in_data_dir(data_dir, dead):
     rows = pd.DataFrame([row.split(", ") for row in ADULT_ROWS], columns=adult.COLUMNS)
     for name in ("train", "test"):
         rows.to_csv(data_dir / f"adult/{name}.csv.gz", index=False)
-    frame = adult.read({"url": dead, "checksum": "sha256:0", "checksum_test": "sha256:0"})
+    frame = adult.etl(adult.read({"url": dead, "checksum": "sha256:0", "checksum_test": "sha256:0"}))
     assert frame["split"].tolist() == ["train"] * 2 + ["test"] * 2
 
 

@@ -138,7 +138,6 @@ ARGUMENTS = {
     "model=hist_gb model.categories=nativ": "nativ",
     "+class_weight.yes=abc": "yes",
     "class_weight={yes: -1}": "yes",
-    "hydra.jop.name=x": "jop",
     "dataset=csv dataset.target=y": "dataset.path",
     "dataset=csv dataset.path=my.csv": "dataset.target",
     "seed=0,1": "seed",

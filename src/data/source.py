@@ -100,7 +100,7 @@ def digest(frame: pd.DataFrame) -> str:
 
 
 def _hashable(column: pd.Series) -> np.ndarray:
-    texts = column.astype(str).to_numpy(dtype=object)
+    texts = column.astype(object).map(str).to_numpy(dtype=object)
     texts[column.isna().to_numpy()] = "\0missing"
     return texts
 

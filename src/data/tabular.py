@@ -6,6 +6,7 @@ import pandas as pd
 from src.storage import UserError
 
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
+LIMIT = 1e30  # larger numbers count as this: their squares would not fit into a float32's or a mean's range
 MAX_FOR_QUANTILES = 100_000  # rows, evenly spaced, that quantiles are taken from
 MAX_CLASSES_OF_NUMBERS = 20  # a numeric target with more different values is a regression
 
@@ -28,7 +29,11 @@ def _infer_role(column: pd.Series) -> str:
         return "ignored"
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return "numeric"
-    sample = filled.head(2000).astype(str)
+    sample = filled.head(2000)
+    if sample.map(lambda cell: isinstance(cell, list | tuple | dict | set | np.ndarray | bytes)).any():
+        kind = type(sample.iloc[0]).__name__
+        raise UserError(f"cells of column {column.name} hold {kind}: spread them over columns, or dataset.ignore it")
+    sample = sample.astype(str)
     varied = sample.nunique() > 0.5 * len(sample)
     if varied and sample.str.split().str.len().mean() >= 4:
         return "text"
@@ -77,6 +82,7 @@ def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str) -> dict:
 
 
 def _fit_column(name: str, x: np.ndarray, scaler: str) -> dict:
+    x = np.clip(x, -LIMIT, LIMIT)
     filled = x[~np.isnan(x)]
     if not len(filled):
         raise UserError(f"column {name} has no value in the training rows; drop it")
@@ -100,9 +106,9 @@ def n_numeric(state: dict) -> int:
 def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
     """(n, F) float32 without nan: the numbers, then the flags. One column at a time, so that little memory is taken."""
     out = np.empty((len(frame), n_numeric(state)), np.float32)
-    limit, flag = np.finfo(np.float32).max, len(state["columns"])
+    flag = len(state["columns"])
     for i, (name, column) in enumerate(state["columns"].items()):
-        x = numbers(frame[name])
+        x = np.clip(numbers(frame[name]), -LIMIT, LIMIT)
         missing = np.isnan(x)
         if missing.any():
             x = np.where(missing, column["median"], x)
@@ -110,7 +116,7 @@ def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
             x = (x - column["mean"]) / column["std"]
         if state["scaler"] == "quantile":
             x = _to_normal(x, np.asarray(column["quantiles"]))
-        out[:, i] = np.clip(x, -limit, limit)
+        out[:, i] = np.clip(x, -LIMIT, LIMIT)
         if column["flagged"]:
             out[:, flag] = missing
             flag += 1

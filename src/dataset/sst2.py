@@ -10,10 +10,11 @@ import pandas as pd
 from src.data import source
 from src.storage import UserError, data_dir
 
-HELP = """SST-2 is not here, and it could not be downloaded ({reason}). Three ways on:
-  1. download {url} elsewhere and put it at {path}
-  2. point DATA_DIR at a folder that holds sst2/train.tsv.gz and sst2/dev.tsv
-  3. try text without it: dataset=text_sample"""
+THREE_WAYS = (
+    "  1. download {url} elsewhere and put it at {path}",
+    "  2. point DATA_DIR at a folder that holds sst2/train.tsv.gz and sst2/dev.tsv",
+    "  3. try text without it: dataset=text_sample",
+)
 
 
 def read(cfg: dict) -> pd.DataFrame:
@@ -68,6 +69,7 @@ def _tables(cfg):
         archive = zipfile.ZipFile(source.download(cfg["url"], cfg["checksum"], "sst2"))
     except UserError as error:
         path = data_dir() / "sst2" / cfg["url"].rpartition("/")[2]
-        raise UserError(HELP.format(reason=error, url=cfg["url"], path=path)) from None
+        ways = tuple(way.format(url=cfg["url"], path=path) for way in THREE_WAYS)
+        raise UserError(f"SST-2 is not here, and it could not be downloaded ({error}). Three ways on:", ways) from None
     with archive:
         return [pd.read_csv(archive.open(f"SST-2/{name}.tsv"), **table) for name in ("train", "dev")]

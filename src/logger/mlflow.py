@@ -22,8 +22,11 @@ def client():
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
-    return MlflowClient(tracking_uri=uri())
+    utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; ten take two minutes
+    with locked(outputs() / ".mlflow.lock"):  # it lays out a new sqlite file: one process at a time
+        return MlflowClient(tracking_uri=uri())
 
 
 def experiment_id(mlflow, name: str) -> str:
@@ -31,6 +34,9 @@ def experiment_id(mlflow, name: str) -> str:
 
     One process at a time: several that meet a new sqlite file would all try to lay out its tables.
     """
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; ten take two minutes
     with locked(outputs() / ".mlflow.lock"):
         known = mlflow.get_experiment_by_name(name)
         if known is None:
@@ -98,7 +104,8 @@ class MLflow:
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
         self.held = set()
-        self.log([{"epoch": report["best_epoch"] or 0, **_of_parts(report["metrics"], ("test",))}])
+        if not self.client.get_metric_history(self.run_id, "test/loss"):  # a resumed run may have told
+            self.log([{"epoch": report["best_epoch"] or 0, **_of_parts(report["metrics"], ("test",))}])
         for path in artifacts(folder):
             inside = path.parent.relative_to(folder).as_posix()
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)

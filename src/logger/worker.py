@@ -16,7 +16,7 @@ from pathlib import Path
 
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB
-from src.storage import locked, write_json
+from src.storage import locked, read_json, write_json
 
 # name in the logger section of the config -> class
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
@@ -31,7 +31,9 @@ class Worker:
     def start(self, names: list[str], run: dict, path: str) -> None:
         """``path`` keeps what each tracker said of itself, written as soon as it is known."""
         self.trackers = {name: TRACKERS[name]() for name in names}
-        self.path, self.found = Path(path), dict(run["known"])
+        self.path = Path(path)
+        self.found = read_json(self.path) if self.path.is_file() else {}  # as the worker before it has left it
+        run = {**run, "known": self.found}
         self.each("start", run)
 
     def record(self, folder: str, report: dict) -> None:
@@ -39,6 +41,12 @@ class Worker:
 
     def finish(self, status: str) -> None:
         self.each("finish", status)
+
+    def abandon(self) -> None:
+        """The run was killed: close its trackers for now; a row may have died with it, which sync or resume brings."""
+        for tracker in self.trackers.values():
+            with contextlib.suppress(Exception):
+                tracker.finish("killed")
 
     def load(self, module: str) -> None:
         """Import early what a later call needs."""
@@ -89,7 +97,7 @@ class Worker:
                 self.each("log", rows)
             else:
                 getattr(self, method)(*arguments)
-            if method == "finish":
+            if method in ("finish", "abandon"):
                 return
 
 
@@ -98,7 +106,7 @@ def read(stream, messages: queue.SimpleQueue) -> None:
     for line in stream:
         if line.endswith("\n"):  # a kill can cut the last one
             messages.put(json.loads(line))
-    messages.put(["finish", "killed"])
+    messages.put(["abandon"])
 
 
 def main() -> None:

@@ -242,6 +242,10 @@ class Keep(Checkpoint):
         self.metric, self.patience, self.folder = metric, patience, folder
         self.best, self.since = None, 0
 
+    def on_train_start(self, trainer, module) -> None:
+        if self.patience is not None and self.since >= self.patience:  # resumed after its last epoch
+            trainer.should_stop = True
+
     def on_train_epoch_end(self, trainer, module) -> None:
         if not math.isfinite(module.row["train/loss"]) or not math.isfinite(module.row["val/loss"]):
             raise UserError(f"the loss is not finite after epoch {module.row['epoch']}: lower model.lr={module.lr}")
