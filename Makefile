@@ -17,7 +17,7 @@ test-all: $(BIN)/.installed
 	$(BIN)/python -m pytest -q $(ARGS)
 
 bench: $(BIN)/.installed
-	for name in startup epoch tracking memory inference; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in startup epoch tracking memory inference versions; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

@@ -38,7 +38,8 @@ def data_dir(tmp_path, monkeypatch, request):
 def load(name: str, *words: str):
     """(frame, Data) of ``dataset=name`` with the project's defaults."""
     cfg = compose([f"dataset={name}", *words])
-    frame = check_frame(importlib.import_module(f"src.dataset.{name}").read(cfg["dataset"]))
+    module = importlib.import_module(f"src.dataset.{name}")
+    frame = check_frame(module.etl(module.read(cfg["dataset"])))
     return frame, prepare(frame, cfg["dataset"], scaler="quantile", class_weight=None, seed=cfg["seed"])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.code import Closure, load
-from src.data.source import digest
+from src.data.source import column_digests, digest, whole_digest
 from src.storage import UserError, claim, locked, numbers, outputs, read_json, write_json, write_text
 
 
@@ -40,10 +40,11 @@ def run_etl(dataset: str, function, raw: pd.DataFrame, location: str, arguments:
     """
     arguments = arguments or {}
     _check_plain(arguments)
-    closure, input_digest = Closure(function), digest(raw)
+    closure, of_columns = Closure(function), column_digests(raw)
+    input_digest = whole_digest(of_columns)
     columns = _schema(raw)
     frame = _call(function, raw, arguments)
-    output_digest = digest(frame)
+    output_digest = whole_digest(column_digests(frame, like=(raw, of_columns)))
     identity = {"code": closure.digest, "arguments": arguments, "input": input_digest}
     described = {
         "dataset": dataset, "function": function.__name__, **identity, "location": location, "cfg": cfg,

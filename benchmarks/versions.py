@@ -1,0 +1,48 @@
+"""What versions cost a run: code snapshot, ETL's code, digests of input and output, registration.
+
+DATA_DIR=... python benchmarks/versions.py
+"""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src import config
+from src.data import versions
+from src.dataset import adult
+from src.run import snapshot_code
+
+
+def seconds(dataset: str, raw: pd.DataFrame, folder: str) -> float:
+    """Median of five of all that a run does for its versions; the ETL itself does nothing here to speak of."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        snapshot_code(Path(folder) / "code.zip")
+        versions.run_etl(dataset, adult.etl if dataset == "adult" else same, raw, "memory")
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def same(df: pd.DataFrame) -> pd.DataFrame:
+    return df
+
+
+def main() -> None:
+    print("| versions of a run | s | aim |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["OUTPUTS_DIR"] = folder
+        raw = adult.read(config.compose(["dataset=adult"])["dataset"])
+        print(f"| Adult, {len(raw):,} rows x {len(raw.columns)} | {seconds('adult', raw, folder):.2f} | ≤ 0.3 |")
+        rng = np.random.default_rng(0)
+        frame = pd.DataFrame({f"x{i}": rng.normal(size=2_500_000) for i in range(50)})
+        megabytes = frame.memory_usage(index=False).sum() / 1e6
+        print(f"| {megabytes:,.0f} MB of float64, as from Parquet | {seconds('large', frame, folder):.2f} | ≤ 2 |")
+
+
+if __name__ == "__main__":
+    main()
