@@ -249,14 +249,15 @@ def sst2_cfg(url: str, packed: bytes) -> dict:
 
 
 def test_sst2_downloads_once(site, data_dir):
-    (site.folder / "SST-2.zip").write_bytes(sst2_zip())
-    frame = sst2.etl(sst2.read(sst2_cfg(site.url, sst2_zip())))
+    packed = sst2_zip()
+    (site.folder / "SST-2.zip").write_bytes(packed)
+    frame = sst2.etl(sst2.read(sst2_cfg(site.url, packed)))
     assert frame["sentence"].tolist() == [
         "hide new secretions", "new secretions", '" loose quote', "NA", "null", "a charming journey .", "so bad",
     ]  # fmt: skip
     assert frame["label"].tolist() == [0, 0, 1, 1, 0, 1, 0]
     assert frame["split"].tolist() == ["train"] * 5 + ["test"] * 2
-    pd.testing.assert_frame_equal(sst2.etl(sst2.read(sst2_cfg(site.url, sst2_zip()))), frame)
+    pd.testing.assert_frame_equal(sst2.etl(sst2.read(sst2_cfg(site.url, packed))), frame)
     assert len(site.asked) == 1
     assert [path.name for path in (data_dir / "sst2").iterdir()] == ["SST-2.zip"]
 
