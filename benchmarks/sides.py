@@ -1,10 +1,12 @@
-"""Two commands side by side: whole processes in turn, A B A B ..., so that the machine's moods hit both alike."""
+"""Two sides in turn, A B A B ..., so that the machine's moods hit both alike; and the tables of the README."""
 
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -31,9 +33,22 @@ def ratio(ours: list[str], theirs: list[str], folder: str, pairs: int = 5) -> tu
 
 
 def row(name: str, a: float, b: float, ratios: list[float], limit: float) -> str:
-    """One line of a Markdown table: name, ours, theirs, median ratio, its range, what it should be."""
+    """One line of a table with `HEAD`: name, ours, theirs, median ratio, its range, what it should be."""
     spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f}"
     return f"| {name} | {a:.2f} | {b:.2f} | {spread} | ≤ {limit} |"
 
 
-HEAD = "| what | Reprise | compared | ratio, median | range | aim |\n|---|---|---|---|---|---|"
+HEAD = "| seconds | Reprise | compared | ratio, median | range | aim |\n|---|---|---|---|---|---|"
+
+
+def table(name: str, head: str, rows: Iterable[str]) -> None:
+    """Print a Markdown table as its rows come, then put it in its place in the README."""
+    lines = [head]
+    print(head, flush=True)
+    for line in rows:
+        lines.append(line)
+        print(line, flush=True)
+    readme = CHECKOUT / "README.md"
+    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    text = "\n".join(lines) + "\n"
+    readme.write_text(place.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")

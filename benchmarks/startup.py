@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sides import HEAD, ratio, row
+from sides import HEAD, ratio, row, table
 
 BARE = """
 import hydra
@@ -18,7 +18,7 @@ main()
 """
 
 
-def main() -> None:
+def rows():
     python = sys.executable
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "conf"
@@ -27,16 +27,13 @@ def main() -> None:
         (Path(folder) / "bare.py").write_text(BARE)
         bare, template = [python, f"{folder}/bare.py"], [python, "benchmarks/template.py", folder]
         train = [python, "-m", "src.train"]
-        print(HEAD)
         for words in (["--help"], ["--cfg", "job"], ["model.lrr=1"]):
-            print(
-                row(f"`{' '.join(words)}` / bare Hydra app, s", *ratio([*train, *words], bare, folder), 1.5), flush=True
-            )
+            yield row(f"`{' '.join(words)}` against a bare Hydra app", *ratio([*train, *words], bare, folder), 1.5)
         scikit, torch = ["model=linear"], ["model=mlp", "trainer.max_epochs=5", "model.patience=null"]
         for name, words, limit in (("scikit-learn", scikit, 0.6), ("torch", torch, 0.85)):
             compared = ratio([*train, *words], template, folder)
-            print(row(f"{name} run, all trackers / template, s", *compared, limit), flush=True)
+            yield row(f"a {name} run, all trackers, against the template", *compared, limit)
 
 
 if __name__ == "__main__":
-    main()
+    table("startup", HEAD, rows())

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sides import table
 
 from src import config
 from src.data import versions
 from src.dataset import adult
-from src.run import snapshot_code
+from src.env import snapshot_code
 
 
 def seconds(dataset: str, raw: pd.DataFrame, folder: str) -> float:
@@ -32,17 +33,16 @@ def same(df: pd.DataFrame) -> pd.DataFrame:
     return df
 
 
-def main() -> None:
-    print("| versions of a run | s | aim |\n|---|---|---|")
+def rows():
     with tempfile.TemporaryDirectory() as folder:
         os.environ["OUTPUTS_DIR"] = folder
         raw = adult.read(config.compose(["dataset=adult"])["dataset"])
-        print(f"| Adult, {len(raw):,} rows x {len(raw.columns)} | {seconds('adult', raw, folder):.2f} | ≤ 0.3 |")
+        yield f"| Adult, {len(raw):,} rows x {len(raw.columns)} | {seconds('adult', raw, folder):.2f} | ≤ 0.3 |"
         rng = np.random.default_rng(0)
         frame = pd.DataFrame({f"x{i}": rng.normal(size=2_500_000) for i in range(50)})
         megabytes = frame.memory_usage(index=False).sum() / 1e6
-        print(f"| {megabytes:,.0f} MB of float64, as from Parquet | {seconds('large', frame, folder):.2f} | ≤ 2 |")
+        yield f"| {megabytes:,.0f} MB of float64, as from Parquet | {seconds('large', frame, folder):.2f} | ≤ 2 |"
 
 
 if __name__ == "__main__":
-    main()
+    table("versions", "| versions of a run | s | aim |\n|---|---|---|", rows())

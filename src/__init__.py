@@ -51,6 +51,6 @@ def load(name: str, trust: bool = False):
 
 def runs():
     """All runs as a DataFrame, the newest last."""
-    from src import run
+    from src import overview
 
-    return run.runs()
+    return overview.runs()

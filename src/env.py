@@ -1,13 +1,15 @@
-"""What a result depends on besides code, config and data: seeds, threads, packages, git."""
+"""What a result depends on besides config and data: code, seeds, threads, packages, git."""
 
 import os
 import platform
 import random
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
+from pathlib import Path
 
-from src.storage import CHECKOUT
+from src.storage import CHECKOUT, replacing
 
 PACKAGES = (
     "hydra-core", "omegaconf", "torch", "lightning", "torchmetrics", "scikit-learn",
@@ -86,3 +88,12 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None  # no git here: the code itself is in code.zip
     return done.stdout.strip() if done.returncode == 0 else None
+
+
+def snapshot_code(path: Path) -> None:
+    """The code and the configs as they are now, as a zip that is the same for the same files."""
+    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):
+            for file in sorted((CHECKOUT / folder).rglob(suffix)):
+                entry = zipfile.ZipInfo(file.relative_to(CHECKOUT).as_posix())  # with no date of its own
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)

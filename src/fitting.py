@@ -18,9 +18,9 @@ def fit(cfg: dict, data, run, progress):
     model, trainer, seed = cfg["model"], cfg["trainer"], cfg["seed"]
     if is_torch(model):
         from src.logger.lightning import RunLogger
-        from src.model import lit
+        from src.model import network
 
-        return lit.fit(
+        return network.fit(
             model, data, chosen, seed=seed, trainer=trainer, logger=RunLogger(run), progress=progress,
             checkpoints=run.folder / "checkpoints", resume=run.resumed,
         )  # fmt: skip
@@ -34,9 +34,9 @@ def predict(model, part: dict, info: dict) -> np.ndarray:
     """Probabilities (n, n_classes), or values (n,) in the target's own units."""
     if hasattr(model, "matrix"):
         return model.predict(model.matrix(part))
-    from src.model import lit
+    from src.model import network
 
-    return lit.predict(model, part, info)
+    return network.predict(model, part, info)
 
 
 def save(model, folder: Path, name: str) -> Path:
@@ -49,7 +49,7 @@ def save(model, folder: Path, name: str) -> Path:
 
         path = folder / f"model_{name}.joblib"
     else:
-        from src.model import lit as family
+        from src.model import network as family
 
         path = folder / f"model_{name}.pt"
     with replacing(path) as part:
@@ -59,9 +59,9 @@ def save(model, folder: Path, name: str) -> Path:
 
 def load(folder: Path, name: str, model: dict, info: dict):
     if is_torch(model):
-        from src.model import lit
+        from src.model import network
 
-        return lit.load(folder / f"model_{name}.pt", model, info)
+        return network.load(folder / f"model_{name}.pt", model, info)
     from src.model import estimator
 
     return estimator.load(folder / f"model_{name}.joblib")

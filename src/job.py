@@ -13,8 +13,9 @@ from src import env, fitting, metric, ranks
 from src.data import versions
 from src.data.prepare import Data, describe, prepare
 from src.data.source import check_frame
+from src.overview import summary
 from src.progress import Progress
-from src.run import STARTED, Run, summary
+from src.run import STARTED, Run
 from src.storage import replacing, write_json
 
 log = logging.getLogger("reprise")

@@ -156,7 +156,7 @@ def main(folder: Path) -> None:
         frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
     data = load_data(cfg, frame)
     chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-    importlib.import_module("src.model.lit")  # what takes long is behind it when it says so
+    importlib.import_module("src.model.network")  # what takes long is behind it when it says so
     print(READY, flush=True)
     fitting.fit(cfg, data, Follower(folder), Progress(chosen, 0))
 

@@ -6,7 +6,6 @@ import re
 import socket
 import time
 import traceback
-import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,7 +57,7 @@ class Run:
         write_json(folder / "config.json", cfg)
         write_yaml(folder / "config.yaml", cfg)
         write_json(folder / "env.json", env.describe(cfg["seed"]))
-        snapshot_code(folder / "code.zip")
+        env.snapshot_code(folder / "code.zip")
         run._begin()
         return run
 
@@ -261,8 +260,10 @@ class Run:
         """Refuse files from elsewhere that can run code: a pickle, a class that is not the project's, its code."""
         if self.trusted or self.signed:
             return
+        from src.model.build import is_own_net
+
         model = self.cfg["model"]
-        harmless = "net" in model and _is_own_net(str(model["net"]["class"])) and not code
+        harmless = "net" in model and is_own_net(str(model["net"]["class"])) and not code
         if not harmless:
             what = "its code" if code else "its model"
             raise UserError(
@@ -280,19 +281,6 @@ class Run:
         return self.report["metric"] is not None and name.partition("/")[2] == self.report["metric"]["name"]
 
 
-def _is_own_net(dotted: str) -> bool:
-    """Whether ``dotted`` is a net that a file of src/model/ defines: nothing that it imports, no function of it."""
-    import importlib
-
-    from torch import nn
-
-    module, _, name = dotted.rpartition(".")
-    if module not in {f"src.model.{path.stem}" for path in (storage.CHECKOUT / "src/model").glob("*.py")}:
-        return False
-    cls = getattr(importlib.import_module(module), name, None)
-    return isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module
-
-
 def find(name: str | Path) -> Path:
     """The folder of run ``t7``."""
     folder = runs_folder() / str(name)
@@ -301,34 +289,6 @@ def find(name: str | Path) -> Path:
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder
-
-
-def runs():
-    """All runs as a DataFrame, one a row, the newest last: status, what it was, its metrics, its seconds."""
-    import pandas as pd
-
-    rows = []
-    for number in storage.numbers(runs_folder(), "t"):
-        folder = runs_folder() / f"t{number}"
-        if not (folder / "report.json").is_file():
-            continue  # claimed, and killed before its first word
-        run = Run.open(folder.name)
-        row = {"run": run.name, "status": run.status}
-        row |= {key: run.report[key] for key in ("model", "dataset", "seed", "split_seed", "sweep", "best_epoch")}
-        row["seconds"] = round(sum(run.report["timings"].values()), 1)
-        rows.append(row | run.report["metrics"])
-    return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
-
-
-def runs_of(sweep: str) -> list[str]:
-    """The names of the runs that belong to ``sweep``, "s3"."""
-    names = [f"t{number}" for number in storage.numbers(runs_folder(), "t")]
-    return [name for name in names if _report(name).get("sweep") == sweep]
-
-
-def _report(name: str) -> dict:
-    path = runs_folder() / name / "report.json"
-    return read_json(path) if path.is_file() else {}
 
 
 def flat(cfg: dict, prefix: str = "") -> dict:
@@ -348,15 +308,6 @@ def write_yaml(path: Path, cfg: dict) -> None:
     storage.write_text(path, OmegaConf.to_yaml(OmegaConf.create(cfg)))
 
 
-def snapshot_code(path: Path) -> None:
-    """The code and the configs as they are now, as a zip that is the same for the same files."""
-    with storage.replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):
-            for file in sorted((storage.CHECKOUT / folder).rglob(suffix)):
-                entry = zipfile.ZipInfo(file.relative_to(storage.CHECKOUT).as_posix())  # with no date of its own
-                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
-
-
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -365,33 +316,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def summary(run: Run) -> str:
-    """What a person wants to know at the end: the table, the seconds, where it lies, how to look."""
-    metrics, chosen = run.report["metrics"], run.report["metric"]["name"]
-    names = list(dict.fromkeys(["loss", chosen, *(key.partition("/")[2] for key in metrics)]))
-    lines = ["", f"{'':22}{'train':>10}{'val':>10}{'test':>10}"]
-    for name in names:
-        cells = (metrics.get(f"{part}/{name}") for part in ("train", "val", "test"))
-        mark = " *" if name == chosen else ""
-        lines.append(f"{name + mark:22}" + "".join(f"{'' if x is None else format(x, '.4f'):>10}" for x in cells))
-    timings = run.report["timings"]
-    seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
-    lines += [
-        f"* decides; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
-        if run.history
-        else "* decides",
-        "",
-        f"seconds   {seconds}",
-        f"folder    {run.folder}",
-    ]
-    trackers = run.trackers
-    if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
-        from src.logger.mlflow import uri
-
-        lines.append(f"mlflow    mlflow ui --backend-store-uri {uri()}")
-    if trackers.get("wandb") and "error" not in trackers["wandb"]:
-        known = trackers["wandb"]
-        lines.append(f"wandb     {'wandb sync ' + known['folders'][-1] if known['mode'] == 'offline' else known['id']}")
-    return "\n".join([*lines, f'load      from src import load; load("{run.name}").predict(df)'])

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from src import config
+from src.rules import nearest
 from src.storage import UserError
 
 
@@ -52,7 +53,7 @@ def verb(name: str, words: list[str]) -> dict:
         for word in words:
             key, equals, value = word.partition("=")
             if not equals or key not in values:
-                near = config.nearest(key, list(values))
+                near = nearest(key, list(values))
                 refuse(f"{word!r} is unknown{near}; write key=value with a key of {', '.join(values)}", 2)
             values[key] = OmegaConf.to_container(OmegaConf.create(f"value: {value}"))["value"]
     except (OmegaConfBaseException, YAMLError):

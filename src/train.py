@@ -78,7 +78,8 @@ def divide_cores(words: list[str]) -> None:
 def sweep(logger: dict, n_jobs: int):
     """A number for the sweep, ``s3``, and one parent run in MLflow, closed also when a job fails."""
     from src.logger import mlflow
-    from src.run import Run, runs_of
+    from src.overview import runs_of, sweep_summary
+    from src.run import Run
 
     folder = storage.claim(storage.outputs() / "sweeps", "s")
     os.environ |= {"REPRISE_SWEEP": folder.name, "REPRISE_SWEEP_DIR": str(folder)}
@@ -100,19 +101,6 @@ def sweep(logger: dict, n_jobs: int):
             mlflow.finish_parent(parent, status)
         log.info(sweep_summary(folder.name))
         failed.extend(name for name in runs_of(folder.name) if Run.open(name).status != "done")
-
-
-def sweep_summary(name: str) -> str:
-    """One line for each job: its run, its words, its status and its value."""
-    from src.run import Run, runs_of
-
-    lines = ["", f"{name}:"]
-    for run in map(Run.open, runs_of(name)):
-        words = " ".join(run.report.get("overrides", []))
-        metric = run.report["metric"]
-        value = f"val/{metric['name']} {run.objective:.4f}" if metric else ""
-        lines.append(f"  {run.name:6} {run.status:8} {value:28} {words}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

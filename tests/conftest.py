@@ -67,3 +67,20 @@ def tiny_text(n: int = 200, seed: int = 0) -> pd.DataFrame:
         sentence = [*rng.choice(filler, rng.integers(2, 9)), rng.choice(words[label])]
         rows.append({"sentence": " ".join(rng.permutation(sentence)), "label": label})
     return pd.DataFrame(rows)
+
+
+def assert_same(run, other):
+    """History, metrics, predictions and weights of two runs of a net, bit for bit."""
+    import torch
+
+    from src.logger import csv
+
+    assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
+    assert run.history == other.history == csv.read(run.folder / "metrics.csv")
+    assert run.report["metrics"] == other.report["metrics"] and run.report["best_epoch"] == other.report["best_epoch"]
+    ours, theirs = run.predictions, other.predictions
+    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = (
+        torch.load(one.folder / "model" / f"model_{one.name}.pt", weights_only=True) for one in (run, other)
+    )
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)

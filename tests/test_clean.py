@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from src import clean, fit, storage
-from src.run import runs, runs_folder
+from src.overview import runs
+from src.run import runs_folder
 from src.storage import UserError, write_json
 
 

@@ -14,7 +14,8 @@ from conftest import CHECKOUT, tiny_table, tiny_text
 from src import fit, load, runs, storage
 from src.logger.csv import read as read_csv
 from src.logger.wandb import records
-from src.run import runs_folder, runs_of
+from src.overview import runs_of
+from src.run import runs_folder
 from src.storage import UserError
 
 BASE = ("trainer.accelerator=cpu", "model.patience=null", "threads=1")

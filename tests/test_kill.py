@@ -8,10 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from conftest import CHECKOUT
+from conftest import CHECKOUT, assert_same
 
 from src import load, runs, storage
 from src.logger import csv
@@ -82,19 +80,8 @@ def n_epochs(folder: Path, n: int):
     return lambda: len(csv.read(folder / "metrics.csv")) >= n
 
 
-def weights(run) -> dict:
-    return torch.load(run.folder / "model" / f"model_{run.name}.pt", weights_only=True)
-
-
-def assert_same(run, other):
-    """History, metrics, predictions and weights, bit for bit, and a complete record."""
-    assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
-    assert run.history == other.history == csv.read(run.folder / "metrics.csv")
-    assert run.report["metrics"] == other.report["metrics"] and run.report["best_epoch"] == other.report["best_epoch"]
-    ours, theirs = run.predictions, other.predictions
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
-    ours, theirs = weights(run), weights(other)
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+def assert_same_record(run, other):
+    assert_same(run, other)
     assert {path.name for path in run.folder.iterdir()} == {path.name for path in other.folder.iterdir()}
 
 
@@ -146,7 +133,7 @@ def test_a_run_killed_twice_ends_as_the_straight_one(straight, outputs):
     go_on(folder, n_epochs(folder, len(killed.history) + 6))
     assert len(killed.history) < len(load(folder.name).history) < len(straight.history)
     resume(folder.name)
-    assert_same(load(folder.name), straight)
+    assert_same_record(load(folder.name), straight)
     assert load(folder.name).report["resumed"] == 2
     assert_each_row_once(load(folder.name))
 
@@ -181,7 +168,7 @@ def test_killed_at_a_random_moment(straight, outputs, i):
     if i % 3 == 0 and not (folder / "DONE").is_file():
         go_on(folder, after(folder, random.Random(i).random() * seconds))
     go_on(folder)
-    assert_same(load(folder.name), straight)
+    assert_same_record(load(folder.name), straight)
     assert_each_row_once(load(folder.name))
 
 
@@ -223,7 +210,7 @@ def test_killed_at_a_chosen_moment(straight, outputs, moment):
     assert not (folder / "DONE").exists()
     assert load(folder.name).status == runs().loc[folder.name, "status"] == "killed"
     go_on(folder)
-    assert_same(load(folder.name), straight)
+    assert_same_record(load(folder.name), straight)
     assert_each_row_once(load(folder.name))
 
 
@@ -234,7 +221,7 @@ def test_killed_between_record_and_done(straight, outputs):
     kill_when(process, lambda: happens(MOMENTS["trackers finish"], folder) and has_test_metrics(folder))
     assert not (folder / "DONE").exists(), "it was too late"
     go_on(folder)
-    assert_same(load(folder.name), straight)
+    assert_same_record(load(folder.name), straight)
     assert_each_row_once(load(folder.name))
 
 

@@ -11,7 +11,7 @@ from conftest import CHECKOUT
 
 from src import load, runs
 from src.logger.wandb import records
-from src.run import runs_of
+from src.overview import runs_of
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
 

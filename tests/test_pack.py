@@ -294,7 +294,7 @@ def traps(marker: Path) -> dict:
     return {
         "Popen": ("subprocess.Popen", {"touch": 0, str(marker): 0}),
         "build": ("src.model.build.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
-        "imported": ("src.model.lit.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
+        "imported": ("src.model.network.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
     }
 
 

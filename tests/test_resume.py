@@ -8,8 +8,7 @@ import time
 
 import numpy as np
 import pytest
-import torch
-from conftest import CHECKOUT
+from conftest import CHECKOUT, assert_same
 
 from src import fit, load, runs, storage
 from src.logger import csv
@@ -46,31 +45,6 @@ def interrupted(outputs, sign: int) -> tuple[str, int]:
         return name, process.wait(60)
     finally:
         process.kill()
-
-
-def weights(run) -> dict:
-    return torch.load(run.folder / "model" / f"model_{run.name}.pt", weights_only=True)
-
-
-def assert_same(run, other):
-    """History, predictions and weights, bit for bit."""
-    assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
-    assert run.history == other.history == csv.read(run.folder / "metrics.csv")
-    assert run.report["metrics"] == other.report["metrics"] and run.report["best_epoch"] == other.report["best_epoch"]
-    ours, theirs = run.predictions, other.predictions
-    assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
-    ours, theirs = weights(run), weights(other)
-    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
-
-
-def test_a_killed_run_resumes_to_the_same_bits(straight, shell, outputs):
-    name, code = interrupted(outputs, signal.SIGKILL)
-    assert code == -signal.SIGKILL and runs().loc[name, "status"] == "killed"
-    assert 5 <= len(load(name).history) < EPOCHS and not (outputs / "runs" / name / "DONE").exists()
-    done = shell("resume", f"run={name}")
-    assert done.returncode == 0, done.stderr
-    assert_same(load(name), straight)
-    assert load(name).report["resumed"] == 1
 
 
 def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):

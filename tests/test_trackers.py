@@ -15,7 +15,8 @@ import pytest
 
 from src import fit, load
 from src.logger.wandb import records
-from src.run import Run, flat, runs
+from src.overview import runs
+from src.run import Run, flat
 from src.storage import UserError
 
 WORDS = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")

@@ -10,7 +10,8 @@ import pytest
 from conftest import tiny_table
 
 from src import config, fit, metric
-from src.run import Run, runs
+from src.overview import runs
+from src.run import Run
 from src.storage import UserError, read_json
 
 FILES = [

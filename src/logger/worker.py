@@ -111,6 +111,7 @@ def read(stream, messages: queue.SimpleQueue) -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
+    os.nice(10)  # where cores are short, training goes first
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # trackers are talkative

@@ -2,7 +2,7 @@
 
 import importlib
 
-from src.storage import UserError
+from src.storage import CHECKOUT, UserError
 
 
 def build(spec: dict, *positional, **extra):
@@ -25,3 +25,14 @@ def build(spec: dict, *positional, **extra):
         return cls(*positional, **arguments, **extra)
     except (TypeError, ValueError) as error:
         raise UserError(f"{spec['class']} does not take {arguments}: {error}") from None
+
+
+def is_own_net(dotted: str) -> bool:
+    """Whether ``dotted`` is a net that a file of src/model/ defines: nothing that it imports, no function of it."""
+    from torch import nn  # here, as `build` serves runs that never load torch, too
+
+    module, _, name = dotted.rpartition(".")
+    if module not in {f"src.model.{path.stem}" for path in (CHECKOUT / "src/model").glob("*.py")}:
+        return False
+    cls = getattr(importlib.import_module(module), name, None)
+    return isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module
