@@ -29,8 +29,8 @@ def straight(outputs):
     return fit(*WORDS)
 
 
-def interrupted(outputs, sign: int) -> tuple[str, int]:
-    """Start a run in a process of its own and send it ``sign`` after a few epochs: its name and exit code."""
+def interrupted(outputs) -> tuple[str, int]:
+    """Start a run in a process of its own and press Ctrl-C after a few epochs: its name and exit code."""
     name = f"t{storage.numbers(outputs / 'runs', 't')[-1] + 1}"
     history = outputs / "runs" / name / "metrics.csv"
     process = subprocess.Popen(
@@ -41,14 +41,14 @@ def interrupted(outputs, sign: int) -> tuple[str, int]:
         until = time.monotonic() + 120
         while len(csv.read(history)) < 5 and process.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
-        process.send_signal(sign)
+        process.send_signal(signal.SIGINT)
         return name, process.wait(60)
     finally:
         process.kill()
 
 
 def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
-    name, code = interrupted(outputs, signal.SIGINT)
+    name, code = interrupted(outputs)
     stopped = load(name)
     assert code == 130 and stopped.status == "stopped" and not (stopped.folder / "DONE").exists()
     n = len(stopped.history)
