@@ -3,6 +3,7 @@
 python benchmarks/inference.py [rows]
 """
 
+import src  # noqa: F401, I001  sets OpenMP's wait policy, for both sides, before torch loads
 import os
 import statistics
 import sys

@@ -30,7 +30,7 @@ class Fanout:
         self.path, self.messages = path, queue.SimpleQueue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "src.logger.worker", str(path.with_name(".trackers.lock"))],
-            cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
         )  # fmt: skip
         self.threads = [threading.Thread(target=target, daemon=True) for target in (self._feed, self._listen)]
         for thread in self.threads:
