@@ -77,7 +77,9 @@ def _in_a_clean_process(where: Path, folder: Path, cfg, report, run: Run, data) 
         data.to_parquet(frame)
     write_json(request, {"cfg": cfg, "report": report, "frame": frame})
     threads = {key: value for key, value in read_json(run.folder / "env.json")["threads"].items() if value is not None}
-    places = {"OUTPUTS_DIR": str(storage.outputs()), "DATA_DIR": str(storage.data_dir()), "PYTHONPATH": str(where)}
+    paths = [str(where), os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])]  # the recorded code goes first
+    places = {"OUTPUTS_DIR": str(storage.outputs()), "DATA_DIR": str(storage.data_dir())}
+    places["PYTHONPATH"] = os.pathsep.join(paths)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("REPRISE_")}
     command = [sys.executable, "-m", "src.rerun", str(request)]
     done = subprocess.run(command, cwd=where, env=inherited | threads | places)

@@ -57,7 +57,8 @@ class Run:
         write_json(folder / "config.json", cfg)
         write_yaml(folder / "config.yaml", cfg)
         write_json(folder / "env.json", env.describe(cfg["seed"]))
-        env.snapshot_code(folder / "code.zip")
+        classes = [value for key, value in flat(cfg).items() if key.endswith(".class") and value]
+        env.snapshot_code(folder / "code.zip", [*classes, *([cfg["metric"]] if "." in (cfg["metric"] or "") else [])])
         run._begin()
         return run
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+import src  # noqa: F401  sets how OpenMP waits, before a test loads torch
+
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
 CHECKOUT = Path(__file__).resolve().parent.parent

@@ -84,6 +84,20 @@ def test_another_seed_is_not_identical(words_of):
     assert compare(load(a.name), load(a.name))["identical"] is True
 
 
+def test_a_module_of_the_users_own_is_recorded_and_replayed(outputs, tmp_path, monkeypatch):
+    """A metric from a file beside a notebook; edited since, the recorded one decides."""
+    path = tmp_path / "our_metrics.py"
+    path.write_text("def hits(y_true, y_score):\n    return float((y_score.argmax(1) == y_true).mean())\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = fit(*LINEAR, "metric=our_metrics.hits", "metric_mode=max")
+    path.write_text("def hits(y_true, y_score):\n    return 0.5\n")
+    assert replay_train(run.name)["identical"] is True
+    found = replay_train(run.name, code="now")
+    assert not found["identical"] and load(found["run"]).report["metrics"]["val/hits"] == 0.5
+    assert causes(load(run.name), load(found["run"])) == ["code: our_metrics.py"]
+
+
 def test_a_run_on_a_frame_wants_the_frame(outputs):
     frame = tiny_table("regression", n=80)
     run = fit("model=linear", "dataset.target=y", *QUIET, "threads=1", data=frame)

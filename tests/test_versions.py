@@ -353,8 +353,12 @@ def test_a_frame_in_memory_is_asked_for(module):
         reload_etl("sales", "v7", data=FRAME)
 
 
-def test_an_etl_that_draws_without_a_seed_is_told(module):
-    version(module("import random\ndef etl(df): return df.assign(x=random.random())").etl)
+def test_an_etl_that_draws_without_a_seed_is_told(module, caplog):
+    draws = module("import random\ndef etl(df): return df.assign(x=random.random())").etl
+    version(draws)
+    assert not caplog.messages
+    version(draws)
+    assert "sales v1 makes something else" in caplog.text
     with pytest.raises(UserError, match="without a seed"):
         versions.replay(versions.read_version("sales", "v1"), FRAME)
 

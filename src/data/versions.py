@@ -7,6 +7,7 @@ itself stays in memory. ``outputs/etl/index.json`` says which version belongs to
 import hashlib
 import inspect
 import json
+import logging
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pandas as pd
 from src.data.code import Closure, load
 from src.data.source import column_digests, digest, whole_digest
 from src.storage import UserError, claim, locked, numbers, outputs, read_json, write_json, write_text
+
+log = logging.getLogger("reprise")
 
 
 def folder() -> Path:
@@ -51,7 +54,13 @@ def run_etl(dataset: str, function, raw: pd.DataFrame, location: str, arguments:
         "output": output_digest,
         "input_rows": len(raw), "rows": len(frame), "columns": _schema(frame), "input_columns": columns,
     }  # fmt: skip
-    return frame, described | {"version": register(dataset, identity, described, closure.text)}
+    version = register(dataset, identity, described, closure.text)
+    if read_json(folder() / dataset / version / "version.json")["output"] != output_digest:
+        log.warning(
+            "%s %s makes something else than when it was recorded: a library has changed, or it draws random numbers "
+            "without a seed", dataset, version,
+        )  # fmt: skip
+    return frame, described | {"version": version}
 
 
 def register(dataset: str, identity: dict, described: dict, text: str) -> str:
