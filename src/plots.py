@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from src import metric
 from src.logger import csv
@@ -56,6 +57,7 @@ def learning_curves(history: list[dict], chosen: str, best_epoch: int):
     for axis, name in ((left, "loss"), (right, chosen)):
         axis.axvline(best_epoch, color=GREY, linestyle=":", label=f"kept: epoch {best_epoch}")
         axis.set(xlabel="epoch", ylabel=name)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)
     return figure
 
