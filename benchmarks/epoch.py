@@ -31,7 +31,7 @@ from src.model.loader import INPUTS, Order, lengths, tensors
 from src.progress import Progress
 from src.run import TRACKERS, Run
 
-EPOCHS, PAIRS = 10, 5
+EPOCHS, PAIRS = 6, 5
 
 
 def numbers(n: int = 100_000, n_columns: int = 20) -> pd.DataFrame:
@@ -113,9 +113,9 @@ def rows():
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)
     cases = {"100,000 x 20, MLP 256-256": (["model=mlp", "dataset=frame", "dataset.target=y"], numbers(), 1.2)}
     if (Path(os.environ.get("DATA_DIR", "")) / "sst2" / "dev.tsv").is_file():
-        for model in ("mlp", "cnn"):
-            words = [f"model={model}", "dataset=sst2", "dataset.max_rows=20000"]
-            cases[f"20,000 phrases of SST-2, `{model}`"] = (words, None, 1.15)
+        for model, n in (("mlp", 20_000), ("cnn", 8_000)):
+            words = [f"model={model}", "dataset=sst2", f"dataset.max_rows={n}"]
+            cases[f"{n:,} phrases of SST-2, `{model}`"] = (words, None, 1.15)
     for name, (words, frame, limit) in cases.items():
         if not sys.argv[1:] or any(word in name for word in sys.argv[1:]):
             yield row(f"an epoch, {name}, against a bare loop", *compare(words, frame), limit)
