@@ -49,6 +49,7 @@ def table(name: str, head: str, rows: Iterable[str]) -> None:
         lines.append(line)
         print(line, flush=True)
     readme = CHECKOUT / "README.md"
-    place = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     text = "\n".join(lines) + "\n"
-    readme.write_text(place.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+    filled = place.sub(lambda match: f"{match[1]}{text}{match[2]}", readme.read_text(encoding="utf-8"))
+    readme.write_text(filled, encoding="utf-8")

@@ -14,6 +14,7 @@ import src  # noqa: F401  sets how OpenMP waits, before a test loads torch
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
 CHECKOUT = Path(__file__).resolve().parent.parent
+QUIET = ("logger=csv", "pictures=false")  # words of a run that starts no process beside it
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import socket
 
 import pytest
+from conftest import QUIET
 
 from src import clean, fit, storage
 from src.overview import runs
@@ -85,7 +86,7 @@ def test_a_run_named_twice_is_removed_once(own):
 
 def test_the_shell_shows_and_removes(shell):
     for seed in (0, 1):
-        fit("dataset=wine", "model=linear", "logger=csv", f"seed={seed}")
+        fit("dataset=wine", "model=linear", *QUIET, f"seed={seed}")
     weight = clean.weight(runs_folder() / "t1")
     assert f"{weight / 1e6:.1f} MB" in shell("clean").stdout
     done = shell("clean", "remove=t1")

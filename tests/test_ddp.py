@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import CHECKOUT, tiny_table, tiny_text
+from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
 
 from src import fit, load, runs, storage
 from src.logger.csv import read as read_csv
@@ -54,7 +54,7 @@ def of(folder) -> list[str]:
 
 def test_two_processes_train_as_one(outputs):
     """From a notebook, with weights; the last batch has one row, so that one process gets none of it."""
-    one, two = (fit(*BASE, *TABLE, "model.batch_size=54", "logger=csv", *more, data=table()) for more in ((), TWO))
+    one, two = (fit(*BASE, *TABLE, "model.batch_size=54", *QUIET, *more, data=table()) for more in ((), TWO))
     n_train = 240 - len(two.predictions["val_id"]) - len(two.predictions["test_id"])
     assert n_train % 54 == 1, "choose a batch size that leaves one row over"
     assert_close(two, one)
@@ -81,13 +81,13 @@ def test_two_processes_train_as_one(outputs):
     ids=["text", "regression", "schedule", "clipped"],
 )
 def test_other_words_train_as_one(outputs, words, frame):
-    assert_close(*(fit(*BASE, *words, "logger=csv", *more, data=frame) for more in (TWO, ())))
+    assert_close(*(fit(*BASE, *words, *QUIET, *more, data=frame) for more in (TWO, ())))
 
 
 @pytest.mark.slow
 def test_dropout_makes_another_run(outputs):
     """What makes the comparisons above mean something: a history is not the same whatever happens."""
-    words = (*BASE, *TABLE, "logger=csv", *TWO)
+    words = (*BASE, *TABLE, *QUIET, *TWO)
     one, two = (fit(*words, f"model.net.dropout={share}", data=table()) for share in (0, 0.5))
     assert abs(one.history[-1]["val/loss"] - two.history[-1]["val/loss"]) > 1e-4
 
@@ -117,13 +117,13 @@ def test_any_frame_reaches_the_other_process(outputs, change):
         frame["mixed"] = [1, "x", None, 2.5] * 60
     else:
         frame = frame.set_index(frame["colour"].rename("colour"))
-    words = (*BASE, *TABLE, "logger=csv")
+    words = (*BASE, *TABLE, *QUIET)
     assert_close(*(fit(*words, *more, data=frame) for more in (TWO, ())))
 
 
 @pytest.mark.slow
 def test_jobs_of_a_multirun_may_have_two_devices(shell, outputs):
-    words = ("dataset=iris", "model=mlp", "model.net.dropout=0", "trainer.max_epochs=3", "logger=csv", "seed=0,1")
+    words = ("dataset=iris", "model=mlp", "model.net.dropout=0", "trainer.max_epochs=3", *QUIET, "seed=0,1")
     done = shell("train", "--multirun", *BASE, *words, *TWO)
     assert done.returncode == 0, done.stderr
     names = runs_of(load(runs().index[-1]).report["sweep"])
@@ -199,7 +199,7 @@ def assert_ended_with(process, folder, *reasons: str):
 @pytest.mark.parametrize("when", [-1, 0, 3], ids=["as it starts", "in its first epoch", "later"])
 def test_a_process_that_fails_ends_the_run_with_its_reason(outputs, tmp_path, when):
     folder = next_run()
-    process = start(tmp_path, "trainer.max_epochs=200", "logger=csv", when=when)
+    process = start(tmp_path, "trainer.max_epochs=200", *QUIET, when=when)
     until(lambda: follower(process))
     # what it takes to load Python's libraries does not count
     until(lambda: process.poll() is not None or "RuntimeError" in (folder / "rank_1.txt").read_text())
@@ -210,7 +210,7 @@ def test_a_process_that_fails_ends_the_run_with_its_reason(outputs, tmp_path, wh
 @pytest.mark.parametrize("n_epochs", [0, 2], ids=["as it starts", "later"])
 def test_a_process_that_is_killed_ends_the_run_with_its_signal(outputs, tmp_path, n_epochs):
     folder = next_run()
-    process = start(tmp_path, "trainer.max_epochs=500", "logger=csv", pause=0.05)
+    process = start(tmp_path, "trainer.max_epochs=500", *QUIET, pause=0.05)
     pid = until(lambda: follower(process))
     until(lambda: len(read_csv(folder / "metrics.csv")) >= n_epochs)
     os.kill(pid, signal.SIGKILL)
@@ -219,7 +219,7 @@ def test_a_process_that_is_killed_ends_the_run_with_its_signal(outputs, tmp_path
 
 @pytest.mark.slow
 def test_two_killed_processes_resume_to_the_straight_run(outputs, tmp_path, monkeypatch):
-    words = ("trainer.max_epochs=12", "logger=csv", "model.net.dropout=0.3", "model.ema=0.9", "model.schedule=cosine")
+    words = ("trainer.max_epochs=12", *QUIET, "model.net.dropout=0.3", "model.ema=0.9", "model.schedule=cosine")
     folder = next_run()
     process = start(tmp_path, *words)
     assert process.wait(200) == 0, process.stderr.read()
@@ -241,7 +241,7 @@ def test_two_killed_processes_resume_to_the_straight_run(outputs, tmp_path, monk
 @pytest.mark.slow
 def test_the_other_process_goes_when_the_first_is_killed(outputs, tmp_path):
     """Or it would wait on for ever, and hold its memory."""
-    process = start(tmp_path, "trainer.max_epochs=500", "logger=csv", pause=0.05)
+    process = start(tmp_path, "trainer.max_epochs=500", *QUIET, pause=0.05)
     pid, folder = until(lambda: follower(process)), runs_folder() / runs().index[-1]
     until(lambda: len(read_csv(folder / "metrics.csv")) >= 2)
     os.kill(process.pid, signal.SIGKILL)
@@ -257,5 +257,5 @@ def test_the_other_process_goes_when_the_first_is_killed(outputs, tmp_path):
 def test_one_process_that_fails_by_itself_says_so(outputs):
     """A mistake that both make is told as on one device."""
     with pytest.raises(UserError, match="Trainer refuses"):
-        fit(*BASE, *TABLE, *TWO, "logger=csv", "trainer.accelerator=mps", data=table())
+        fit(*BASE, *TABLE, *TWO, *QUIET, "trainer.accelerator=mps", data=table())
     assert runs().iloc[-1]["status"] == "failed"

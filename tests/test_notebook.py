@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, tiny_table, tiny_text
+from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
 
 from src import fit, load, runs, storage
 from src.run import runs_folder
 from src.storage import UserError
 
-WORDS = ("dataset.target=y", "logger=csv", "trainer.max_epochs=3")
+WORDS = ("dataset.target=y", *QUIET, "trainer.max_epochs=3")
 FAMILIES = ("mlp", "hist_gb")
 
 
@@ -106,7 +106,7 @@ def test_a_fresh_process_predicts_the_same(outputs, tmp_path):
     """One child for one run of each kind."""
     text = tiny_text()
     named = [fit(f"model={model}", *WORDS, data=tiny_table("binary")).name for model in FAMILIES]
-    words = ("dataset.target=label", "dataset.text=[sentence]", "logger=csv", "trainer.max_epochs=2")
+    words = ("dataset.target=label", "dataset.text=[sentence]", *QUIET, "trainer.max_epochs=2")
     named += [fit(f"model={model}", *words, data=text).name for model in ("cnn", "linear")]
     tiny_table("binary").to_pickle(tmp_path / "table")
     text.to_pickle(tmp_path / "text")
@@ -120,7 +120,7 @@ for name, data in zip({named}, ["table"] * 2 + ["text"] * 2):
 
 def test_runs_is_a_frame_with_a_row_a_run(outputs):
     before = runs()
-    run = fit("model=linear", "dataset=wine", "logger=csv", "seed=3", "dataset.split_seed=4")
+    run = fit("model=linear", "dataset=wine", *QUIET, "seed=3", "dataset.split_seed=4")
     after = runs()
     assert isinstance(after, pd.DataFrame) and list(after.index) == [*before.index, run.name]
     row = after.loc[run.name]
@@ -163,7 +163,7 @@ def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
 def test_mistakes_are_one_sentence(outputs, words, sentence):
     before = storage.numbers(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
-        fit("logger=csv", *words)
+        fit(*QUIET, *words)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
     assert storage.numbers(runs_folder(), "t") == before, "nothing was claimed"
 
@@ -182,18 +182,18 @@ def test_mistakes_are_one_sentence(outputs, words, sentence):
 )
 def test_mistakes_in_the_data_are_one_sentence(outputs, data, words, sentence):
     with pytest.raises(UserError) as caught:
-        fit("model=linear", "logger=csv", *words, data=data)
+        fit("model=linear", *QUIET, *words, data=data)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_run_without_a_model_says_what_to_do(outputs):
     with pytest.raises(UserError):
-        fit("model=knn", "dataset=wine", "class_weight=balanced", "logger=csv")
+        fit("model=knn", "dataset=wine", "class_weight=balanced", *QUIET)
     with pytest.raises(UserError, match="failed, it has no model"):
         load(runs().index[-1]).predict(tiny_table("binary"))
 
 
 def test_a_regression_has_no_probabilities(outputs):
-    run = fit("model=linear", "dataset=diabetes", "logger=csv")
+    run = fit("model=linear", "dataset=diabetes", *QUIET)
     with pytest.raises(UserError, match="regression"):
         run.predict_proba(tiny_table("regression"))

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import CHECKOUT, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_table
 
 from src import config, diff, fit, load, replay_train, runs, storage
 from src import replay as replay_verb
@@ -21,7 +21,6 @@ PAIRS = [
     pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
     for pair in product(config.choices("model"), ("table", "text"))
 ]
-QUIET = ("logger=csv", "pictures=false")
 LINEAR = ("model=linear", "dataset=wine", *QUIET)
 
 

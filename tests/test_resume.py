@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import CHECKOUT, assert_same
+from conftest import CHECKOUT, QUIET, assert_same
 
 from src import fit, load, runs, storage
 from src.logger import csv
@@ -18,7 +18,7 @@ from src.storage import UserError
 EPOCHS = 40
 # dropout, a schedule over all steps and averaged weights: whatever a resume could lose
 WORDS = (
-    "dataset=digits", "model=mlp", "logger=csv", "model.patience=null", f"trainer.max_epochs={EPOCHS}",
+    "dataset=digits", "model=mlp", *QUIET, "model.patience=null", f"trainer.max_epochs={EPOCHS}",
     "model.net.dropout=0.3", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.99", "model.batch_size=128",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_a_done_run_says_so(straight, shell):
 
 
 def test_max_epochs_may_rise_and_equals_a_longer_run(outputs):
-    words = ("dataset=wine", "logger=csv", "model.patience=null", "model.batch_size=32")
+    words = ("dataset=wine", *QUIET, "model.patience=null", "model.batch_size=32")
     longer = fit(*words, "trainer.max_epochs=6")
     short = fit(*words, "trainer.max_epochs=3")
     resume(short.name, max_epochs=6)
@@ -107,7 +107,7 @@ def interrupts(y_true, y_score) -> float:
 def test_scikit_learn_resumes_by_fitting_again(outputs):
     global calls
     calls = 4  # too late to interrupt
-    words = ("dataset=wine", "model=sgd", "logger=csv", "trainer.max_epochs=8", "model.patience=null")
+    words = ("dataset=wine", "model=sgd", *QUIET, "trainer.max_epochs=8", "model.patience=null")
     words += ("metric=test_resume.interrupts", "metric_mode=max")
     straight = fit(*words)
     calls = 0

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import tiny_table
+from conftest import QUIET, tiny_table
 
 from src import config, fit, metric
 from src.overview import runs
@@ -18,7 +18,7 @@ FILES = [
     "config.yaml", "config.json", "env.json", "code.zip", "metrics.csv", "predictions.npz", "report.json", "info.json",
     "transforms.json", "log.txt", ".hydra/config.yaml", ".hydra/overrides.yaml", "DONE",
 ]  # fmt: skip
-SHORT = ("logger=csv", "model.patience=null", "trainer.max_epochs=4")
+SHORT = (*QUIET, "model.patience=null", "trainer.max_epochs=4")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def refused(*words: str, **more) -> str:
     """The one sentence with which these words are refused; what was claimed for them is marked failed."""
     before = set(runs().index)
     with pytest.raises(UserError) as caught:
-        fit("logger=csv", *words, **more)
+        fit(*QUIET, *words, **more)
     sentence = str(caught.value)
     assert "\n" not in sentence and len(sentence) < 500
     for name in set(runs().index) - before:
@@ -103,7 +103,7 @@ def test_a_typo_exits_2_and_claims_nothing(shell, outputs):
 
 
 def test_a_missing_file_exits_1_with_one_sentence(shell, default_run):
-    done = shell("train", "dataset=csv", "dataset.path=nowhere.csv", "dataset.target=y", "logger=csv")
+    done = shell("train", "dataset=csv", "dataset.path=nowhere.csv", "dataset.target=y", *QUIET)
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if "nowhere.csv" in line]
     assert len(said) == 1 and said[0].startswith("error:") and "Traceback" not in done.stderr + done.stdout
@@ -132,7 +132,7 @@ def test_a_metric_of_ones_own_decides_for_both_families(outputs, model):
 
 
 def test_f1_decides_which_epoch_is_kept(outputs, table):
-    words = (*table, "logger=csv", "metric=f1", "model.patience=null", "trainer.max_epochs=25", "model.lr=0.03")
+    words = (*table, *QUIET, "metric=f1", "model.patience=null", "trainer.max_epochs=25", "model.lr=0.03")
     run = fit(*words)
     best = max(run.history, key=lambda row: (row["val/f1"], -row["val/loss"]))
     assert run.report["best_epoch"] == best["epoch"] < 25, "an epoch before the last should be the best one here"
@@ -173,7 +173,7 @@ def test_label_smoothing_changes_the_training_loss(outputs):
 
 @pytest.mark.parametrize("model", ["mlp", "sgd"])
 def test_training_stops_when_patience_ends(outputs, table, model):
-    run = fit(*table, f"model={model}", "logger=csv", "model.patience=2", "trainer.max_epochs=200", "metric=auroc")
+    run = fit(*table, f"model={model}", *QUIET, "model.patience=2", "trainer.max_epochs=200", "metric=auroc")
     assert run.history[-1]["epoch"] - run.report["best_epoch"] == 2
     assert len(run.history) < 200
 
@@ -191,7 +191,7 @@ def test_every_schedule_ends_with_other_weights(outputs):
 
 
 def test_fast_dev_run_takes_one_step(outputs):
-    run = fit("dataset=wine", "logger=csv", "trainer.fast_dev_run=true", "model.batch_size=8")
+    run = fit("dataset=wine", *QUIET, "trainer.fast_dev_run=true", "model.batch_size=8")
     assert run.status == "done" and len(run.history) <= 1
     assert len(run.predictions["test_p"]) == 37
 
@@ -244,7 +244,7 @@ def test_a_bad_estimator_argument_is_named(outputs, word, said):
 
 
 def test_another_class_with_the_same_words(outputs):
-    words = ("model=random_forest", "dataset=wine", "logger=csv", "model.classifier.n_estimators=20")
+    words = ("model=random_forest", "dataset=wine", *QUIET, "model.classifier.n_estimators=20")
     run = fit(*words, "model.classifier.class=sklearn.ensemble.ExtraTreesClassifier")
     assert run.report["metrics"]["test/accuracy"] > 0.9
     assert type(loaded(run).model).__name__ == "ExtraTreesClassifier"
@@ -256,7 +256,7 @@ def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
     text = "# Naive Bayes\ndefaults: [_sklearn, _self_]\nname: bayes\nprogress: once\nregressor: null\n"
     text += "classifier: {class: sklearn.naive_bayes.GaussianNB}\n"
     (tmp_path / "conf" / "model" / "bayes.yaml").write_text(text)
-    run = fit("model=bayes", "dataset=wine", "logger=csv")
+    run = fit("model=bayes", "dataset=wine", *QUIET)
     assert len(run.history) == 1 and run.report["metrics"]["test/accuracy"] > 0.9
     assert "bayes" in refused("model=bayes", "dataset=diabetes")
 
@@ -282,7 +282,7 @@ def test_watching_is_free(outputs, model, task):
     from src.model.estimator import Estimator
 
     kind = "regressor" if task == "regression" else "classifier"
-    words = ["dataset=frame", "dataset.target=y", f"model={model}", "logger=csv"]
+    words = ["dataset=frame", "dataset.target=y", f"model={model}", *QUIET]
     words += [f"model.{kind}.{word}" for word in SMALL[model]]
     if model == "random_forest":  # threads must not add up the trees in the order in which they end
         words.append(f"++model.{kind}.n_jobs=2")
@@ -299,6 +299,6 @@ def test_watching_is_free(outputs, model, task):
 
 
 def test_at_most_a_hundred_rows_are_logged(outputs):
-    run = fit("dataset=wine", "model=gradient_boosting", "logger=csv", "model.classifier.n_estimators=150")
+    run = fit("dataset=wine", "model=gradient_boosting", *QUIET, "model.classifier.n_estimators=150")
     assert 50 <= len(run.history) <= 100 and run.history[-1]["epoch"] == 150
     assert read_json(run.folder / "report.json")["best_epoch"] == 150

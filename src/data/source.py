@@ -119,7 +119,7 @@ def _column_digest(column: pd.Series) -> str:
         content = codes.astype(np.int64).tobytes() + json.dumps(words.tolist()).encode()
     else:
         content = pd.util.hash_array(_hashable(column))
-    return column.dtype.kind + hashlib.sha256(content).hexdigest()[:16]
+    return column.dtype.kind + hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _same_memory(a: pd.Series, b: pd.Series) -> bool:
