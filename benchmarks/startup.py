@@ -27,8 +27,8 @@ def rows():
         (Path(folder) / "bare.py").write_text(BARE)
         bare, template = [python, f"{folder}/bare.py"], [python, "benchmarks/template.py", folder]
         train = [python, "-m", "src.train"]
-        for words in (["--help"], ["--cfg", "job"], ["model.lrr=1"]):
-            yield row(f"`{' '.join(words)}` against a bare Hydra app", *ratio([*train, *words], bare, folder), 1.5)
+        for name, words in {"`--help`": ["--help"], "`--cfg job`": ["--cfg", "job"], "a typo": ["model.lrr=1"]}.items():
+            yield row(f"{name} against a bare Hydra app", *ratio([*train, *words], bare, folder), 1.5)
         scikit, torch = ["model=linear"], ["model=mlp", "trainer.max_epochs=5", "model.patience=null"]
         for name, words, limit in (("scikit-learn", scikit, 0.6), ("torch", torch, 0.85)):
             compared = ratio([*train, *words], template, folder)
