@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src import env, storage
+from src.config import flat
 from src.logger import csv
 from src.logger.fanout import Fanout
-from src.storage import UserError, read_json, write_json
+from src.storage import UserError, read_json, write_json, write_yaml
 
 log = logging.getLogger("reprise")
 STARTED = time.time()
@@ -54,11 +55,9 @@ class Run:
             "sweep": os.environ.get("REPRISE_SWEEP"), "parent": os.environ.get("REPRISE_PARENT"), "replay_of": None,
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **more,
         }  # fmt: skip
-        write_json(folder / "config.json", cfg)
-        write_yaml(folder / "config.yaml", cfg)
         write_json(folder / "env.json", env.describe(cfg["seed"]))
-        classes = [value for key, value in flat(cfg).items() if key.endswith(".class") and value]
-        env.snapshot_code(folder / "code.zip", [*classes, *([cfg["metric"]] if "." in (cfg["metric"] or "") else [])])
+        names = [value for key, value in flat(cfg).items() if value and (key == "metric" or key.endswith(".class"))]
+        env.snapshot_code(folder / "code.zip", names)
         run._begin()
         return run
 
@@ -70,8 +69,6 @@ class Run:
         again.resumed = True
         if (run.folder / "metrics.csv").is_file():
             csv.rewrite(run.folder / "metrics.csv", again.history)
-        write_json(run.folder / "config.json", cfg)
-        write_yaml(run.folder / "config.yaml", cfg)
         again._begin()
         for row in again.history if again._trackers else ():  # those that a tracker holds already, it leaves out
             again._trackers.log(row)
@@ -79,6 +76,8 @@ class Run:
 
     def _begin(self) -> None:
         self.report |= {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+        write_json(self.folder / "config.json", self.cfg)
+        write_yaml(self.folder / "config.yaml", self.cfg)
         self._write_report()
         self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -292,23 +291,6 @@ def find(name: str | Path) -> Path:
     return folder
 
 
-def flat(cfg: dict, prefix: str = "") -> dict:
-    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
-    out = {}
-    for key, value in cfg.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
-def write_yaml(path: Path, cfg: dict) -> None:
-    from omegaconf import OmegaConf
-
-    storage.write_text(path, OmegaConf.to_yaml(OmegaConf.create(cfg)))
-
-
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -316,4 +298,5 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    stat = Path(f"/proc/{pid}/stat")  # a killed process stays as a zombie where nobody waits for it, as in containers
+    return not (stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] == "Z")

@@ -120,6 +120,18 @@ def test_scikit_learn_resumes_by_fitting_again(outputs):
     assert np.array_equal(again.predictions["test_p"], straight.predictions["test_p"])
 
 
+def test_a_process_that_nobody_waited_for_is_gone(straight, monkeypatch):
+    """In a container nobody may; the run must be seen as killed."""
+    process = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setitem(straight.report, "status", "running")
+    monkeypatch.setitem(straight.report, "pid", process.pid)
+    assert straight.status == "running"
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    assert straight.status == "killed"
+    process.wait()
+
+
 def test_a_run_that_lives_is_not_resumed(straight, outputs):
     """Two processes in one folder would spoil both."""
     from src.storage import read_json, write_json
