@@ -68,6 +68,17 @@ def change(config: dict, words: list[str]) -> dict:
     return OmegaConf.to_container(changed)
 
 
+def flat(cfg: dict, prefix: str = "") -> dict:
+    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
+    out = {}
+    for key, value in cfg.items():
+        if isinstance(value, dict) and value:
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
 def choices(group: str) -> list[str]:
     """The names that ``group=`` takes."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))

@@ -154,13 +154,11 @@ def _size(difference: float) -> str:
 
 def causes(a: Run, b: Run) -> list[str]:
     """What differs around two runs: data, config, code, packages, threads, machine."""
-    from src.run import flat
-
     lines = []
     for key, name in (("etl_version", "ETL version"), ("data_digest", "data digest")):
         if a.report[key] != b.report[key]:
             lines.append(f"{name}: {a.report[key]} -> {b.report[key]}")
-    old, new = flat(a.cfg), flat(b.cfg)
+    old, new = config.flat(a.cfg), config.flat(b.cfg)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     lines += [f"config {key}: {old.get(key)} -> {new.get(key)}" for key in changed]
     lines += [f"code: {name}" for name in changed_files(a, b)]

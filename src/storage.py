@@ -87,6 +87,12 @@ def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
 
 
+def write_yaml(path: Path, cfg: dict) -> None:
+    from omegaconf import OmegaConf
+
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+
+
 def read_json(path: Path):
     """The value in ``path``; a missing or broken file is a `UserError` that names it."""
     try:

@@ -30,13 +30,7 @@ def unpack(file: str | Path, trust: bool = False) -> Run:
         for a file that is no packed run, is damaged, or names a place outside its folder; nothing is kept of it.
     """
     path = Path(file).expanduser()
-    try:
-        with zipfile.ZipFile(path) as archive:
-            contents = _checked(archive, path)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged zip can raise anything: zlib.error, struct.error, NotImplementedError
-        raise UserError(f"{path} is not a packed run: {' '.join(str(error).split())}") from None
+    contents = _checked(_read(path), path)
     folder = storage.claim(runs_folder(), "t")
     try:
         return _place(folder, contents, trust)
@@ -47,14 +41,23 @@ def unpack(file: str | Path, trust: bool = False) -> Run:
         raise
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
-    """{name: content} of the files, each inside the folder and as its digest says."""
+def _read(path: Path) -> dict[str, bytes]:
+    """{name: content} of all that the zip holds."""
     try:
-        manifest = json.loads(archive.read("manifest.json"))["files"]
+        with zipfile.ZipFile(path) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except Exception as error:  # zipfile lets through what a damaged file makes of it: zlib.error, struct.error, ...
+        raise UserError(f"{path} is not a packed run: {' '.join(str(error).split())}") from None
+
+
+def _checked(files: dict[str, bytes], path: Path) -> dict[str, bytes]:
+    """The packed files, each inside the folder and as its digest says."""
+    try:
+        manifest = json.loads(files["manifest.json"])["files"]
         digests = {str(name): str(digest) for name, digest in manifest.items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path} is not a packed run: it has no manifest") from None
-    names = set(archive.namelist()) - {"manifest.json"}
+    names = set(files) - {"manifest.json"}
     if names != set(digests):
         raise UserError(f"{path} holds other files than its manifest says")
     contents = {}
@@ -63,7 +66,7 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
         plain = str(inside) == name and name != "." and "\\" not in name and ":" not in name
         if not plain or inside.is_absolute() or ".." in inside.parts:
             raise UserError(f"{path} wants to write outside its folder: {name}")
-        contents[name] = archive.read(name)
+        contents[name] = files[name]
         if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
             raise UserError(f"{path} is damaged: {name} is not what its digest says")
     for name in ("config.json", "report.json", "code.zip"):

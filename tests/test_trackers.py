@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from src import fit, load
+from src.config import flat
 from src.logger.wandb import records
 from src.overview import runs
-from src.run import Run, flat
+from src.run import Run
 from src.storage import UserError
 
 WORDS = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from src.data import tabular, tokenizer
+from src.data import tabular, target, tokenizer
 from src.data.source import digest
 from src.data.split import split
 from src.storage import UserError
@@ -46,7 +46,7 @@ def prepare(
     frame = frame.reset_index(drop=True)  # from here on the index is the row's number in the user's table
     frame = _drop_missing_target(frame, cfg)
     roles = _roles(frame, cfg)
-    task, target_text = _task(frame, cfg)
+    task, target_text = target.infer(frame, cfg)
     rows = split(
         len(frame),
         named=_texts(frame, cfg["split"]) if cfg["split"] else None,
@@ -63,27 +63,27 @@ def prepare(
     ids = _ids(frame, cfg)
     train = Rows(frame, rows["train"])
     transforms = fit_transforms(train, roles, cfg, scaler)
-    info = _target_info(task, cfg, train) | _input_info(transforms, cfg)
+    info = target.describe(task, cfg, train) | _input_info(transforms, cfg)
     info |= {"etl_version": etl_version, "digest": data_digest or digest(frame)}
     parts = {}
     for name, index in rows.items():
         part = Rows(frame, index)
-        parts[name] = apply_transforms(transforms, part) | {"y": encode_target(part, info, name), "id": ids[index]}
+        parts[name] = apply_transforms(transforms, part) | {"y": target.encode(part, info, name), "id": ids[index]}
         if cfg["weight"]:
             parts[name]["weight"] = _weights(part, cfg["weight"])
     if class_weight is not None:
-        _weigh_classes(parts["train"], class_weight, info)
+        target.weigh_classes(parts["train"], class_weight, info)
     return Data(parts, info, transforms)
 
 
 def describe(data: Data) -> str:
     """What was inferred, for people: one line on rows and target, one on columns."""
     info, n = data.info, {name: len(part["y"]) for name, part in data.parts.items()}
-    target = f"{info['target']} ({info['task']}"
-    target += (
+    predicted = f"{info['target']} ({info['task']}"
+    predicted += (
         f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''})" if info["classes"] else ")"
     )
-    lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {target}"]
+    lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {predicted}"]
     for role in ("numeric", "categorical", "text", "ignored"):
         columns = info["columns"][role]
         if columns:
@@ -126,21 +126,6 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
     return part
 
 
-def encode_target(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
-    """(n,) int64 class numbers or float64 values; a class that training rows do not hold is refused."""
-    column = frame[info["target"]]
-    if info["task"] == "regression":
-        return tabular.numbers(frame[info["target"]])
-    number_of = {name: i for i, name in enumerate(info["classes"])}
-    names = tabular.as_text(column)
-    unseen = sorted(set(names) - set(number_of))
-    if unseen:
-        raise UserError(
-            f"the {part} part holds class {unseen[0]!r} of {info['target']}, which the training part has not"
-        )
-    return np.array([number_of[name] for name in names], np.int64)
-
-
 def _named_as_text(cfg: dict) -> dict:
     """Names of columns are text, also those that look like numbers: dataset.target=0."""
     one = {key: cfg[key] if cfg[key] is None or isinstance(cfg[key], list) else str(cfg[key]) for key in COLUMN_KEYS}
@@ -152,19 +137,19 @@ ROLE_KEYS = ("numeric", "categorical", "text", "ignore")
 
 
 def _drop_missing_target(frame, cfg):
-    target = cfg["target"]
-    if isinstance(target, list | tuple):
+    name = cfg["target"]
+    if isinstance(name, list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     for key in COLUMN_KEYS:
         if cfg[key] is not None and cfg[key] not in frame.columns:
             raise UserError(f"dataset.{key}={cfg[key]}: no such column; there are {', '.join(frame.columns[:30])}")
-    sample = frame[target].dropna().head(100)
+    sample = frame[name].dropna().head(100)
     if sample.map(lambda x: isinstance(x, list | tuple | set | dict | np.ndarray)).any():
-        raise UserError(f"cells of {target} hold several values: multi-label tasks are not supported")
-    empty = frame[target].isna().to_numpy()
+        raise UserError(f"cells of {name} hold several values: multi-label tasks are not supported")
+    empty = frame[name].isna().to_numpy()
     if empty.any() and not cfg["drop_missing_target"]:
         raise UserError(
-            f"target {target} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
+            f"target {name} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
             "fill them, or leave these rows out with dataset.drop_missing_target=true"
         )
     return frame[~empty] if empty.any() else frame
@@ -193,58 +178,6 @@ def _roles(frame, cfg) -> dict:
     return roles
 
 
-def _task(frame, cfg):
-    """("classification" | "regression", target as text for stratifying)."""
-    target = frame[cfg["target"]]
-    task = cfg["task"] or tabular.infer_task(target)
-    if task not in ("classification", "regression"):
-        raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
-    if task == "regression":
-        tabular.numbers(target)
-        if np.isinf(pd.to_numeric(target, errors="coerce").to_numpy(np.float64, na_value=np.nan)).any():
-            raise UserError(f"target {cfg['target']} holds an infinite value")
-        return task, None
-    texts = tabular.as_text(target)
-    if len(set(texts)) == len(texts) and len(texts) > 2:
-        raise UserError(f"every row has a {cfg['target']} of its own: name another target, or dataset.task=regression")
-    if len(set(texts)) < 2:
-        raise UserError(f"target {cfg['target']} has the one value {texts[0]!r}: there is nothing to learn")
-    return task, texts
-
-
-def _target_info(task, cfg, train) -> dict:
-    column = train[cfg["target"]]
-    info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
-    if task == "regression":
-        y = tabular.numbers(column)
-        info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) if y.min() < y.max() else 1.0}
-        return info | {"task": "regression", "n_outputs": 1}
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    classes = sorted(set(tabular.as_text(column)), key=float if numeric else None)
-    positive = cfg["positive"]
-    if positive is not None:
-        if str(positive) not in classes or len(classes) != 2:
-            raise UserError(f"dataset.positive={positive} is not one of two classes: {', '.join(classes[:10])}")
-        classes = [name for name in classes if name != str(positive)] + [str(positive)]
-    if len(classes) < 2:
-        raise UserError(f"the training part holds one class only: {classes[0]!r}")
-    return info | {
-        "task": "binary" if len(classes) == 2 else "multiclass",
-        "n_outputs": len(classes),
-        "classes": classes,
-        "class_type": _class_type(column),
-    }
-
-
-def _class_type(column) -> str:
-    """What the names of classes are turned back into for a user: "int", "float", "bool" or "str"."""
-    if pd.api.types.is_bool_dtype(column):
-        return "bool"
-    if not pd.api.types.is_numeric_dtype(column):
-        return "str"
-    return "int" if all(float(x).is_integer() for x in column.unique()) else "float"
-
-
 def _input_info(transforms, cfg) -> dict:
     words = transforms.get("tokenizer")
     return {
@@ -271,27 +204,6 @@ def _weights(frame, name) -> np.ndarray:
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise UserError(f"dataset.weight={name} holds empty, infinite or negative cells, or only zeros")
     return weight.astype(np.float32)
-
-
-def _weigh_classes(train: Part, class_weight, info: dict) -> None:
-    """Multiply the training weights: "balanced" gives every class the same sum, a dict names a factor per class."""
-    if info["task"] == "regression":
-        raise UserError("class_weight is for classification; this target is a regression")
-    n_classes = info["n_outputs"]
-    if class_weight == "balanced":
-        factor = len(train["y"]) / (n_classes * np.maximum(np.bincount(train["y"], minlength=n_classes), 1))
-    elif isinstance(class_weight, dict):
-        unknown = [str(name) for name in class_weight if str(name) not in info["classes"]]
-        if unknown:
-            raise UserError(f"class_weight names {unknown[0]}; the classes are {', '.join(info['classes'])}")
-        by_name = {str(name): value for name, value in class_weight.items()}
-        for name, value in by_name.items():
-            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise UserError(f"class_weight of {name} is {value}: it should be a number, at least 0")
-        factor = np.array([by_name.get(name, 1.0) for name in info["classes"]])
-    else:
-        raise UserError(f"class_weight={class_weight} is neither null, balanced nor {{class: factor, ...}}")
-    train["weight"] = (train.get("weight", 1.0) * factor[train["y"]]).astype(np.float32)
 
 
 def _texts(frame, name) -> list[str]:

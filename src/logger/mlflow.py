@@ -34,9 +34,6 @@ def experiment_id(mlflow, name: str) -> str:
 
     One process at a time: several that meet a new sqlite file would all try to lay out its tables.
     """
-    from mlflow.store.db import utils
-
-    utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; ten take two minutes
     with locked(outputs() / ".mlflow.lock"):
         known = mlflow.get_experiment_by_name(name)
         if known is None:
