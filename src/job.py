@@ -52,7 +52,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
     log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
     try:
         _train(cfg, run, frame)
-        run.finish("done", draw="src.plots.draw")
+        run.finish("done")
         log.info(summary(run))
     except KeyboardInterrupt:
         run.finish("stopped")

@@ -10,11 +10,7 @@ from src import shell
 from src.run import Run
 from src.storage import UserError, replacing
 
-LEFT_OUT = (
-    "checkpoints",
-    "trackers.json",
-    ".trackers.lock",
-)  # weights are in model/; trackers know the run under the sender's ids
+LEFT_OUT = ("checkpoints", "trackers.json")  # weights are in model/; trackers know the run under the sender's ids
 
 
 def main() -> None:
@@ -32,7 +28,7 @@ def pack(name: str, file: str | None = None) -> Path:
         raise UserError(f"{name} is {run.status}: only a run that is done can be packed")
     target = Path(file or f"{name}.zip").expanduser().resolve()
     paths = sorted(path for path in run.folder.rglob("*") if path.is_file())
-    paths = [path for path in paths if not any(part in LEFT_OUT for part in path.relative_to(run.folder).parts)]
+    paths = [path for path in paths if path.relative_to(run.folder).parts[0] not in LEFT_OUT and path.name[0] != "."]
     manifest = {}
     with replacing(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in paths:

@@ -1,6 +1,9 @@
 """Pictures of a finished run, drawn from its folder: learning curves, and what the test part shows."""
 
 import math
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +144,15 @@ def thresholds(positive: np.ndarray, score: np.ndarray):
 
 def _short(name: str, most: int = 12) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def main(folder: str) -> None:
+    """Everything is loaded: wait for the word to draw; the end of the stream without it is the end of the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
+    os.nice(10)  # where cores are short, training goes first
+    if sys.stdin.readline():
+        draw(folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -13,6 +13,7 @@ from src import env, storage
 from src.config import flat
 from src.logger import csv
 from src.logger.fanout import Fanout
+from src.logger.painter import Painter
 from src.storage import UserError, read_json, write_json, write_yaml
 
 log = logging.getLogger("reprise")
@@ -40,7 +41,7 @@ class Run:
         self.history: list[dict] = []
         self.resumed = self.trusted = False
         self.progress = None
-        self._trackers = None
+        self._trackers = self._painter = None
         self._loaded = None
 
     # -- making a run
@@ -83,11 +84,10 @@ class Run:
         self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         log.addHandler(self._log_file)
         names = [name for name in TRACKERS if self.cfg["logger"][name]]
-        self.draws = self.cfg["pictures"] and self.cfg["logger"]["csv"]  # of what metrics.csv holds
-        if names or self.draws:
+        if names:
             self._trackers = self._fanout(names)
-        if self.draws:
-            self._trackers.load("src.plots")
+        if self.cfg["pictures"] and self.cfg["logger"]["csv"]:  # they show what metrics.csv holds
+            self._painter = Painter(self.folder)
 
     def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
@@ -97,7 +97,7 @@ class Run:
             tags["sweep"] = self.report["sweep"]
         described = {
             "name": self.name, "project": self.cfg["logger"]["project"], "config": flat(self.cfg), "tags": tags,
-            "parent": self.report["parent"], "known": self.trackers,
+            "parent": self.report["parent"],
         }  # fmt: skip
         return Fanout(names, described, self.folder / "trackers.json")
 
@@ -120,11 +120,8 @@ class Run:
         finally:
             self.report["timings"][stage] = round(time.perf_counter() - began, 3)
 
-    def finish(self, status: str, error: BaseException | None = None, draw=None) -> None:
-        """Record the end as "done", "failed" or "stopped"; trackers are closed, too.
-
-        ``draw``, a dotted name, is called with the folder, to add pictures before the trackers take its files.
-        """
+    def finish(self, status: str, error: BaseException | None = None) -> None:
+        """Record the end as "done", "failed" or "stopped": draw the pictures, and close the trackers."""
         self.report |= {"status": status, "finished": time.time()}
         if error is not None:
             mine = isinstance(error, UserError)
@@ -132,11 +129,11 @@ class Run:
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell shows it in its own way
         self._write_report()
         with self.timed("trackers"):
-            if status == "done" and self._trackers:
-                if draw and self.draws:
-                    self._trackers.call(draw, str(self.folder))
-                self._trackers.record(self.folder, self.report)
+            if self._painter:
+                self._painter.finish(draw=status == "done")  # before the trackers take the files
             if self._trackers:
+                if status == "done":
+                    self._trackers.record(self.folder, self.report)
                 self._trackers.finish(status)
         if status == "done":
             self.sign()

@@ -181,7 +181,7 @@ def status_of(status: str):
 
 MOMENTS = {
     "MLflow is asked for a run": lambda folder: (folder / "report.json").is_file(),
-    "MLflow has given a run": lambda folder: (folder / "trackers.json").is_file(),
+    "MLflow has given a run": lambda folder: "mlflow" in load(folder.name).trackers,
     "the first epoch": lambda folder: (folder / "metrics.csv").is_file(),
     "the best weights are written": part_of("best.ckpt"),
     "the checkpoint is written": part_of("last.ckpt"),
@@ -189,7 +189,7 @@ MOMENTS = {
     "predictions are there": lambda folder: (folder / "predictions.npz").is_file(),
     "trackers finish": lambda folder: status_of("done")(folder) or (folder / "plots").is_dir(),
     "pictures are there": lambda folder: (folder / "plots").is_dir() and any((folder / "plots").iterdir()),
-    "MLflow has closed": lambda folder: b"closed" in (folder / "trackers.json").read_bytes(),
+    "MLflow has closed": lambda folder: "closed" in load(folder.name).trackers.get("mlflow", {}),
 }
 
 

@@ -95,8 +95,8 @@ def test_mlflow_knows_the_data_by_digest(run):
 
 def test_mlflow_artifacts_are_the_run_s_plain_files(run, tmp_path):
     client, run_id = mlflow_client(), mlflow_run(run).info.run_id
-    model = f"model/model_{run.name}.pt"
-    wanted = {"config.yaml", "env.json", "code.zip", "metrics.csv", "predictions.npz", "transforms.json", model}
+    wanted = {"config.yaml", "env.json", "code.zip", "metrics.csv", "predictions.npz", "transforms.json"}
+    wanted |= {f"model/model_{run.name}.pt", "plots/learning_curves.png", "plots/test.png"}
     assert wanted <= files_of(client, run_id)
     for name in wanted:
         copy = Path(client.download_artifacts(run_id, name, str(tmp_path)))
@@ -132,7 +132,8 @@ def test_wandb_holds_config_tags_files_and_exit(run):
     }
     assert {"dataset:wine", "model:mlp", f"version:{run.name}"} <= set(records["run"][0].tags)
     names = {entry.path for record in records["artifact"] for entry in record.manifest.contents}
-    assert {"code.zip", "config.yaml", "predictions.npz", f"model/model_{run.name}.pt"} <= names
+    pictures = {"plots/learning_curves.png", "plots/test.png"}
+    assert pictures | {"code.zip", "config.yaml", "predictions.npz", f"model/model_{run.name}.pt"} <= names
     assert [record.exit_code for record in records["exit"]] == [0]
 
 

@@ -59,13 +59,15 @@ def finish_parent(run_id: str, status: str) -> None:
 class MLflow:
     """One run in MLflow."""
 
-    def start(self, run: dict) -> dict:
-        """``run``: name, project, config (flat), tags, parent. Returns what finds the run again."""
+    def start(self, run: dict, known: dict) -> dict:
+        """``run``: name, project, config (flat), tags, parent; ``known``: what this returned for a run that goes on.
+
+        Returns what finds the run again.
+        """
         from mlflow.entities import Param
 
         self.client = client()
         self.held = set()  # epochs that the run has already
-        known = run["known"].get("mlflow", {})
         if "run_id" in known:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
@@ -92,7 +94,7 @@ class MLflow:
         for i in range(0, len(metrics), 1000):
             self.client.log_batch(self.run_id, metrics=metrics[i : i + 1000])
 
-    def record(self, folder: Path, report: dict) -> None:
+    def record(self, folder: str, report: dict) -> None:
         """Final metrics, the data set as input, and the run's files."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -111,10 +113,10 @@ class MLflow:
         self.client.set_terminated(self.run_id, STATUS[status])
 
 
-def artifacts(folder: Path) -> list[Path]:
+def artifacts(folder: str) -> list[Path]:
     """The files of a run that trackers keep: all but checkpoints and what is still written to."""
     left_out = ("log.txt", "trackers.json")
-    files = (path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and "checkpoints" not in path.parts)
     return sorted(path for path in files if not path.name.startswith(".") and path.name not in left_out)
 
 

@@ -24,12 +24,14 @@ def mode() -> str:
 class WandB:
     """One run in W&B; several in one process stay apart."""
 
-    def start(self, run: dict) -> dict:
-        """``run``: name, project, config (flat), tags, parent. Returns what finds the run again."""
+    def start(self, run: dict, known: dict) -> dict:
+        """``run``: name, project, config (flat), tags, parent; ``known``: what this returned for a run that goes on.
+
+        Returns what finds the run again.
+        """
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        known = run["known"].get("wandb", {})
         self.held = held(known)
         (outputs() / "wandb").mkdir(parents=True, exist_ok=True)
         self.run = wandb.init(
@@ -56,7 +58,7 @@ class WandB:
                 {name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"], commit=True
             )
 
-    def record(self, folder: Path, report: dict) -> None:
+    def record(self, folder: str, report: dict) -> None:
         """Final metrics as summary, the data set, and the run's files as one artifact."""
         import wandb
 
@@ -68,7 +70,10 @@ class WandB:
         self.run.log_artifact(artifact)
 
     def finish(self, status: str) -> None:
+        import wandb
+
         self.run.finish(exit_code=EXIT_CODE[status])
+        wandb.teardown()
 
 
 def held(known: dict) -> set[int]:
