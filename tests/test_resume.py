@@ -144,3 +144,15 @@ def test_a_run_that_lives_is_not_resumed(straight, outputs):
             resume(straight.name)
     finally:
         write_json(path, report)
+
+
+def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
+    """A kill can cut it, and a reader can meet it while its run writes."""
+    path, rows = tmp_path / "metrics.csv", [{"epoch": k, "train/loss": 1 / k, "val/f1": float("nan")} for k in (1, 2)]
+    for row in rows:
+        csv.append(path, row)
+    content = path.read_bytes()
+    for n in range(len(content) + 1):
+        path.write_bytes(content[:n])
+        whole = max(0, content[:n].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") - 1)
+        assert repr(csv.read(path)) == repr(rows[:whole]), content[:n]

@@ -20,8 +20,9 @@ def read(path: Path) -> list[dict]:
     """The rows, epochs as int and the rest as float; [] where there is no file."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # a kill can cut the last line
+    text = path.read_text(encoding="utf-8")  # at once: its run may be writing to it
+    whole = text[: text.rfind("\n") + 1]  # a kill can cut the last line
+    rows = csv.DictReader(whole.splitlines())
     return [{name: int(x) if name == "epoch" else float(x) for name, x in row.items()} for row in rows]
 
 
