@@ -1,8 +1,7 @@
 """Pictures of a finished run, drawn from its folder: learning curves, and what the test part shows."""
 
+import json
 import math
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from src import metric
 from src.logger import csv
+from src.logger.beside import settle
 from src.storage import read_json
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#999999"
@@ -146,13 +146,17 @@ def _short(name: str, most: int = 12) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def main(folder: str) -> None:
-    """Everything is loaded: wait for the word to draw; the end of the stream without it is the end of the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
-    os.nice(10)  # where cores are short, training goes first
-    if sys.stdin.readline():
-        draw(folder)
+def main() -> None:
+    """Beside runs: everything is loaded, each line names a folder to draw for."""
+    answer = settle()
+    for line in sys.stdin:
+        _, folder = json.loads(line)
+        try:
+            draw(folder)
+        except Exception as error:  # a picture that cannot be drawn stops nothing
+            answer(f"the pictures of {Path(folder).name} could not be drawn: {error or type(error).__name__}")
+        answer(True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

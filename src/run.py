@@ -12,8 +12,8 @@ from pathlib import Path
 from src import env, storage
 from src.config import flat
 from src.logger import csv
+from src.logger.beside import Beside
 from src.logger.fanout import Fanout
-from src.logger.painter import Painter
 from src.storage import UserError, read_json, write_json, write_yaml
 
 log = logging.getLogger("reprise")
@@ -41,7 +41,7 @@ class Run:
         self.history: list[dict] = []
         self.resumed = self.trusted = False
         self.progress = None
-        self._trackers = self._painter = None
+        self._trackers = None
         self._loaded = None
 
     # -- making a run
@@ -86,8 +86,8 @@ class Run:
         names = [name for name in TRACKERS if self.cfg["logger"][name]]
         if names:
             self._trackers = self._fanout(names)
-        if self.cfg["pictures"] and self.cfg["logger"]["csv"]:  # they show what metrics.csv holds
-            self._painter = Painter(self.folder)
+        if self._draws:
+            Beside.prepare("src.plots")
 
     def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
@@ -129,8 +129,10 @@ class Run:
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell shows it in its own way
         self._write_report()
         with self.timed("trackers"):
-            if self._painter:
-                self._painter.finish(draw=status == "done")  # before the trackers take the files
+            if status == "done" and self._draws:  # before the trackers take the files
+                painter = Beside.take("src.plots")
+                painter.send("draw", str(self.folder))
+                painter.wait()
             if self._trackers:
                 if status == "done":
                     self._trackers.record(self.folder, self.report)
@@ -138,6 +140,10 @@ class Run:
         if status == "done":
             self.sign()
         self._write_report()
+
+    @property
+    def _draws(self) -> bool:
+        return self.cfg["pictures"] and self.cfg["logger"]["csv"]  # of what metrics.csv holds
 
     def sign(self) -> None:
         """Mark what can run code (config, code, model) as written here."""
@@ -179,7 +185,7 @@ class Run:
         status = self.report["status"]
         if status == "done" and not (self.folder / "DONE").is_file():
             status = "running"  # its trackers were not through
-        gone = self.report["host"] == socket.gethostname() and not _alive(self.report["pid"])
+        gone = self.report["host"] == socket.gethostname() and not alive(self.report["pid"])
         return "killed" if status == "running" and gone else status
 
     @property
@@ -288,7 +294,7 @@ def find(name: str | Path) -> Path:
     return folder
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

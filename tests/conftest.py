@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,13 @@ def assert_same(run, other):
         torch.load(one.folder / "model" / f"model_{one.name}.pt", weights_only=True) for one in (run, other)
     )
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def until(condition, seconds: float = 120):
+    """What ``condition`` says, as soon as it says something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"nothing in {seconds} s")

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
-from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
+from conftest import CHECKOUT, QUIET, tiny_table, tiny_text, until
 
 from src import fit, load, runs, storage
 from src.logger.csv import read as read_csv
@@ -158,16 +157,6 @@ def start(folder, *words: str, when: int = 999, pause: float = 0.0) -> subproces
         [*command, "metric=dies.fn", "metric_mode=max"], cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-
-
-def until(condition, seconds: float = 120):
-    """What ``condition`` says, as soon as it says something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"nothing in {seconds} s")
 
 
 def next_run():

@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from src import fit, plots
-from src.logger.painter import Painter
+from src.logger.beside import Beside
 
 
 def sample(n_classes: int, n: int = 400, seed: int = 0):
@@ -92,11 +92,9 @@ def test_a_model_without_epochs_has_no_learning_curves(outputs):
 
 
 def test_pictures_that_cannot_be_drawn_are_one_sentence(tmp_path, caplog):
-    painter, unasked = Painter(tmp_path), Painter(tmp_path)
+    painter = Beside.take("src.plots")
+    painter.send("draw", str(tmp_path))
     with caplog.at_level(logging.WARNING, "reprise"):
-        painter.finish(draw=True)
-        unasked.finish(draw=False)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"the pictures of {tmp_path.name} could not be drawn: src.storage.UserError: "
-        f"{tmp_path / 'report.json'} is missing"
-    ]
+        assert painter.wait() is True
+    said = {record.getMessage() for record in caplog.records}
+    assert said == {f"the pictures of {tmp_path.name} could not be drawn: {tmp_path / 'report.json'} is missing"}

@@ -11,7 +11,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import CHECKOUT
+from conftest import CHECKOUT, until
 
 from src import fit, load, storage
 from src.logger.fanout import Fanout
@@ -77,15 +77,6 @@ def kills(y_true, y_score) -> float:
         until(lambda: client().get_metric_history(run_id, "val/loss"))
         server.kill()
     return float(np.mean(y_score.argmax(1) == y_true))
-
-
-def until(condition, seconds: float = 120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"nothing in {seconds} s")
 
 
 def client():

@@ -70,10 +70,7 @@ class WandB:
         self.run.log_artifact(artifact)
 
     def finish(self, status: str) -> None:
-        import wandb
-
         self.run.finish(exit_code=EXIT_CODE[status])
-        wandb.teardown()
 
 
 def held(known: dict) -> set[int]:

@@ -1,18 +1,17 @@
-"""The process beside a run that talks to one of its trackers: it reads one JSON message a line, tells of what fails.
+"""The process that talks to one tracker: ``python -m src.logger.worker mlflow``, for one run after the other.
 
-A process of its own, because a tracker takes seconds of Python that would stand in training's way, and because it
-outlives a run that is killed: when the messages end without a "finish", it closes the tracker as "killed".
+It outlives a run that is killed: when the messages end without a "finish", it closes the tracker as "killed".
 """
 
 import contextlib
 import json
 import os
 import queue
-import signal
 import sys
 import threading
 from pathlib import Path
 
+from src.logger.beside import settle
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB
 from src.storage import locked, read_json, write_json
@@ -22,7 +21,7 @@ TRACKERS = {"mlflow": MLflow, "wandb": WandB}
 
 
 class Worker:
-    """Hands messages to the tracker ``name``; once it has failed, to nobody.
+    """Hands the messages of one run to the tracker ``name``; once it has failed, to nobody.
 
     ``path`` keeps what every tracker of the run said of itself, each written as soon as it is known.
     """
@@ -31,24 +30,24 @@ class Worker:
         self.name, self.path, self.tell = name, path, tell
         self.tracker = TRACKERS[name]()
 
-    def work(self, messages: queue.SimpleQueue) -> None:
-        """Until "finish"; rows that wait together are logged together, one call for many is cheaper."""
+    def work(self, messages: queue.SimpleQueue) -> bool:
+        """Until "finish", or the messages' end: False; rows that wait together are logged by one call."""
         waiting = []
-        while True:
-            method, *arguments = waiting.pop(0) if waiting else messages.get()
+        while message := waiting.pop(0) if waiting else messages.get():
+            method, *arguments = message
             if method == "log":
                 while not messages.empty() and not waiting:
                     following = messages.get()
-                    if following[0] == "log":
+                    if following and following[0] == "log":
                         arguments += following[1:]
                     else:
                         waiting.append(following)
                 arguments = [arguments]
-            if method == "abandon":
-                return self.abandon()
             self.hand(method, *arguments)
             if method == "finish":
-                return None
+                return True
+        self.abandon()
+        return False
 
     def hand(self, method: str, *arguments) -> None:
         if self.tracker is None:
@@ -82,31 +81,27 @@ class Worker:
 
 
 def read(stream, messages: queue.SimpleQueue) -> None:
-    """Put each line's message into the queue; the end of the stream is the end of a run that could not say so."""
+    """Put each line's message into the queue; None is the end of the process that sent them."""
     for line in stream:
         if line.endswith("\n"):  # a kill can cut the last one
             messages.put(json.loads(line))
-    messages.put(["abandon"])
+    messages.put(None)
 
 
-def main(name: str, path: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
-    os.nice(10)  # where cores are short, training goes first
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # trackers are talkative
-        os.dup2(nowhere, stream)
-
-    def tell(text: str) -> None:
-        with contextlib.suppress(OSError):  # the run is gone: nobody to tell
-            print(json.dumps(text), file=answers)
-
-    messages = queue.SimpleQueue()
+def main(name: str) -> None:
+    answer, messages = settle(), queue.SimpleQueue()
     threading.Thread(target=read, args=(sys.stdin, messages), daemon=True).start()
-    with locked(path.with_name(f".{name}.lock")):  # the worker of a run that was killed may still be closing it
-        Worker(name, path, tell).work(messages)
+    while message := messages.get():
+        _, run, path = message
+        path = Path(path)
+        with locked(path.with_name(f".{name}.lock")):  # the worker of a run that was killed may still be closing it
+            worker = Worker(name, path, answer)
+            worker.hand("start", run)
+            if not worker.work(messages):
+                break
+        answer(True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
-    os._exit(0)  # to take apart all that a tracker has loaded would keep the run waiting for a second
+    main(sys.argv[1])
+    os._exit(0)  # to take apart all that a tracker has loaded would take a second

@@ -1,0 +1,87 @@
+"""Processes beside runs: kept for the next run, replaced when they are gone or their surroundings are others."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import CHECKOUT, QUIET, until
+
+from src import fit
+from src.logger.beside import Beside
+from src.run import Run, alive
+
+WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
+MLFLOW = ("src.logger.worker", "mlflow")
+
+
+@pytest.fixture(autouse=True)
+def none_idle():
+    while Beside.idle:
+        Beside.idle.pop().messages.put(None)
+
+
+def idle() -> list[int]:
+    return [beside.process.pid for beside in Beside.idle if beside.command == MLFLOW]
+
+
+def closed(run) -> bool:
+    return run.trackers["mlflow"]["closed"]
+
+
+def test_the_next_run_takes_the_process_of_the_one_before(outputs):
+    first = fit(*WORDS)
+    pids = idle()
+    second = fit(*WORDS)
+    assert idle() == pids and len(pids) == 1
+    assert closed(first) and closed(second)
+    assert first.trackers["mlflow"]["run_id"] != second.trackers["mlflow"]["run_id"]
+
+
+def test_other_surroundings_are_another_process(outputs, monkeypatch, tmp_path):
+    fit(*WORDS)
+    pids, old = idle(), [beside.process for beside in Beside.idle]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    run = fit(*WORDS)
+    assert idle() != pids and closed(run) and (tmp_path / "other.db").is_file()
+    assert [process.wait(30) for process in old] == [0], "the other one has been sent home"
+
+
+def test_one_that_died_between_two_runs_is_replaced(outputs):
+    fit(*WORDS)
+    (dead,) = Beside.idle
+    dead.process.kill()
+    dead.process.wait()
+    assert closed(fit(*WORDS))
+
+
+def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs, caplog, monkeypatch):
+    log_row = Run.log_row
+
+    def kill(run, row):
+        log_row(run, row)
+        os.kill(run._trackers.workers["mlflow"].process.pid, signal.SIGKILL)
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "reprise"):
+        patch.setattr(Run, "log_row", kill)
+        run = fit(*WORDS)
+    assert run.status == "done" and not run.trackers.get("mlflow", {}).get("closed")
+    assert "src.logger.worker mlflow, beside the run, has ended" in caplog.text and "src.sync" in caplog.text
+    assert run.sync()["mlflow"]["closed"]
+
+
+def test_none_is_left_when_its_run_has_ended(outputs):
+    code = """from src import fit; from src.logger.beside import Beside
+fit("dataset=wine", "model=linear", "logger=all")
+print("pids", *(one.process.pid for one in Beside.idle))"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
+    pids = [int(pid) for pid in done.stdout.rpartition("pids")[2].split()]
+    assert len(pids) == 3, done.stderr
+    until(lambda: not any(map(alive, pids)))
+
+
+def test_a_quiet_run_starts_none(outputs):
+    fit("dataset=wine", "model=linear", *QUIET)
+    assert not Beside.idle
