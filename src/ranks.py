@@ -4,7 +4,6 @@ Rank 0 is the run's own process; the others read its folder's config, make the s
 nothing but ``rank_1.txt``, which is kept only where one dies.
 """
 
-import importlib
 import os
 import socket
 import subprocess
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from src.storage import CHECKOUT, UserError, read_json
 
-READY = "ready to train"
 LOST = ("connection", "remote", "gloo", "nccl", "timed out")  # what is said when another rank is gone
 VARIABLES = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
 
@@ -64,7 +62,6 @@ def others(n: int, folder: Path):
     over = threading.Event()
     threading.Thread(target=_watch, args=(workers, over), daemon=True).start()
     try:
-        _wait_until_ready(workers, folder)
         yield
     except BaseException as error:
         if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
@@ -90,17 +87,20 @@ def others(n: int, folder: Path):
         (folder / f"rank_{i}.txt").unlink()
 
 
-def _wait_until_ready(workers, folder: Path) -> None:
-    """Nothing can wake rank 0 that waits in C++ for one that never comes: meet only those that are there."""
-    while True:
-        if (dead := _dead(workers)) is not None:
-            for worker in workers:
-                worker.kill()
-            path = folder / f"rank_{dead + 1}.txt"
-            raise UserError(f"rank {dead + 1} died: {_last_words(path, workers[dead])}")
-        if all(READY in (folder / f"rank_{i}.txt").read_text() for i in range(1, len(workers) + 1)):
-            return
-        time.sleep(0.05)
+def meet(n: int) -> None:
+    """Open the process group of ``n`` ranks, which Lightning then uses; the last that each does before training.
+
+    A rank asks here, in Python, whether the others have come: in torch's own rendezvous nothing could wake it from
+    waiting for one that has died.
+    """
+    import torch.distributed as dist
+
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(*address, n, is_master=rank() == 0, wait_for_workers=False)
+    store.set(f"rank {rank()}", "here")
+    while not store.check([f"rank {i}" for i in range(n)]):
+        time.sleep(0.02)
+    dist.init_process_group(store=store, rank=rank(), world_size=n)
 
 
 def _wait_for_death(workers) -> None:
@@ -156,8 +156,6 @@ def main(folder: Path) -> None:
         frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
     data = load_data(cfg, frame)
     chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-    importlib.import_module("src.model.network")  # what takes long is behind it when it says so
-    print(READY, flush=True)
     fitting.fit(cfg, data, Follower(folder), Progress(chosen, 0))
 
 

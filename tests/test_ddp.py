@@ -195,6 +195,26 @@ def test_a_process_that_fails_ends_the_run_with_its_reason(outputs, tmp_path, wh
     assert_ended_with(process, folder, "RuntimeError: the disk is full")
 
 
+NET = """
+import os, signal
+from src.model.mlp import MLP
+
+class Dies(MLP):
+    def __init__(self, *args, **words):
+        super().__init__(*args, **words)
+        if os.environ.get("LOCAL_RANK") == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_dies_before_they_meet_ends_the_run(outputs, tmp_path):
+    """The data are read, the net is there: rank 0 must not wait for it as long as torch does, half an hour."""
+    (tmp_path / "nets.py").write_text(NET)
+    folder = next_run()
+    process = start(tmp_path, "model.net.class=nets.Dies", "trainer.max_epochs=2", *QUIET)
+    assert_ended_with(process, folder, "signal 9")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_epochs", [0, 2], ids=["as it starts", "later"])
 def test_a_process_that_is_killed_ends_the_run_with_its_signal(outputs, tmp_path, n_epochs):

@@ -121,6 +121,8 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
         module.automatic_optimization, train.chunk = False, CHUNK
     last = checkpoints / "last.ckpt"
     try:
+        if n_ranks > 1:
+            ranks.meet(n_ranks)
         lightning.fit(module, train, val, ckpt_path=str(last) if resume and last.is_file() else None, weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
