@@ -31,9 +31,13 @@ def fit(*words: str, data=None):
     """
     from src import config, shell
     from src.job import run_job
+    from src.storage import UserError
 
     shell.log_to_console()
-    if data is not None and not any(word.startswith("dataset=") for word in words):
+    words = tuple(words[0]) if len(words) == 1 and isinstance(words[0], list | tuple) else words
+    if data is not None:
+        if named := [word for word in words if str(word).startswith("dataset=") and word != "dataset=frame"]:
+            raise UserError(f"{named[0]} and data= are two datasets: leave one out")
         words = ("dataset=frame", *words)
     return run_job(config.compose(words), frame=data, overrides=list(words))
 

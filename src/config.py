@@ -47,6 +47,9 @@ def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
         for groups in product(*grouped):
             base = OmegaConf.to_container(hydra_compose("train", [group.input_line for group in groups]), resolve=False)
             first = first or base
+            if "net" in base["model"] and "class" not in base["model"]["net"]:  # an experiment or debug= for nets
+                presets = [group.input_line for group in groups if group.key_or_group in ("debug", "experiment")]
+                raise UserError(f"{' '.join(presets)} is for nets, and model={base['model']['name']} is none")
             _check_values(base, others)
         if any("${" in word for word in words) and not multirun:  # what an interpolation gives is known only then
             OmegaConf.to_container(hydra_compose("train", words), resolve=True)
@@ -104,13 +107,15 @@ class _hydra:
 
 
 def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400]
+    return storage.without_password(" ".join(str(error).split()))[:400]
 
 
 def _parse(word: str):
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if not isinstance(word, str):
+        raise UserError(f"{word!r} is not a word: give each as a string of its own, fit('model=mlp', 'seed=1')")
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException as error:

@@ -16,7 +16,7 @@ from src.data.source import check_frame
 from src.overview import summary
 from src.progress import Progress
 from src.run import STARTED, Run
-from src.storage import replacing, write_json
+from src.storage import UserError, replacing, write_json
 
 log = logging.getLogger("reprise")
 
@@ -55,8 +55,11 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
         run.finish("done")
         log.info(summary(run))
     except KeyboardInterrupt:
-        run.finish("stopped")
-        log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
+        if run.report["status"] == "done":
+            log.info("%s is done; what trackers lack: python -m src.sync run=%s", run.name, run.name)
+        else:
+            run.finish("stopped")
+            log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
         raise
     except BaseException as error:
         run.finish("failed", error)
@@ -145,7 +148,9 @@ def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:
         if metric.better(row, best, chosen):
             best = row
     staged = run.cfg["model"].get("progress") in ("once", "staged", "grow")  # the last stage is the model
-    kept = run.history[-1] if staged and run.history else best
+    if best is None and run.history:
+        log.warning("%s on val was never a number: the last epoch is kept", chosen["name"])
+    kept = run.history[-1] if run.history and (staged or best is None) else best
     values = {"train/loss": kept["train/loss"]} if kept else {}
     for part, p in predictions.items():
         y = data.parts[part]["y"]
@@ -176,4 +181,9 @@ def _checkpoint_epoch(run: Run) -> int:
         return 0
     import torch
 
-    return torch.load(last, weights_only=True, map_location="cpu")["epoch"] + 1
+    try:
+        return torch.load(last, weights_only=True, map_location="cpu")["epoch"] + 1
+    except Exception as error:  # of many kinds, by which byte is damaged
+        raise UserError(
+            f"{last} is damaged ({error or type(error).__name__}); without it, the run begins anew"
+        ) from None

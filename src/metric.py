@@ -180,7 +180,7 @@ def choose(name: str | None, mode: str | None, task: str) -> dict:
     name = name or DEFAULT[task]
     check_name(name, mode, task)
     if "." in name:
-        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _own(name)}
+        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _guarded(name, _own(name))}
     return {"name": name, "mode": METRICS[name]["mode"], "fn": METRICS[name]["fn"]}
 
 
@@ -233,6 +233,18 @@ def compute(task: str, chosen: dict, y, p) -> dict[str, float]:
         fn = chosen["fn"] if name == chosen["name"] else METRICS[name]["fn"]
         values[name] = fn(y, p) if np.isfinite(p).all() else math.nan
     return values
+
+
+def _guarded(name: str, fn):
+    """A metric of one's own; what goes wrong within it is told as its own, not as the model's."""
+
+    def guarded(y, p):
+        try:
+            return float(fn(y, p))
+        except Exception as error:
+            raise RuntimeError(f"metric={name} failed: {type(error).__name__}: {error}") from error
+
+    return guarded
 
 
 def loss(y, p, info: dict) -> float:

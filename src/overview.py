@@ -16,10 +16,13 @@ def summary(run: Run) -> str:
         lines.append(f"{name + mark:22}" + "".join(f"{'' if x is None else format(x, '.4f'):>10}" for x in cells))
     timings = run.report["timings"]
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in timings.items())
+    what = "* decides"
+    if run.history:
+        what += f"; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
+    if run.cfg["model"].get("progress") == "staged":
+        what = "* is what a sweep optimises; this estimator stops by its own loss, and its last stage is the model"
     lines += [
-        f"* decides; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
-        if run.history
-        else "* decides",
+        what,
         "",
         f"seconds   {seconds}",
         f"folder    {run.folder}",
@@ -28,7 +31,7 @@ def summary(run: Run) -> str:
     if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
         from src.logger.mlflow import uri
 
-        lines.append(f"mlflow    mlflow ui --backend-store-uri {uri()}")
+        lines.append(f"mlflow    mlflow ui --backend-store-uri {storage.without_password(uri())}")
     if trackers.get("wandb") and "error" not in trackers["wandb"]:
         known = trackers["wandb"]
         lines.append(f"wandb     {'wandb sync ' + known['folders'][-1] if known['mode'] == 'offline' else known['id']}")

@@ -11,7 +11,9 @@ log = logging.getLogger("reprise")
 
 def main() -> None:
     words = shell.verb("resume", sys.argv[1:])
-    resume(words["run"], words["max_epochs"])
+    if (epochs := words["max_epochs"]) is not None and not epochs.isdecimal():
+        shell.refuse(f"max_epochs={epochs}: should be a whole number", 2)
+    resume(words["run"], None if epochs is None else int(epochs))
 
 
 def resume(name: str, max_epochs: int | None = None):
@@ -25,18 +27,21 @@ def resume(name: str, max_epochs: int | None = None):
         run.check_trust(code=True)
     before = cfg["trainer"]["max_epochs"]
     longer = max_epochs is not None and max_epochs != before
-    if longer and (before is None or max_epochs < before):
+    if longer and before is None:
+        raise UserError(f"{name} began without an end, max_epochs=null: it goes on as it is")
+    if longer and max_epochs < before:
         raise UserError(f"max_epochs={max_epochs} is less than the {before} that {name} began with; it may only rise")
     if run.status == "running":
         raise UserError(f"{name} is still running, in process {run.report['pid']}")
     if run.status == "done" and not longer:
         log.info("%s is done already: %s", name, run)
         return run
+    if run.history == [] and (run.folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{name} has weights of earlier epochs, but no metrics.csv of them; train it anew")
     if cfg["dataset"]["name"] == "frame":
         raise UserError(f"{name} was trained on a DataFrame of a notebook, which is gone; fit again there")
     if longer:
         cfg = {**cfg, "trainer": {**cfg["trainer"], "max_epochs": max_epochs}}
-    (run.folder / "DONE").unlink(missing_ok=True)
     return run_job(cfg, resume=run)
 
 

@@ -1,6 +1,7 @@
 """A run is a folder, ``outputs/runs/t7``: claimed, recorded while it goes, opened again by its name."""
 
 import logging
+import math
 import os
 import re
 import socket
@@ -68,6 +69,9 @@ class Run:
         again = cls(run.folder, cfg, run.report | {"metrics": {}, "resumed": run.report.get("resumed", 0) + 1})
         again.history = [row for row in run.history if row["epoch"] <= kept_epochs]
         again.resumed = True
+        for key in ("error", "finished", "signed"):  # of the try before
+            again.report.pop(key, None)
+        (run.folder / "DONE").unlink(missing_ok=True)
         if (run.folder / "metrics.csv").is_file():
             csv.rewrite(run.folder / "metrics.csv", again.history)
         again._begin()
@@ -127,6 +131,8 @@ class Run:
             mine = isinstance(error, UserError)
             self.report["error"] = str(error) if mine else "".join(traceback.format_exception(error))
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell shows it in its own way
+        if status == "done":
+            self.sign()
         self._write_report()
         with self.timed("trackers"):
             if status == "done" and self._draws:  # before the trackers take the files
@@ -137,8 +143,6 @@ class Run:
                 if status == "done":
                     self._trackers.record(self.folder, self.report)
                 self._trackers.finish(status)
-        if status == "done":
-            self.sign()
         self._write_report()
 
     @property
@@ -221,6 +225,8 @@ class Run:
         """Bring up what trackers missed: rows, files, status. Returns what each says of itself now."""
         names = [name for name in TRACKERS if self.cfg["logger"][name]]
         behind = [name for name in names if not self.trackers.get(name, {}).get("closed")]
+        if behind and not (self.folder / "metrics.csv").is_file():
+            raise UserError(f"{self.name} has no metrics.csv to bring up")
         if behind:
             fanout = self._fanout(behind)
             for row in self.history:
@@ -275,7 +281,9 @@ class Run:
 
     def __repr__(self) -> str:
         scores = ", ".join(
-            f"{name} {value:.4f}" for name, value in self.report["metrics"].items() if self._chosen(name)
+            f"{name} {math.nan if value is None else value:.4f}"
+            for name, value in self.report["metrics"].items()
+            if self._chosen(name)
         )
         what = f"{self.report['model']} on {self.report['dataset']}, {self.status}"
         return f"{self.name}: {what}{', ' + scores if scores else ''}"

@@ -41,23 +41,18 @@ def log_to_console() -> None:
 def verb(name: str, words: list[str]) -> dict:
     """The words of a small verb: ``conf/<name>.yaml`` with ``words`` over it; prints the yaml for --help."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
     path = config.CONF / f"{name}.yaml"
     if {"-h", "--help"} & set(words):
         print(path.read_text().strip())
         sys.exit(0)
     values = OmegaConf.to_container(OmegaConf.load(path))
-    try:
-        for word in words:
-            key, equals, value = word.partition("=")
-            if not equals or key not in values:
-                near = nearest(key, list(values))
-                refuse(f"{word!r} is unknown{near}; write key=value with a key of {', '.join(values)}", 2)
-            values[key] = OmegaConf.to_container(OmegaConf.create(f"value: {value}"))["value"]
-    except (OmegaConfBaseException, YAMLError):
-        refuse(f"{word!r} is not key=value", 2)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in values:
+            near = nearest(key, list(values))
+            refuse(f"{word!r} is unknown{near}; write key=value with a key of {', '.join(values)}", 2)
+        values[key] = {"null": None, "true": True, "false": False}.get(value.lower(), value)
     for key, value in values.items():
         if value == "???":
             refuse(f"{key} is required: python -m src.{name} {key}=...", 2)

@@ -28,6 +28,16 @@ def outputs() -> Path:
     return Path(os.environ.get("OUTPUTS_DIR") or CHECKOUT / "outputs").resolve()
 
 
+def check_outputs() -> None:
+    """Refuse a folder of runs that cannot be written to."""
+    try:
+        outputs().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"OUTPUTS_DIR={outputs()} cannot be made: {error.strerror}") from None
+    if not os.access(outputs(), os.W_OK):
+        raise UserError(f"OUTPUTS_DIR={outputs()} cannot be written to")
+
+
 def data_dir() -> Path:
     """The folder of data sets: ``DATA_DIR``, or ``outputs/data``."""
     return Path(os.environ.get("DATA_DIR") or outputs() / "data").resolve()
@@ -101,6 +111,11 @@ def read_json(path: Path):
         raise UserError(f"{path} is missing") from None
     except ValueError as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
+
+
+def without_password(text: str) -> str:
+    """``text`` with the user and password of every URL in it as ***."""
+    return re.sub(r"://[^/@\s]*@", "://***@", text)
 
 
 def signature(path: Path) -> str:

@@ -17,11 +17,16 @@ def main() -> None:
     for name in names:
         if words["run"] is None and not (runs_folder() / name / "report.json").is_file():
             continue
-        run = Run.open(name)
-        if run.status == "running":
-            log.info("%s is still running", name)
+        try:
+            run = Run.open(name)
+            if run.status == "running":
+                log.info("%s is still running", name)
+                continue
+            trackers = run.sync()
+        except UserError as error:
+            log.info("%s: %s", name, error)
+            behind.append(name)
             continue
-        trackers = run.sync()
         failed = [tracker for tracker, found in trackers.items() if "error" in found]
         behind += [f"{name} in {tracker}" for tracker in failed]
         log.info("%s: %s", name, ", ".join(f"{key} {'behind' if key in failed else 'complete'}" for key in trackers))

@@ -54,6 +54,7 @@ def main() -> None:
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on, instead of printing them
     try:
+        storage.check_outputs()
         n_jobs, first = config.check(args.overrides, args.multirun)
         if args.multirun:
             divide_cores(args.overrides)
@@ -70,7 +71,10 @@ def divide_cores(words: list[str]) -> None:
     """Tell the jobs of a parallel launcher how many stand side by side; their processes inherit it."""
     values = dict(word.split("=", 1) for word in words if "=" in word)
     if values.get("hydra/launcher") == "joblib":
-        n_jobs = int(values.get("hydra.launcher.n_jobs", -1))
+        said = values.get("hydra.launcher.n_jobs", "-1")
+        if not said.removeprefix("-").isdigit():
+            raise UserError(f"hydra.launcher.n_jobs={said}: should be a whole number")
+        n_jobs = int(said)
         os.environ["REPRISE_PARALLEL_JOBS"] = str(n_jobs if n_jobs > 0 else os.cpu_count())
 
 
@@ -89,7 +93,7 @@ def sweep(logger: dict, n_jobs: int):
         try:
             parent = os.environ["REPRISE_PARENT"] = mlflow.start_parent(logger["project"], folder.name)
         except Exception as error:  # a tracker that is down stops nothing
-            log.warning("mlflow has no parent run for %s: %s", folder.name, " ".join(str(error).split())[:200])
+            log.warning("mlflow has no parent run for %s: %s", folder.name, config.one_line(error))
     try:
         yield
         status = "done"
@@ -98,7 +102,10 @@ def sweep(logger: dict, n_jobs: int):
         raise
     finally:
         if parent:
-            mlflow.finish_parent(parent, status)
+            try:
+                mlflow.finish_parent(parent, status)
+            except Exception as error:
+                log.warning("mlflow's parent run of %s stays open: %s", folder.name, config.one_line(error))
         log.info(sweep_summary(folder.name))
         failed.extend(name for name in runs_of(folder.name) if Run.open(name).status != "done")
 

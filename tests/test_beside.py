@@ -11,6 +11,7 @@ from conftest import CHECKOUT, QUIET, until
 
 from src import fit
 from src.logger.beside import Beside
+from src.logger.fanout import Fanout
 from src.run import Run, alive
 
 WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
@@ -85,3 +86,40 @@ print("pids", *(one.process.pid for one in Beside.idle))"""
 def test_a_quiet_run_starts_none(outputs):
     fit("dataset=wine", "model=linear", *QUIET)
     assert not Beside.idle
+
+
+DESCRIBED = {"name": "t1", "project": "beside", "config": {"class_weight.>50K": 2}, "tags": {}, "parent": None}
+
+
+def test_a_second_finish_after_an_interrupt_waits_on_for_the_first(outputs, tmp_path, monkeypatch):
+    """Or the process would take it for the start of the next run."""
+    fanout = Fanout(["mlflow"], DESCRIBED, tmp_path / "trackers.json")
+    (worker,) = fanout.workers.values()
+
+    def interrupt():
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fanout.finish("done")
+    assert fanout.finish("stopped")["mlflow"]["closed"]
+    assert closed(fit(*WORDS)) and idle() == [worker.process.pid]
+
+
+def test_a_tracker_that_failed_is_closed_and_its_process_not_kept(outputs, tmp_path):
+    from src.logger.mlflow import client
+
+    fanout = Fanout(["mlflow"], DESCRIBED, tmp_path / "trackers.json")
+    fanout.record(tmp_path, {})  # no report of a run
+    found = fanout.finish("done")["mlflow"]
+    stored = client().get_run(found["run_id"])
+    assert found["error"] and stored.info.status == "FAILED" and not idle()
+    assert stored.data.params == {"class_weight._50K": "2"}, "keys as MLflow takes them"
+
+
+def test_a_password_in_a_server_s_address_is_written_nowhere(outputs, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:s3cret@127.0.0.1:9")
+    run = fit(*WORDS)
+    assert "error" in run.trackers["mlflow"] and "s3cret" not in capsys.readouterr().out
+    assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]

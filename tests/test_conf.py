@@ -197,8 +197,11 @@ def test_whole_settings_compose(group):
 
 
 def test_debug_takes_both_families():
-    n_jobs, _ = check([f"debug={','.join(choices('debug'))}", "model=cnn,linear"], multirun=True)
-    assert n_jobs == len(choices("debug")) * 2
+    n_jobs, _ = check([f"debug={','.join(set(choices('debug')) - {'overfit'})}", "model=cnn,linear"], multirun=True)
+    assert n_jobs == (len(choices("debug")) - 1) * 2
+    assert check(["debug=overfit", "model=cnn"])[0] == 1
+    with pytest.raises(UserError, match="debug=overfit is for nets, and model=linear is none"):
+        check(["debug=overfit", "model=linear"])
 
 
 def test_words_win_over_a_tuned_pair_and_an_experiment():

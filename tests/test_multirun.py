@@ -104,6 +104,8 @@ def test_failing_jobs_leave_the_others_done(outputs, tmp_path):
 
 def test_words_of_all_jobs_are_checked_before_the_first_begins(outputs):
     before = len(runs())
+    done = train("--multirun", "model=linear,mlp", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
+    assert done.returncode == 2 and "n_jobs=two: should be a whole number" in done.stdout
     done = train("--multirun", "model=linear,mpl", "dataset=wine")
     assert done.returncode == 2 and "did you mean mlp" in done.stdout
     assert len(runs()) == before and len(list((outputs / "runs").iterdir())) == before

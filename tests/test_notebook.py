@@ -197,3 +197,20 @@ def test_a_regression_has_no_probabilities(outputs):
     run = fit("model=linear", "dataset=diabetes", *QUIET)
     with pytest.raises(UserError, match="regression"):
         run.predict_proba(tiny_table("regression"))
+
+
+def test_words_may_be_a_list(outputs):
+    assert fit(["model=linear", "dataset=wine", *QUIET]).status == "done"
+
+
+def test_what_cannot_be_words_is_one_sentence(outputs, tmp_path):
+    from src import run_etl
+
+    before = len(runs())
+    with pytest.raises(UserError, match="give each as a string of its own"):
+        fit("model=linear", 7)
+    with pytest.raises(UserError, match="dataset=wine and data= are two datasets"):
+        fit("model=linear", "dataset=wine", "dataset.target=y", data=tiny_table("binary"))
+    with pytest.raises(UserError, match="cannot name an ETL"):
+        run_etl("../elsewhere", lambda df: df, data=tiny_table("binary"))
+    assert len(runs()) == before and not (outputs / "elsewhere").exists()

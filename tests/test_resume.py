@@ -156,3 +156,37 @@ def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
         path.write_bytes(content[:n])
         whole = max(0, content[:n].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") - 1)
         assert repr(csv.read(path)) == repr(rows[:whole]), content[:n]
+
+
+def test_a_damaged_checkpoint_is_one_sentence_and_spoils_nothing(outputs):
+    run = fit("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=2")
+    (run.folder / "checkpoints" / "last.ckpt").write_bytes(b"PK" + bytes(100))
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
+        resume(run.name, 4)
+    assert load(run.name).status == "done" and load(run.name).signed
+
+
+def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypatch, tmp_path, caplog):
+    (tmp_path / "never.py").write_text("def fn(y, p):\n    return float('nan')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=3", "metric=never.fn", "metric_mode=max")
+    with caplog.at_level("WARNING", "reprise"):
+        run = fit(*words)
+    assert "fn on val was never a number" in caplog.text and run.report["best_epoch"] == 3
+    assert "val/fn nan" in repr(load(run.name))
+
+
+@pytest.mark.parametrize(
+    ("verb", "word", "said"),
+    [
+        ("clean", "remove=3", "write runs as t3,t5-t9"),
+        ("clean", "remove=[t1,t2]", "write runs as t3,t5-t9"),
+        ("resume", "max_epochs=abc", "should be a whole number"),
+        ("unpack", "file=7", "7"),
+        ("pack", "file=7", "no run"),
+    ],
+)
+def test_words_of_small_verbs_are_refused_in_one_sentence(outputs, shell, verb, word, said):
+    more = ["run=t999"] if verb in ("resume", "pack") else []
+    done = shell(verb, *more, word)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr

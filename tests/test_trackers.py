@@ -88,6 +88,31 @@ def test_mlflow_holds_test_metrics_tags_and_status(run):
     assert stored.info.status == "FINISHED" and stored.info.run_name == run.name
 
 
+def test_mlflow_shows_what_the_kept_model_has(outputs):
+    """The last row of the curve is of another epoch."""
+    run = fit("dataset=text_sample", "model=mlp", "logger=mlflow", "trainer.max_epochs=40", "model.patience=null")
+    stored = mlflow_run(run).data.metrics
+    assert run.report["best_epoch"] < len(run.history), "choose words with which the best epoch is not the last"
+    for name, value in run.report["metrics"].items():
+        assert stored[name if name.startswith("test/") else f"best/{name}"] == value, name
+
+
+def test_no_row_goes_to_mlflow_in_two_pieces(outputs, monkeypatch):
+    """What is sent is known by its epochs: half a row would never be completed."""
+    from src.logger.mlflow import MLflow
+
+    tracker = MLflow()
+    tracker.start({"name": "t1", "project": "pieces", "config": {}, "tags": {}, "parent": None}, {})
+    sent, log_batch = [], tracker.client.log_batch
+    monkeypatch.setattr(
+        tracker.client, "log_batch", lambda run_id, metrics: (sent.append(len(metrics)), log_batch(run_id, metrics))
+    )
+    names = [f"val/{k}" for k in range(11)]
+    tracker.log([{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(1, 201)])
+    tracker.finish("done")
+    assert sum(sent) == 2200 and len(sent) > 2 and max(sent) <= 1000 and not any(n % 11 for n in sent)
+
+
 def test_mlflow_knows_the_data_by_digest(run):
     (entry,) = mlflow_run(run).inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("wine", run.report["data_digest"])

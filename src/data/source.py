@@ -68,7 +68,8 @@ def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
     except (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{path} is not a readable CSV file: {_short(error)}") from None
+        hint = "its separator is said by dataset.separator, its encoding has to be UTF-8"
+        raise UserError(f"{path} is not a readable CSV file: {_short(error)}; {hint}") from None
     return _not_empty(frame, path)
 
 
@@ -141,6 +142,8 @@ def _existing(path: str | Path) -> Path:
     for candidate in (path, data_dir() / path):
         if candidate.is_file():
             return candidate
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file")
     raise UserError(f"no file {path} (looked from {Path.cwd()} and in {data_dir()})")
 
 

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def run_etl(dataset: str, function, raw: pd.DataFrame, location: str, arguments:
     (DataFrame, dict)
         what the function made, and its record: "version" ("v2"), "output" (its digest), ...
     """
+    if not re.fullmatch(r"[\w-]+", dataset):
+        raise UserError(f"{dataset!r} cannot name an ETL: use letters, digits, _ and -")
     arguments = arguments or {}
     _check_plain(arguments)
     closure, of_columns = Closure(function), column_digests(raw)

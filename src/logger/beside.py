@@ -1,6 +1,7 @@
 """Processes beside this one, for what takes seconds of Python and would stand in training's way: trackers, pictures.
 
-A message is a line of JSON, [method, *arguments]; an answer is a line, too: a sentence to show, or true for "over".
+A message is a line of JSON, [method, *arguments]. An answer is a line, too: a sentence to show, or at the end of a
+run true, and false where the process would rather not be kept for the next.
 """
 
 import json
@@ -56,12 +57,13 @@ class Beside:
         self.messages.put([method, *arguments])
 
     def wait(self) -> bool:
-        """Until it says "over"; False, and a warning, if it has ended without a word."""
-        if over := self.over.get():
+        """Until it says that the run is over; False, and a warning, if it has ended without a word."""
+        keep = self.over.get()
+        if keep:
             self.idle.append(self)
-        else:
+        elif keep is None:
             log.warning("python -m %s, beside the run, has ended by itself", " ".join(self.command))
-        return over
+        return keep is not None
 
     def _feed(self) -> None:
         try:
@@ -74,18 +76,21 @@ class Beside:
 
     def _listen(self) -> None:
         for line in self.process.stdout:
-            answer = json.loads(line)
-            if answer is True:
-                self.over.put(True)
+            try:
+                answer = json.loads(line)
+            except ValueError:  # printed by something that Python loads at its start
+                continue
+            if isinstance(answer, bool):
+                self.over.put(answer)
             else:
                 log.warning("%s", answer)
         self.process.wait()
-        self.over.put(False)
+        self.over.put(None)
 
 
 def surroundings() -> dict[str, str]:
     """The environment variables, without those that numeric libraries set for themselves in the middle of a run."""
-    numeric = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
+    numeric = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(numeric)}
 
 

@@ -23,7 +23,7 @@ class Fanout:
     """
 
     def __init__(self, names: list[str], run: dict, path: Path):
-        self.path = path
+        self.path, self.finishing = path, False
         self.workers = {name: Beside.take("src.logger.worker", name) for name in names}
         self._send("start", run, str(path))
 
@@ -34,11 +34,14 @@ class Fanout:
         self._send("record", str(folder), report)
 
     def finish(self, status: str) -> dict:
-        """Close all trackers, wait for them, and return what each said of itself."""
-        self._send("finish", status)
-        for name, worker in self.workers.items():
-            if not worker.wait():
+        """Close all trackers, wait for them, and return what each said of itself; after an interrupt, wait on."""
+        if not self.finishing:
+            self._send("finish", status)
+        self.finishing = True
+        for name in list(self.workers):
+            if not self.workers[name].wait():
                 log.warning("what %s lacks now: python -m src.sync brings it", name)
+            del self.workers[name]
         return read_json(self.path) if self.path.is_file() else {}
 
     def _send(self, method: str, *arguments) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import time
 from pathlib import Path
 
@@ -78,7 +79,8 @@ class MLflow:
             tags["mlflow.parentRunId"] = run["parent"]
         experiment = experiment_id(self.client, run["project"])
         self.run_id = self.client.create_run(experiment, run_name=run["name"], tags=tags).info.run_id
-        params = [Param(key, str(value)[:MAX_VALUE]) for key, value in run["config"].items()]
+        named = {re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII): value for key, value in run["config"].items()}
+        params = [Param(key, str(value)[:MAX_VALUE]) for key, value in named.items()]
         for i in range(0, len(params), 100):
             self.client.log_batch(self.run_id, params=params[i : i + 100])
         return {"run_id": self.run_id, "experiment_id": experiment}
@@ -91,11 +93,15 @@ class MLflow:
         metrics = [
             Metric(name, value, now, row["epoch"]) for row in rows for name, value in row.items() if name != "epoch"
         ]
-        for i in range(0, len(metrics), 1000):
-            self.client.log_batch(self.run_id, metrics=metrics[i : i + 1000])
+        whole = 1000 - 1000 % max(1, len(metrics) // max(1, len(rows)))  # at most, and no row in two pieces
+        for i in range(0, len(metrics), whole):
+            self.client.log_batch(self.run_id, metrics=metrics[i : i + whole])
 
     def record(self, folder: str, report: dict) -> None:
-        """Final metrics, the data set as input, and the run's files."""
+        """Final metrics, the data set as input, and the run's files.
+
+        MLflow shows the last row of a curve; what the kept model has on train and val is ``best/val/...`` beside it.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         name, digest = report["dataset"], report["data_digest"]
@@ -103,8 +109,9 @@ class MLflow:
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
         self.held = set()
-        if not self.client.get_metric_history(self.run_id, "test/loss"):  # a resumed run may have told
-            self.log([{"epoch": report["best_epoch"] or 0, **_of_parts(report["metrics"], ("test",))}])
+        known = self.client.get_run(self.run_id).data.metrics.get("test/loss")
+        if known != report["metrics"]["test/loss"]:  # a resumed run may have told
+            self.log([{"epoch": report["best_epoch"] or 0, **_final(report["metrics"])}])
         for path in artifacts(folder):
             inside = path.parent.relative_to(folder).as_posix()
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
@@ -116,9 +123,13 @@ class MLflow:
 def artifacts(folder: str) -> list[Path]:
     """The files of a run that trackers keep: all but checkpoints and what is still written to."""
     left_out = ("log.txt", "trackers.json")
-    files = (path for path in Path(folder).rglob("*") if path.is_file() and "checkpoints" not in path.parts)
+    folder = Path(folder)
+    files = (
+        path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != "checkpoints"
+    )
     return sorted(path for path in files if not path.name.startswith(".") and path.name not in left_out)
 
 
-def _of_parts(metrics: dict, parts: tuple[str, ...]) -> dict:
-    return {name: value for name, value in metrics.items() if name.partition("/")[0] in parts and value is not None}
+def _final(metrics: dict) -> dict:
+    names = {name: name if name.startswith("test/") else f"best/{name}" for name in metrics}
+    return {names[name]: value for name, value in metrics.items() if value is not None}

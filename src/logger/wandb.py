@@ -8,6 +8,7 @@ from src.logger.mlflow import artifacts
 from src.storage import outputs
 
 EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
+FINISH_TIMEOUT = 180  # seconds at the end of a run for what is still to be uploaded; then sync has to
 BLOCK = 32768  # bytes of a block in an offline file
 
 
@@ -32,7 +33,6 @@ class WandB:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        self.held = held(known)
         (outputs() / "wandb").mkdir(parents=True, exist_ok=True)
         self.run = wandb.init(
             project=run["project"],
@@ -45,8 +45,13 @@ class WandB:
             tags=[f"{key}:{value}"[:64] for key, value in run["tags"].items()],
             config=run["config"],
             reinit="create_new",
-            settings=wandb.Settings(console="off", silent=True, init_timeout=30, x_disable_stats=True),
-        )
+            settings=wandb.Settings(
+                console="off", silent=True, x_disable_stats=True, init_timeout=30, finish_timeout=FINISH_TIMEOUT,
+                finish_timeout_raises=True,
+            ),
+        )  # fmt: skip
+        uploaded = set(range(self.run.starting_step))  # as the server says, where there is one
+        self.held = held(known) if known.get("mode") == "offline" else uploaded
         folders = [*known.get("folders", []), str(Path(self.run.dir).parent)]
         return {"id": self.run.id, "folders": folders, "mode": mode()}
 

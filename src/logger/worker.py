@@ -14,7 +14,7 @@ from pathlib import Path
 from src.logger.beside import settle
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB
-from src.storage import locked, read_json, write_json
+from src.storage import locked, read_json, without_password, write_json
 
 # name in the logger section of the config -> class
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
@@ -46,7 +46,7 @@ class Worker:
             self.hand(method, *arguments)
             if method == "finish":
                 return True
-        self.abandon()
+        self.close("killed")
         return False
 
     def hand(self, method: str, *arguments) -> None:
@@ -60,16 +60,18 @@ class Worker:
             if method == "finish":
                 self.keep(self.known()[self.name] | {"closed": True})
         except Exception as error:  # whatever a tracker does, the run goes on
+            if method != "finish":
+                self.close("failed")
             self.tracker = None
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
             self.keep(self.known().get(self.name, {}) | {"error": reason})
             self.tell(f"{self.name} failed, the run goes on without it (python -m src.sync later): {reason}")
 
-    def abandon(self) -> None:
-        """The run was killed: close its tracker for now; a row may have died with it, which sync or resume brings."""
+    def close(self, status: str) -> None:
+        """Close the tracker for now; what it lacks, sync or resume brings."""
         if self.tracker is not None:
             with contextlib.suppress(Exception):
-                self.tracker.finish("killed")
+                self.tracker.finish(status)
 
     def known(self) -> dict:
         return read_json(self.path) if self.path.is_file() else {}
@@ -94,12 +96,15 @@ def main(name: str) -> None:
     while message := messages.get():
         _, run, path = message
         path = Path(path)
-        with locked(path.with_name(f".{name}.lock")):  # the worker of a run that was killed may still be closing it
+        with locked(path.with_name(f".{name}.lock"), 600):  # the worker of a killed run may still be closing it
             worker = Worker(name, path, answer)
             worker.hand("start", run)
             if not worker.work(messages):
                 break
-        answer(True)
+        healthy = worker.tracker is not None
+        answer(healthy)
+        if not healthy:  # who knows what the library holds of it
+            break
 
 
 if __name__ == "__main__":
