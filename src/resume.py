@@ -32,7 +32,7 @@ def resume(name: str, max_epochs: int | None = None):
     if longer and max_epochs < before:
         raise UserError(f"max_epochs={max_epochs} is less than the {before} that {name} began with; it may only rise")
     if run.status == "running":
-        raise UserError(f"{name} is still running, in process {run.report['pid']}")
+        raise UserError(f"{name} is still running, in process {run.report['pid']} on {run.report['host']}")
     if run.status == "done" and not longer:
         log.info("%s is done already: %s", name, run)
         return run

@@ -189,7 +189,7 @@ class Run:
         status = self.report["status"]
         if status == "done" and not (self.folder / "DONE").is_file():
             status = "running"  # its trackers were not through
-        gone = self.report["host"] == socket.gethostname() and not alive(self.report["pid"])
+        gone = self.report["host"] == socket.gethostname() and not alive(self.report["pid"], self.report["started"])
         return "killed" if status == "running" and gone else status
 
     @property
@@ -302,12 +302,17 @@ def find(name: str | Path) -> Path:
     return folder
 
 
-def alive(pid: int) -> bool:
+def alive(pid: int, since: float) -> bool:
+    """Whether process ``pid`` still runs, and is the one that ran at ``since``: numbers are given again.
+
+    A killed process stays as a zombie where nobody waits for it, as in containers.
+    """
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < since + 1
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    stat = Path(f"/proc/{pid}/stat")  # a killed process stays as a zombie where nobody waits for it, as in containers
-    return not (stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] == "Z")

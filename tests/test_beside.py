@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import CHECKOUT, QUIET, until
@@ -80,7 +81,7 @@ print("pids", *(one.process.pid for one in Beside.idle))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
     pids = [int(pid) for pid in done.stdout.rpartition("pids")[2].split()]
     assert len(pids) == 3, done.stderr
-    until(lambda: not any(map(alive, pids)))
+    until(lambda: not any(alive(pid, time.time()) for pid in pids))
 
 
 def test_a_quiet_run_starts_none(outputs):

@@ -72,7 +72,8 @@ def test_what_names_no_run_is_refused_and_removes_nothing(own, words):
 
 
 def test_a_running_run_is_refused_with_all_that_were_named(own):
-    report = {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "metrics": {}, "metric": None}
+    process = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+    report = {"status": "running", **process, "metrics": {}, "metric": None}
     write_json(runs_folder() / "t3" / "report.json", report)
     write_json(runs_folder() / "t3" / "config.json", {})
     with pytest.raises(UserError, match="t3 is still running"):

@@ -125,6 +125,7 @@ def test_a_process_that_nobody_waited_for_is_gone(straight, monkeypatch):
     process = subprocess.Popen(["sleep", "60"])
     monkeypatch.setitem(straight.report, "status", "running")
     monkeypatch.setitem(straight.report, "pid", process.pid)
+    monkeypatch.setitem(straight.report, "started", time.time())
     assert straight.status == "running"
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
@@ -144,6 +145,21 @@ def test_a_run_that_lives_is_not_resumed(straight, outputs):
             resume(straight.name)
     finally:
         write_json(path, report)
+
+
+def test_a_killed_run_whose_number_another_process_has_now_is_not_running(straight, outputs):
+    """In a container each process may be number 1."""
+    from src.storage import read_json, write_json
+
+    path = straight.folder / "report.json"
+    report = read_json(path)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        write_json(path, report | {"status": "running", "pid": other.pid, "started": time.time() - 60})
+        try:
+            assert load(straight.name).status == "killed"
+        finally:
+            write_json(path, report)
+            other.kill()
 
 
 def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
