@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import time
 
 import pytest
 from conftest import QUIET
