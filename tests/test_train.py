@@ -302,3 +302,16 @@ def test_at_most_a_hundred_rows_are_logged(outputs):
     run = fit("dataset=wine", "model=gradient_boosting", *QUIET, "model.classifier.n_estimators=150")
     assert 50 <= len(run.history) <= 100 and run.history[-1]["epoch"] == 150
     assert read_json(run.folder / "report.json")["best_epoch"] == 150
+
+
+@pytest.mark.parametrize(("dataset", "expected"), [("wine", 3), ("diabetes", 1)])
+def test_a_net_with_logits_of_another_shape_is_refused_before_it_trains(
+    outputs, monkeypatch, tmp_path, dataset, expected
+):
+    (tmp_path / "wide.py").write_text(
+        "from src.model.mlp import MLP\nclass Wide(MLP):\n"
+        "    def __init__(self, info, **words):\n        super().__init__(info | {'n_outputs': 5}, **words)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=rf"Wide gives \(4, 5\) for 4 rows, and it should be \(4, {expected}\)"):
+        fit(f"dataset={dataset}", "model=mlp", "model.net.class=wide.Wide", *QUIET)

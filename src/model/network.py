@@ -88,6 +88,7 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
     _quieten()
     torch.manual_seed(seed)
     net = build(cfg["net"], data.info)
+    check_shape(net, data.parts["train"], data.info)
     if cfg["compile"]:
         net.compile()
     words = ("optimizer", "lr", "weight_decay", "schedule", "warmup", "label_smoothing", "ema")
@@ -140,6 +141,22 @@ def fit(cfg: dict, data, chosen: dict, *, seed: int, trainer: dict, logger, prog
     if best.is_file() and not lightning.fast_dev_run:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval()
+
+
+def check_shape(net: nn.Module, part: dict, info: dict) -> None:
+    """Refuse a net that does not give logits (B, n_outputs) for the first rows of ``part``: a loss may take others."""
+    n = min(4, len(part["y"]))
+    batch = {name: torch.from_numpy(part[name][:n]) for name in INPUTS if name in part}
+    net.eval()
+    with torch.inference_mode():
+        logits = net(**batch)
+    net.train()
+    given, wanted = tuple(logits.shape), (n, info["n_outputs"])
+    if given != wanted:
+        raise UserError(
+            f"{type(net).__name__} gives {given} for {n} rows, and it should be {wanted}: "
+            "rows, and a logit a class (one for a regression)"
+        )
 
 
 def _quieten() -> None:
