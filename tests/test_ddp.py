@@ -207,6 +207,7 @@ class Dies(MLP):
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_before_they_meet_ends_the_run(outputs, tmp_path):
     """The data are read, the net is there: rank 0 must not wait for it as long as torch does, half an hour."""
     (tmp_path / "nets.py").write_text(NET)

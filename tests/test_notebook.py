@@ -102,6 +102,7 @@ def test_a_missing_column_is_named(run):
         run.predict(tiny_table("binary").assign(a="heavy"))
 
 
+@pytest.mark.slow  # tests/test_common.py does it on other data for every model
 def test_a_fresh_process_predicts_the_same(outputs, tmp_path):
     """One child for one run of each kind."""
     text = tiny_text()

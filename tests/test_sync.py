@@ -162,6 +162,7 @@ def test_a_server_that_goes_in_the_middle_and_comes_back(tracking, shell):
     assert_sync_brings_it_up(run, shell)
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_opened(tmp_path, monkeypatch):
     """As above without a server: a folder stands where the sqlite file should be."""
     monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
