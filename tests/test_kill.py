@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, assert_same
+from conftest import CHECKOUT, assert_same, until
 
 from src import load, runs, storage
 from src.logger import csv
@@ -216,8 +216,12 @@ def test_killed_at_a_chosen_moment(straight, outputs, moment):
 def test_killed_between_record_and_done(straight, outputs):
     """Files reach the trackers a second after the final metrics: a kill between the two repeats neither."""
     process, folder = begin()
+    until((folder / "report.json").is_file)
+    with (folder / "ballast").open("wb") as file:
+        file.truncate(2**30)  # which the trackers take with the rest: the moment is long enough to be met
     kill_when(process, lambda: happens(MOMENTS["trackers finish"], folder) and has_test_metrics(folder))
     assert not (folder / "DONE").exists(), "it was too late"
+    (folder / "ballast").unlink()
     go_on(folder)
     assert_same_record(load(folder.name), straight)
     assert_each_row_once(load(folder.name))
