@@ -36,8 +36,8 @@ def resume(name: str, max_epochs: int | None = None):
     if run.status == "done" and not longer:
         log.info("%s is done already: %s", name, run)
         return run
-    if run.history == [] and (run.folder / "checkpoints" / "last.ckpt").is_file():
-        raise UserError(f"{name} has weights of earlier epochs, but no metrics.csv of them; train it anew")
+    if not cfg["logger"]["csv"] and (run.folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{name} was made with logger.csv=false and has no history to go on from; train it anew")
     if cfg["dataset"]["name"] == "frame":
         raise UserError(f"{name} was trained on a DataFrame of a notebook, which is gone; fit again there")
     if longer:

@@ -8,6 +8,7 @@ import socket
 import time
 import traceback
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from src import env, storage
@@ -43,7 +44,6 @@ class Run:
         self.resumed = self.trusted = False
         self.progress = None
         self._trackers = None
-        self._loaded = None
 
     # -- making a run
 
@@ -200,20 +200,22 @@ class Run:
 
     def predict(self, frame):
         """Class names, or values in the target's own units, for the rows of a DataFrame: (n,)."""
-        import numpy as np
-
-        p = self._predictions(frame)
-        info = self.info
-        if info["task"] == "regression":
-            return p
-        convert = {"int": int, "float": float, "bool": lambda name: name == "True"}.get(info["class_type"], str)
-        return np.array([convert(name) for name in info["classes"]])[p.argmax(1)]
+        return self._predictor.predict(frame)
 
     def predict_proba(self, frame):
         """Probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
-        if self.info["task"] == "regression":
-            raise UserError(f"{self.name} is a regression: use predict")
-        return self._predictions(frame)
+        return self._predictor.predict_proba(frame)
+
+    @cached_property
+    def _predictor(self):
+        from src.predictor import Predictor
+
+        if not (self.folder / "DONE").is_file():
+            raise UserError(
+                f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}"
+            )
+        self.check_trust()
+        return Predictor(self.folder, self.cfg["model"])
 
     @property
     def trackers(self) -> dict:
@@ -225,8 +227,8 @@ class Run:
         """Bring up what trackers missed: rows, files, status. Returns what each says of itself now."""
         names = [name for name in TRACKERS if self.cfg["logger"][name]]
         behind = [name for name in names if not self.trackers.get(name, {}).get("closed")]
-        if behind and not (self.folder / "metrics.csv").is_file():
-            raise UserError(f"{self.name} has no metrics.csv to bring up")
+        if behind and not self.cfg["logger"]["csv"]:
+            raise UserError(f"{self.name} has no metrics.csv to bring up: it was made with logger.csv=false")
         if behind:
             fanout = self._fanout(behind)
             for row in self.history:
@@ -247,23 +249,6 @@ class Run:
 
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
             return dict(file)
-
-    def _predictions(self, frame):
-        from src import fitting
-        from src.data.prepare import apply_transforms
-        from src.data.source import check_frame
-
-        if not (self.folder / "DONE").is_file():
-            raise UserError(
-                f"{self.name} is {self.status}, it has no model to predict with; resume it: run={self.name}"
-            )
-        if self._loaded is None:
-            self.check_trust()
-            info = self.info
-            model = fitting.load(self.folder / "model", self.name, self.cfg["model"], info)
-            self._loaded = model, info, read_json(self.folder / "transforms.json")
-        model, info, transforms = self._loaded
-        return fitting.predict(model, apply_transforms(transforms, check_frame(frame)), info)
 
     def check_trust(self, code: bool = False) -> None:
         """Refuse files from elsewhere that can run code: a pickle, a class that is not the project's, its code."""

@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(["src.env", "src.metric", "src.storage", "src.logger", "src.config", "src.rules"], 0),
     **dict.fromkeys(["src.signature", "src.shell", "src.progress", "src.ranks"], 0),
     **dict.fromkeys(["src.data", "src.model", "src.dataset"], 1),
-    **dict.fromkeys(["src.run", "src.fitting", "src.overview"], 2),
+    **dict.fromkeys(["src.run", "src.fitting", "src.predictor", "src.overview"], 2),
     **dict.fromkeys(["src.job", "src.plots"], 3),
     **dict.fromkeys(["src.rerun", "src.replay", "src.pack", "src.unpack"], 4),
     **dict.fromkeys(["src.diff", "src.train", "src.resume", "src.sync", "src.clean", "src.etl", "src"], 5),

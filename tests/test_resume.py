@@ -206,3 +206,14 @@ def test_words_of_small_verbs_are_refused_in_one_sentence(outputs, shell, verb, 
     more = ["run=t999"] if verb in ("resume", "pack") else []
     done = shell(verb, *more, word)
     assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
+
+
+def test_a_run_without_metrics_csv_is_neither_resumed_nor_synced(outputs):
+    """Its epochs before would be missing, unseen."""
+    run = fit("dataset=wine", "model=mlp", "logger=mlflow", "logger.csv=false", "trainer.max_epochs=2")
+    with pytest.raises(UserError, match=r"logger\.csv=false and has no history to go on from"):
+        resume(run.name, 4)
+    assert load(run.name).status == "done"
+    (run.folder / "trackers.json").unlink()
+    with pytest.raises(UserError, match=r"no metrics\.csv to bring up"):
+        run.sync()
