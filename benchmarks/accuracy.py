@@ -11,7 +11,9 @@ import time
 
 import numpy as np
 
-from src import config, fit, shell
+from src import fit
+from src.config import shell
+from src.config.tree import choices
 
 METRIC = {"sst2": "accuracy", "adult": "accuracy", "california_housing": "rmse"}
 SEED = {"sst2": "seed", "adult": "seed", "california_housing": "dataset.split_seed"}
@@ -21,7 +23,7 @@ def main() -> None:
     shell.log_to_console()
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # the table alone
     words = dict(word.split("=") for word in sys.argv[1:])
-    models = words.get("model", ",".join(config.choices("model"))).split(",")
+    models = words.get("model", ",".join(choices("model"))).split(",")
     sets = words.get("dataset", ",".join(METRIC)).split(",")
     print(f"| model | {' | '.join(f'{name} {METRIC[name]}' for name in sets)} |\n|---|{'---|' * len(sets)}", flush=True)
     for model in models:

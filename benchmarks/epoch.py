@@ -7,7 +7,6 @@ side is a whole Trainer fit with history and all trackers on, which stand ready 
 of startup.py. The first epoch of each fit is left out: it warms up.
 """
 
-import src  # noqa: F401, I001  sets OpenMP's wait policy, for both sides, before torch loads
 import logging
 import os
 import statistics
@@ -22,14 +21,19 @@ import torch
 from sides import HEAD, row, table
 from torch.nn import functional as F
 
-from src import config, env, fitting, metric, shell
+import src  # noqa: F401  sets OpenMP's wait policy, for both sides, before torch loads
+from src.config import shell
+from src.config.compose import compose
+from src.data.load import load_data
 from src.data.prepare import Data
-from src.job import load_data
-from src.model import network
+from src.metric.choose import choose
 from src.model.build import build
-from src.model.loader import INPUTS, Order, lengths, tensors
-from src.progress import Progress
-from src.run import TRACKERS, Run
+from src.run.folder import TRACKERS, Run
+from src.system.environment import n_threads, set_threads
+from src.trainer import family
+from src.trainer.history import Progress
+from src.trainer.loader import INPUTS, Order, lengths, tensors
+from src.trainer.net import eval_batch
 
 EPOCHS, PAIRS = 6, 5
 
@@ -48,7 +52,7 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
     train, val = (tensors(data.parts[name], data.info) for name in ("train", "val"))
     long, long_val = (lengths(data.parts[name]) for name in ("train", "val"))
     order = Order(len(train["y"]), cfg["model"]["batch_size"], seed=0, lengths=long)
-    order_val = Order(len(val["y"]), network.eval_batch(data.info), lengths=long_val)
+    order_val = Order(len(val["y"]), eval_batch(data.info), lengths=long_val)
 
     def batch_of(part, rows, long):
         batch = {name: x[rows] for name, x in part.items() if name != "row"}
@@ -85,11 +89,11 @@ def reprise(cfg: dict, data: Data) -> list[float]:
     stamps = []
     log_row = run.log_row
     run.log_row = lambda row: (log_row(row), stamps.append(time.perf_counter()))
-    chosen = metric.choose(None, None, data.info["task"])
+    chosen = choose(None, None, data.info["task"])
     run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
     while len(run.trackers) < sum(cfg["logger"][name] for name in TRACKERS):
         time.sleep(0.1)
-    fitting.fit(cfg, data, run, Progress(chosen, EPOCHS))
+    family.fit(cfg, data, run, Progress(chosen, EPOCHS))
     run.finish("stopped")
     run.close()
     return np.diff(stamps).tolist()
@@ -97,7 +101,7 @@ def reprise(cfg: dict, data: Data) -> list[float]:
 
 def compare(words: list[str], frame=None) -> tuple[float, float, list[float]]:
     """Median seconds of an epoch, Reprise's and bare, and the ratio of each pair."""
-    cfg = config.compose([*words, f"trainer.max_epochs={EPOCHS}", "model.patience=null", "model.ema=null"])
+    cfg = compose([*words, f"trainer.max_epochs={EPOCHS}", "model.patience=null", "model.ema=null"])
     data = load_data(cfg, frame)
     bare(cfg, data, 2)
     pairs = []
@@ -108,7 +112,7 @@ def compare(words: list[str], frame=None) -> tuple[float, float, list[float]]:
 
 
 def rows():
-    env.set_threads(env.n_threads(None))
+    set_threads(n_threads(None))
     shell.log_to_console()
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)
     cases = {"100,000 x 20, MLP 256-256": (["model=mlp", "dataset=frame", "dataset.target=y"], numbers(), 1.2)}

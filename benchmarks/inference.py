@@ -3,7 +3,6 @@
 python benchmarks/inference.py [rows]
 """
 
-import src  # noqa: F401, I001  sets OpenMP's wait policy, for both sides, before torch loads
 import os
 import statistics
 import sys
@@ -15,7 +14,9 @@ import pandas as pd
 import torch
 from sides import HEAD, row, table
 
-from src import env, fit, load
+import src  # noqa: F401  sets OpenMP's wait policy, for both sides, before torch loads
+from src import fit, load
+from src.system.environment import n_threads, set_threads
 
 
 def compare(n: int) -> tuple[float, float, list[float]]:
@@ -26,7 +27,7 @@ def compare(n: int) -> tuple[float, float, list[float]]:
     run = load(fit(*words, data=train).name)
     run.predict(frame.head(10))  # loads the weights
     net = run._loaded[0]
-    env.set_threads(env.n_threads(None))
+    set_threads(n_threads(None))
     x = torch.from_numpy(((frame - frame.mean()) / frame.std()).to_numpy(np.float32))
     pairs = []
     for _ in range(6):

@@ -10,15 +10,16 @@ from unittest.mock import patch
 
 from sides import table
 
-from src import config, shell
-from src.job import run_job
+from src.config import shell
+from src.config.compose import compose
+from src.run.job import run_job
 
 N_EPOCHS = 200
 
 
 def rows():
     shell.log_to_console()
-    from src.run import Run
+    from src.run.folder import Run
 
     costs = []
     log_row = Run.log_row
@@ -31,12 +32,12 @@ def rows():
     words = ["dataset=wine", f"trainer.max_epochs={N_EPOCHS}", "model.patience=null"]
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", OUTPUTS_DIR=folder):
         began = time.perf_counter()
-        run_job(config.compose([*words, "trainer.max_epochs=1"]))
+        run_job(compose([*words, "trainer.max_epochs=1"]))
         first = time.perf_counter() - began
         seconds = {}
         for logger in ("csv", "all") * 5:
             with patch.object(Run, "log_row", timed):
-                run = run_job(config.compose([*words, f"logger={logger}"]))
+                run = run_job(compose([*words, f"logger={logger}"]))
             seconds.setdefault(logger, []).append(run.report["timings"]["fit"])
         n_rows = len(run.history)
     epoch = 1000 * (statistics.median(seconds["all"]) - statistics.median(seconds["csv"])) / n_rows

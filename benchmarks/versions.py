@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from sides import table
 
-from src import config
+from src.config.compose import compose
 from src.data import versions
 from src.dataset import adult
-from src.env import snapshot_code
+from src.system.code import snapshot_code
 
 
 def seconds(dataset: str, raw: pd.DataFrame, folder: str) -> float:
@@ -36,7 +36,7 @@ def same(df: pd.DataFrame) -> pd.DataFrame:
 def rows():
     with tempfile.TemporaryDirectory() as folder:
         os.environ["OUTPUTS_DIR"] = folder
-        raw = adult.read(config.compose(["dataset=adult"])["dataset"])
+        raw = adult.read(compose(["dataset=adult"])["dataset"])
         yield f"| Adult, {len(raw):,} rows x {len(raw.columns)} | {seconds('adult', raw, folder):.2f} | ≤ 0.3 |"
         rng = np.random.default_rng(0)
         frame = pd.DataFrame({f"x{i}": rng.normal(size=2_500_000) for i in range(50)})

@@ -8,9 +8,9 @@ t7: mlp on wine, done, val/accuracy 1.0000, test/accuracy 0.9722
 
 import importlib
 
-from src import env
+from src.system.environment import set_wait_policy
 
-env.set_wait_policy()  # before anything loads numpy or torch
+set_wait_policy()  # before anything loads numpy or torch
 
 __all__ = ["fit", "load", "reload_etl", "replay_train", "run_etl", "runs"]
 
@@ -29,9 +29,10 @@ def fit(*words: str, data=None):
     data : DataFrame, optional
         your own table, instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``.
     """
-    from src import config, shell
-    from src.job import run_job
-    from src.storage import UserError
+    from src.config import shell
+    from src.config.compose import compose
+    from src.run.job import run_job
+    from src.system.errors import UserError
 
     shell.log_to_console()
     words = tuple(words[0]) if len(words) == 1 and isinstance(words[0], list | tuple) else words
@@ -39,7 +40,7 @@ def fit(*words: str, data=None):
         if named := [word for word in words if str(word).startswith("dataset=") and word != "dataset=frame"]:
             raise UserError(f"{named[0]} and data= are two datasets: leave one out")
         words = ("dataset=frame", *words)
-    return run_job(config.compose(words), frame=data, overrides=list(words))
+    return run_job(compose(words), frame=data, report={"overrides": list(words)})
 
 
 def load(name: str, trust: bool = False):
@@ -48,13 +49,13 @@ def load(name: str, trust: bool = False):
     trust : bool
         use the model also where its file was brought here from elsewhere: a pickle can run any code.
     """
-    from src.run import Run
+    from src.run.folder import Run
 
     return Run.open(name, trust)
 
 
 def runs():
     """All runs as a DataFrame, the newest last."""
-    from src import overview
+    from src.run import overview
 
     return overview.runs()

@@ -3,10 +3,10 @@
 import sys
 from difflib import unified_diff
 
-from src import shell
-from src.replay import _files, causes, changed_files
-from src.run import Run
-from src.storage import UserError
+from src.config import shell
+from src.run.compare import _files, causes, changed_files
+from src.run.folder import Run
+from src.system.errors import UserError
 
 MAX_LINES = 200  # of code
 

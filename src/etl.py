@@ -4,8 +4,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from src import shell
-from src.storage import UserError
+from src.config import shell
+from src.system.errors import UserError
 
 
 def main() -> None:
@@ -65,9 +65,10 @@ def run_etl(dataset: str, etl=None, data=None, **arguments):
 
     cfg = None
     if etl is None or data is None:
-        from src import config
 
-        cfg = config.compose([f"dataset={dataset}"])["dataset"]
+        from src.config.compose import compose
+
+        cfg = compose([f"dataset={dataset}"])["dataset"]
         module = importlib.import_module(f"src.dataset.{dataset}")
         etl = etl or module.etl
     raw, location = (module.read(cfg), f"dataset={dataset}") if data is None else _read(data)
@@ -99,12 +100,13 @@ def reload_etl(dataset: str, version: str, data=None):
 
 def _read(data):
     """(frame, location) of a frame, or of the path of a file."""
-    from src.data import source
+
+    from src.data.source import read_csv, read_parquet
 
     if not isinstance(data, str | Path):
         return data, "memory"
     path = Path(data).expanduser().resolve()
-    return (source.read_parquet if path.suffix == ".parquet" else source.read_csv)(path), str(path)
+    return (read_parquet if path.suffix == ".parquet" else read_csv)(path), str(path)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ name of the new run is written into it. A replay starts this in the folder of th
 import sys
 from pathlib import Path
 
-from src import shell
-from src.storage import read_json, write_json
+from src.config import shell
+from src.system.files import read_json, write_json
 
 
 def main() -> None:
-    from src.job import run_job
+    from src.run.job import run_job
 
     path = Path(sys.argv[1])
     request = read_json(path)
@@ -21,7 +21,7 @@ def main() -> None:
         import pandas as pd
 
         frame = pd.read_parquet(request["frame"])
-    run = run_job(request["cfg"], frame=frame, **request["report"])
+    run = run_job(request["cfg"], frame=frame, report=request["report"])
     write_json(path, request | {"run": run.name})
 
 

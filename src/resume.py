@@ -3,8 +3,8 @@
 import logging
 import sys
 
-from src import shell
-from src.storage import UserError
+from src.config import shell
+from src.system.errors import UserError
 
 log = logging.getLogger("reprise")
 
@@ -18,8 +18,8 @@ def main() -> None:
 
 def resume(name: str, max_epochs: int | None = None):
     """Train the rest of run ``name`` by its own recorded config; returns the `Run`."""
-    from src.job import run_job
-    from src.run import Run
+    from src.run.folder import Run
+    from src.run.job import run_job
 
     run = Run.open(name)
     cfg = run.cfg

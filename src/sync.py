@@ -3,16 +3,17 @@
 import logging
 import sys
 
-from src import shell, storage
-from src.run import Run, runs_folder
-from src.storage import UserError
+from src.config import shell
+from src.run.folder import Run, runs_folder
+from src.system.errors import UserError
+from src.system.paths import numbers
 
 log = logging.getLogger("reprise")
 
 
 def main() -> None:
     words = shell.verb("sync", sys.argv[1:])
-    names = [words["run"]] if words["run"] else [f"t{number}" for number in storage.numbers(runs_folder(), "t")]
+    names = [words["run"]] if words["run"] else [f"t{number}" for number in numbers(runs_folder(), "t")]
     behind = []
     for name in names:
         if words["run"] is None and not (runs_folder() / name / "report.json").is_file():

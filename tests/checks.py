@@ -15,13 +15,15 @@ import pandas as pd
 import torch
 from conftest import tiny_table, tiny_text
 
-from src import fitting, metric
 from src.data.prepare import Data
+from src.metric.choose import choose, names
+from src.metric.functions import rmse
 from src.model.build import build
 from src.model.estimator import Estimator
-from src.model.loader import INPUTS
-from src.progress import Progress
-from src.run import Run
+from src.run.folder import Run
+from src.trainer import family
+from src.trainer.history import Progress
+from src.trainer.loader import INPUTS
 
 # -- tiny data
 
@@ -107,12 +109,12 @@ def fit_again(cfg: dict, data: Data, folder: Path) -> tuple[object, list[dict]]:
     rows = []
     run = SimpleNamespace(folder=folder, name="t0", resumed=False, log_row=rows.append)
     without_test = Data({name: data.parts[name] for name in ("train", "val")}, data.info, data.transforms)
-    chosen = metric.choose(None, None, data.info["task"])
-    return fitting.fit(cfg, without_test, run, Progress(chosen, 0)), rows
+    chosen = choose(None, None, data.info["task"])
+    return family.fit(cfg, without_test, run, Progress(chosen, 0)), rows
 
 
 def untrained(cfg: dict, info: dict):
-    return build(cfg["model"]["net"], info) if fitting.is_torch(cfg["model"]) else Estimator(cfg["model"], info, 0)
+    return build(cfg["model"]["net"], info) if family.is_torch(cfg["model"]) else Estimator(cfg["model"], info, 0)
 
 
 def part_of(info: dict, n: int) -> dict:
@@ -159,7 +161,7 @@ def check_it_is_built_from_info_alone(case):
     model, part = untrained(case.run.cfg, info), part_of(info, 60)
     if hasattr(model, "matrix"):
         model.model.fit(model.matrix(part, learn=True), model.target(part))
-    p = fitting.predict(model, part, info)
+    p = family.predict(model, part, info)
     assert p.shape == ((60, len(info["classes"])) if info["classes"] else (60,)) and np.isfinite(p).all()
 
 
@@ -184,9 +186,9 @@ def check_parts_share_no_row(case):
 
 def check_a_prediction_depends_on_its_row_alone(case):
     part, info = case.data.parts["test"], case.data.info
-    p = fitting.predict(case.again, part, info)
+    p = family.predict(case.again, part, info)
     for rows in (np.random.default_rng(0).permutation(len(p)), np.arange(1, len(p), 3), [2]):
-        assert close(fitting.predict(case.again, take(part, rows), info), p[rows], info)
+        assert close(family.predict(case.again, take(part, rows), info), p[rows], info)
 
 
 def check_padding_changes_nothing(case, padded):
@@ -202,7 +204,7 @@ def check_it_beats_the_dummy(case):
     train, val, info = case.data.parts["train"]["y"], case.data.parts["val"]["y"], case.data.info
     p = case.run.predictions["val_p"]
     if info["task"] == "regression":
-        mine, dummy = metric.rmse(val, p), metric.rmse(val, np.full(len(val), train.mean()))
+        mine, dummy = rmse(val, p), rmse(val, np.full(len(val), train.mean()))
     else:
         mine, dummy = np.mean(p.argmax(1) != val), np.mean(np.bincount(train).argmax() != val)
     assert mine <= 0.75 * dummy
@@ -210,8 +212,8 @@ def check_it_beats_the_dummy(case):
 
 def check_history_has_the_columns_of_the_task(case):
     task = case.data.info["task"]
-    names = metric.names(task, metric.choose(None, None, task))
-    columns = ["epoch", "train/loss", "val/loss", *(f"val/{name}" for name in names)]
+    logged = names(task, choose(None, None, task))
+    columns = ["epoch", "train/loss", "val/loss", *(f"val/{name}" for name in logged)]
     assert [list(row) for row in case.run.history] == [columns] * len(case.run.history) != []
     assert all(
         type(row["epoch"]) is int and np.isfinite([row["train/loss"], row["val/loss"]]).all() for row in case.rows
@@ -222,7 +224,7 @@ def check_history_has_the_columns_of_the_task(case):
 
 def check_the_same_seed_gives_the_same_bits(case):
     for part in ("val", "test"):
-        p = fitting.predict(case.again, case.data.parts[part], case.data.info)
+        p = family.predict(case.again, case.data.parts[part], case.data.info)
         assert np.array_equal(p, case.run.predictions[f"{part}_p"])
     assert repr(case.rows) == repr(case.run.history)
 
@@ -235,7 +237,7 @@ def check_another_seed_differs(case, tmp_path):
 
 
 def check_inputs_are_left_as_they_were(case):
-    fitting.predict(case.again, case.data.parts["test"], case.data.info)
+    family.predict(case.again, case.data.parts["test"], case.data.info)
     pd.testing.assert_frame_equal(case.frame, case.as_passed)
     for name, part in case.arrays.items():
         assert list(part) == list(case.data.parts[name])
@@ -256,16 +258,16 @@ def check_strange_rows_have_finite_predictions(case):
 
 def check_the_record_is_complete_and_done_is_last(case):
     run, info = case.run, case.data.info
-    names = (
+    written = (
         "config.yaml config.json env.json code.zip metrics.csv predictions.npz report.json info.json transforms.json"
     )
-    family = "pt" if fitting.is_torch(run.cfg["model"]) else "joblib"
-    files = [run.folder / name for name in (*names.split(), "log.txt", f"model/model_{run.name}.{family}")]
+    suffix = "pt" if family.is_torch(run.cfg["model"]) else "joblib"
+    files = [run.folder / name for name in (*written.split(), "log.txt", f"model/model_{run.name}.{suffix}")]
     assert [path.name for path in files if not path.is_file() or not path.stat().st_size] == []
     assert len(list((run.folder / "model").iterdir())) == 1 and run.status == "done" and "error" not in run.report
     done = (run.folder / "DONE").stat().st_mtime_ns
     assert [path.name for path in run.folder.rglob("*") if path.stat().st_mtime_ns > done] == []
-    scores = ["loss", *metric.names(info["task"], metric.choose(None, None, info["task"]))]
+    scores = ["loss", *names(info["task"], choose(None, None, info["task"]))]
     assert list(run.report["metrics"]) == [
         "train/loss",
         *(f"{part}/{name}" for part in ("val", "test") for name in scores),
@@ -275,7 +277,7 @@ def check_the_record_is_complete_and_done_is_last(case):
 
 def check_the_stored_config_rebuilds_the_model(case):
     run = Run.open(case.run.name)
-    stored = fitting.load(run.folder / "model", run.name, run.cfg["model"], run.info)
+    stored = family.load(run.folder / "model", run.name, run.cfg["model"], run.info)
     again = untrained(run.cfg, run.info)
     if isinstance(again, torch.nn.Module):
         again.load_state_dict(stored.state_dict(), strict=True)

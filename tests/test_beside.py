@@ -11,9 +11,9 @@ import pytest
 from conftest import CHECKOUT, QUIET, until
 
 from src import fit
-from src.logger.beside import Beside
 from src.logger.fanout import Fanout
-from src.run import Run, alive
+from src.run.folder import Run, alive
+from src.system.process import Beside
 
 WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
 MLFLOW = ("src.logger.worker", "mlflow")
@@ -75,7 +75,7 @@ def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs,
 
 
 def test_none_is_left_when_its_run_has_ended(outputs):
-    code = """from src import fit; from src.logger.beside import Beside
+    code = """from src import fit; from src.system.process import Beside
 fit("dataset=wine", "model=linear", "logger=all")
 print("pids", *(one.process.pid for one in Beside.idle))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True, timeout=120)

@@ -8,10 +8,12 @@ import time
 import pytest
 from conftest import QUIET
 
-from src import clean, fit, storage
-from src.overview import runs
-from src.run import runs_folder
-from src.storage import UserError, write_json
+from src import clean, fit
+from src.run.folder import runs_folder
+from src.run.overview import runs
+from src.system.errors import UserError
+from src.system.files import write_json
+from src.system.paths import claim, numbers
 
 
 @pytest.fixture
@@ -19,20 +21,20 @@ def own(tmp_path, monkeypatch):
     """An outputs folder for one test, with empty runs t1 to t6."""
     monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
     for _ in range(6):
-        claim()
+        claimed()
     return tmp_path
 
 
-def claim() -> str:
-    return storage.claim(runs_folder(), "t").name
+def claimed() -> str:
+    return claim(runs_folder(), "t").name
 
 
 def there() -> list[int]:
-    return storage.numbers(runs_folder(), "t")
+    return numbers(runs_folder(), "t")
 
 
 def _claim_many(folder):
-    return [storage.claim(folder, "t").name for _ in range(20)]
+    return [claim(folder, "t").name for _ in range(20)]
 
 
 def test_eight_processes_claim_distinct_numbers(tmp_path):
@@ -45,16 +47,16 @@ def test_a_removed_number_is_never_given_again(own):
     for name in clean.expand("t2,t6"):
         clean.remove(name)
     assert there() == [1, 3, 4, 5]
-    assert claim() == "t7"
+    assert claimed() == "t7"
     clean.remove("t7")
     clean.remove("t1")
-    assert claim() == "t8"
+    assert claimed() == "t8"
 
 
 def test_no_number_comes_back_when_all_runs_are_gone(own):
     for name in clean.expand("t1-t6"):
         clean.remove(name)
-    assert there() == [] and claim() == "t7"
+    assert there() == [] and claimed() == "t7"
 
 
 @pytest.mark.parametrize(

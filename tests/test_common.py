@@ -14,9 +14,14 @@ from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
 from conftest import CHECKOUT
 from omegaconf import OmegaConf
 
-from src import config, fitting, job, load
+from src import load
+from src.config.compose import compose
+from src.config.tree import CONF, choices
+from src.data.load import load_data
+from src.run.job import run_job
+from src.trainer import family
 
-MODELS = config.choices("model")
+MODELS = choices("model")
 TINY = {  # words that make a fit small; a model that is not here is fitted as it is
     "mlp": ["net.d_hidden=32", "net.n_layers=1", "net.d_token=16"],
     "cnn": ["net.d_token=16", "net.n_filters=8"],
@@ -34,15 +39,15 @@ KNOWN = {(m, kind, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "k
 
 @cache
 def config_of(model: str) -> dict:
-    cfg = config.compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
-    words = [*TINY.get(model, ()), *(TORCH if fitting.is_torch(cfg) else ())]
+    cfg = compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
+    words = [*TINY.get(model, ()), *(TORCH if family.is_torch(cfg) else ())]
     words = {f"model.{word.format(kind)}" for word in words for kind in ("classifier", "regressor")}
     common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
-    return config.compose([f"model={model}", *common, *sorted(words)])
+    return compose([f"model={model}", *common, *sorted(words)])
 
 
 def is_torch(model: str) -> bool:
-    return fitting.is_torch(OmegaConf.load(config.CONF / f"model/{model}.yaml"))
+    return family.is_torch(OmegaConf.load(CONF / f"model/{model}.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +61,8 @@ def case_of(outputs, tmp_path_factory):
         frame, cfg = make_frame(), config_of(model)
         cfg = cfg | {"dataset": cfg["dataset"] | words, "pictures": False}  # they take a second a run
         as_passed = frame.copy(deep=True)
-        run = job.run_job(cfg, frame=frame)
-        data = job.load_data(cfg, frame)
+        run = run_job(cfg, frame=frame)
+        data = load_data(cfg, frame)
         arrays = deepcopy(data.parts)
         again, rows = fit_again(cfg, data, tmp_path_factory.mktemp("again"))
         make.made.append(Case(load(run.name), frame, as_passed, data, arrays, again, rows))

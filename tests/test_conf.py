@@ -11,9 +11,12 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from src import rules, storage
-from src.config import CONF, check, choices, compose
-from src.storage import UserError
+from src.config.check import check
+from src.config.compose import compose
+from src.config.rules import CHOICES, RULES
+from src.config.tree import CONF, choices
+from src.system.errors import UserError
+from src.system.paths import CHECKOUT
 
 FILES = sorted(CONF.rglob("*.yaml"))
 GLOBAL = ("model_dataset", "experiment", "debug")  # groups whose files speak of the whole config
@@ -57,7 +60,7 @@ def compose_once():
     cached = lru_cache(lambda name, words: hydra_itself(name, list(words)))
     hydra_itself = hydra.compose
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hydra, "compose", lambda name, words: cached(name, tuple(words)))
+        patch.setattr(hydra, "compose", lambda name, words, **_: cached(name, tuple(words)))
         yield
 
 
@@ -102,7 +105,7 @@ def test_name_in_the_yaml_is_the_files_name(group):
 
 
 def test_datasets_mirror_their_files():
-    files = {path.stem for path in Path(storage.CHECKOUT / "src/dataset").glob("*.py")} - {"__init__"}
+    files = {path.stem for path in Path(CHECKOUT / "src/dataset").glob("*.py")} - {"__init__"}
     assert files == set(choices("dataset"))
     for name in files:
         module = importlib.import_module(f"src.dataset.{name}")
@@ -131,7 +134,7 @@ def test_model_names_a_class_and_arguments_that_exist(model):
 
 
 def test_every_net_has_its_yaml():
-    nets = {path.stem for path in Path(storage.CHECKOUT / "src/model").glob("*.py")}
+    nets = {path.stem for path in Path(CHECKOUT / "src/model").glob("*.py")}
     assert nets - {"__init__", "build", "embed", "estimator", "lit", "loader", "network"} == {
         model for model in choices("model") if "net" in unchecked(f"model={model}")["model"]
     }
@@ -149,10 +152,10 @@ def test_trainer_words_are_lightnings_with_its_defaults():
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "linear") for key in leaves(unchecked(f"model={model}"))}
     known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
-    assert not {*rules.RULES, *rules.CHOICES} - known
+    assert not {*RULES, *CHOICES} - known
 
 
-SOURCE = "\n".join(path.read_text() for path in Path(storage.CHECKOUT / "src").rglob("*.py"))
+SOURCE = "\n".join(path.read_text() for path in Path(CHECKOUT / "src").rglob("*.py"))
 
 
 def test_every_key_is_read():
@@ -193,7 +196,7 @@ def test_whole_settings_compose(group):
         values = values_of(CONF / group / f"{name}.yaml")
         composed = leaves(compose([f"{group}={name}"]))
         assert {key: composed[key] for key in values} == values
-        assert not {key for key in values if key not in plain and key not in rules.RULES}
+        assert not {key for key in values if key not in plain and key not in RULES}
 
 
 def test_debug_takes_both_families():

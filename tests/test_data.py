@@ -8,13 +8,14 @@ import pytest
 from conftest import tiny_table, tiny_text
 from omegaconf import OmegaConf
 
-from src.config import CONF
+from src.config.tree import CONF
+from src.data import columns, tokenizer
 from src.data import prepare as preparing
-from src.data import tabular, tokenizer
-from src.data.source import check_frame, digest
+from src.data.digest import digest
+from src.data.source import check_frame
 from src.data.split import split
-from src.model.loader import Order
-from src.storage import UserError
+from src.system.errors import UserError
+from src.trainer.loader import Order
 
 BASE = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/_base.yaml")) | {"name": "frame", "target": "y"}
 SPLIT = {"test_size": 0.2, "val_size": 0.15, "split_seed": 0, "seed": 0}
@@ -149,7 +150,7 @@ def test_held_out_rows_teach_nothing(scaler):
     for name, values in before.parts["train"].items():
         np.testing.assert_array_equal(values, after.parts["train"][name])
     assert np.isfinite(after.parts["test"]["x_num"]).all()
-    assert (after.parts["test"]["x_cat"] == tabular.UNSEEN).all()
+    assert (after.parts["test"]["x_cat"] == columns.UNSEEN).all()
     assert (after.parts["test"]["input_ids"] == tokenizer.UNKNOWN).all()
 
 
@@ -191,8 +192,8 @@ def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
     x = np.random.default_rng(0).normal(size=(500, 2))
     frame = pd.DataFrame(x, columns=["a", "b"])
     frame.loc[[3, 4, 5], "a"] = [np.nan, np.inf, -np.inf]
-    state = tabular.fit_numeric(frame, ["a", "b"], scaler)
-    out = tabular.apply_numeric(state, frame)
+    state = columns.fit_numeric(frame, ["a", "b"], scaler)
+    out = columns.apply_numeric(state, frame)
     assert out.shape == (500, 3)
     assert np.isfinite(out).all()
     assert np.flatnonzero(out[:, 2]).tolist() == [3, 4, 5]
@@ -201,48 +202,48 @@ def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
 
 
 def test_a_cell_that_is_empty_in_new_rows_only_gets_the_median():
-    state = tabular.fit_numeric(pd.DataFrame({"a": [1.0, 2.0, 9.0]}), ["a"], "none")
-    assert tabular.apply_numeric(state, pd.DataFrame({"a": [np.nan, 5.0]})).tolist() == [[2.0], [5.0]]
+    state = columns.fit_numeric(pd.DataFrame({"a": [1.0, 2.0, 9.0]}), ["a"], "none")
+    assert columns.apply_numeric(state, pd.DataFrame({"a": [np.nan, 5.0]})).tolist() == [[2.0], [5.0]]
 
 
 def test_quantile_scaler_makes_any_number_roughly_normal():
     rng = np.random.default_rng(0)
     train, new = (pd.DataFrame({"a": column}) for column in rng.lognormal(sigma=2, size=(2, 20_000)))
-    state = tabular.fit_numeric(train, ["a"], "quantile")
+    state = columns.fit_numeric(train, ["a"], "quantile")
     for x in (train, new):
-        out = tabular.apply_numeric(state, x)[:, 0]
+        out = columns.apply_numeric(state, x)[:, 0]
         np.testing.assert_allclose(np.quantile(out, [0.025, 0.5, 0.975]), [-1.96, 0, 1.96], atol=0.06)
         assert out.std() == pytest.approx(1, abs=0.05)
-    assert np.all(np.diff(tabular.apply_numeric(state, new.sort_values("a"))[:, 0]) >= 0)
+    assert np.all(np.diff(columns.apply_numeric(state, new.sort_values("a"))[:, 0]) >= 0)
 
 
 def test_standard_scaler():
     x = pd.DataFrame(np.random.default_rng(0).normal(2000, 3, size=(300, 2)), columns=["a", "b"])
-    out = tabular.apply_numeric(tabular.fit_numeric(x, ["a", "b"], "standard"), x)
+    out = columns.apply_numeric(columns.fit_numeric(x, ["a", "b"], "standard"), x)
     np.testing.assert_allclose(out.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(out.std(0), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
 def test_a_number_beyond_float32_stays_finite(scaler):
-    state = tabular.fit_numeric(pd.DataFrame({"a": np.arange(60.0)}), ["a"], scaler)
-    assert np.isfinite(tabular.apply_numeric(state, pd.DataFrame({"a": [1e300, -1e300]}))).all()
+    state = columns.fit_numeric(pd.DataFrame({"a": np.arange(60.0)}), ["a"], scaler)
+    assert np.isfinite(columns.apply_numeric(state, pd.DataFrame({"a": [1e300, -1e300]}))).all()
 
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard"])
 def test_a_constant_column_does_not_blow_up_new_values(scaler):
-    state = tabular.fit_numeric(pd.DataFrame({"a": [0.1] * 7}), ["a"], scaler)  # its deviation comes out as 1e-17
-    assert np.abs(tabular.apply_numeric(state, pd.DataFrame({"a": [0.1, 0.3]}))).max() < 10
+    state = columns.fit_numeric(pd.DataFrame({"a": [0.1] * 7}), ["a"], scaler)  # its deviation comes out as 1e-17
+    assert np.abs(columns.apply_numeric(state, pd.DataFrame({"a": [0.1, 0.3]}))).max() < 10
 
 
 def test_dates_are_days():
     frame = pd.DataFrame({"d": pd.to_datetime(["1970-01-02 12:00", None])})
-    np.testing.assert_array_equal(tabular.numbers(frame["d"]), [1.5, np.nan])
+    np.testing.assert_array_equal(columns.numbers(frame["d"]), [1.5, np.nan])
 
 
 def test_booleans_are_numbers():
     frame = pd.DataFrame({"b": pd.array([True, None, False], dtype="boolean")})
-    np.testing.assert_array_equal(tabular.numbers(frame["b"]), [1, np.nan, 0])
+    np.testing.assert_array_equal(columns.numbers(frame["b"]), [1, np.nan, 0])
 
 
 @pytest.mark.parametrize(
@@ -264,9 +265,9 @@ def test_numbers_are_refused(frame, words, says):
 
 def test_unseen_category_is_0_and_missing_1():
     train = pd.DataFrame({"c": ["red", "blue", None]})
-    state = tabular.fit_categories(train, ["c"])
-    assert tabular.apply_categories(state, train).ravel().tolist() == [3, 2, 1]
-    assert tabular.apply_categories(state, pd.DataFrame({"c": ["green", None, "red"]})).ravel().tolist() == [0, 1, 3]
+    state = columns.fit_categories(train, ["c"])
+    assert columns.apply_categories(state, train).ravel().tolist() == [3, 2, 1]
+    assert columns.apply_categories(state, pd.DataFrame({"c": ["green", None, "red"]})).ravel().tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -281,13 +282,13 @@ def test_unseen_category_is_0_and_missing_1():
     ids=["float", "Float64", "text", "object", "category"],
 )
 def test_a_number_is_the_same_category_in_every_type(new):
-    state = tabular.fit_categories(pd.DataFrame({"c": pd.Series([1.0, 2.5])}), ["c"])
-    assert tabular.apply_categories(state, pd.DataFrame({"c": new})).ravel().tolist() == [2, 3, 1]
+    state = columns.fit_categories(pd.DataFrame({"c": pd.Series([1.0, 2.5])}), ["c"])
+    assert columns.apply_categories(state, pd.DataFrame({"c": new})).ravel().tolist() == [2, 3, 1]
 
 
 def test_whole_numbers_read_as_float_keep_their_category():
-    state = tabular.fit_categories(pd.DataFrame({"c": [3, 4]}), ["c"])
-    assert tabular.apply_categories(state, pd.DataFrame({"c": [4.0, 3.0, np.nan]})).ravel().tolist() == [3, 2, 1]
+    state = columns.fit_categories(pd.DataFrame({"c": [3, 4]}), ["c"])
+    assert columns.apply_categories(state, pd.DataFrame({"c": [4.0, 3.0, np.nan]})).ravel().tolist() == [3, 2, 1]
 
 
 # -- text
@@ -376,7 +377,7 @@ def test_labels_become_class_numbers(labels, classes, task, kind):
     }  # fmt: skip
     assert data.info["n_outputs"] == len(classes)
     part = data.parts["train"]
-    assert [classes[k] for k in part["y"]] == tabular.as_text(frame["y"].iloc[part["id"]])
+    assert [classes[k] for k in part["y"]] == columns.as_text(frame["y"].iloc[part["id"]])
 
 
 def test_float_target_is_a_regression_in_its_own_units():
@@ -402,7 +403,7 @@ def test_float_target_is_a_regression_in_its_own_units():
     ],
 )
 def test_task_is_inferred(target, task):
-    assert tabular.infer_task(pd.Series(target)) == task
+    assert columns.infer_task(pd.Series(target)) == task
 
 
 def test_task_can_be_named():

@@ -17,11 +17,12 @@ import pandas as pd
 import pytest
 from conftest import tiny_table
 
-from src.config import compose
+from src.config.compose import compose
+from src.data.digest import digest
 from src.data.prepare import prepare
-from src.data.source import check_frame, digest, read_csv, read_parquet
+from src.data.source import check_frame, read_csv, read_parquet
 from src.dataset import adult, california_housing, csv, parquet, sst2, text_sample
-from src.storage import UserError
+from src.system.errors import UserError
 
 CSV = "a,b,y\n" + "".join(f"{i},{i * i},{i % 2}\n" for i in range(500))
 

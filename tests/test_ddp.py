@@ -10,12 +10,13 @@ import pytest
 import torch
 from conftest import CHECKOUT, QUIET, tiny_table, tiny_text, until
 
-from src import fit, load, runs, storage
+from src import fit, load, runs
 from src.logger.csv import read as read_csv
 from src.logger.wandb import records
-from src.overview import runs_of
-from src.run import runs_folder
-from src.storage import UserError
+from src.run.folder import runs_folder
+from src.run.overview import runs_of
+from src.system.errors import UserError
+from src.system.paths import numbers
 
 BASE = ("trainer.accelerator=cpu", "model.patience=null", "threads=1")
 TWO = ("trainer.devices=2",)
@@ -61,7 +62,7 @@ def test_two_processes_train_as_one(outputs):
         theirs = two.predictions[name]
         assert np.array_equal(values, theirs) or np.allclose(values, theirs, rtol=0, atol=1e-5), name
     assert of(two.folder) == of(one.folder), "only rank 0 writes, and what ranks share is gone"
-    assert storage.numbers(runs_folder(), "t") == [1, 2], "one run folder each"
+    assert numbers(runs_folder(), "t") == [1, 2], "one run folder each"
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)
 
 
@@ -161,12 +162,12 @@ def start(folder, *words: str, when: int = 999, pause: float = 0.0) -> subproces
 
 def next_run():
     """The folder that the next run will have."""
-    return runs_folder() / f"t{max([0, *storage.numbers(runs_folder(), 't')]) + 1}"
+    return runs_folder() / f"t{max([0, *numbers(runs_folder(), 't')]) + 1}"
 
 
 def follower(process) -> int:
     """The process id of rank 1."""
-    listed = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "src.ranks"], capture_output=True, text=True)
+    listed = subprocess.run(["pgrep", "-P", str(process.pid), "-f", "src.trainer.ranks"], capture_output=True, text=True)
     return int(listed.stdout.split()[0]) if listed.stdout.strip() else 0
 
 

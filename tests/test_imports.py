@@ -11,34 +11,28 @@ from conftest import CHECKOUT
 from omegaconf import OmegaConf
 
 import src
-from src.config import CONF
-from src.signature import arguments
+from src.config.signature import arguments
+from src.config.tree import CONF
 
-# the table of DESIGN.md: a module may import its own layer and those below
-LAYERS = {
-    **dict.fromkeys(["src.env", "src.metric", "src.storage", "src.logger", "src.config", "src.rules"], 0),
-    **dict.fromkeys(["src.signature", "src.shell", "src.progress", "src.ranks"], 0),
-    **dict.fromkeys(["src.data", "src.model", "src.dataset"], 1),
-    **dict.fromkeys(["src.run", "src.fitting", "src.predictor", "src.overview"], 2),
-    **dict.fromkeys(["src.job", "src.plots"], 3),
-    **dict.fromkeys(["src.rerun", "src.replay", "src.pack", "src.unpack"], 4),
-    **dict.fromkeys(["src.diff", "src.train", "src.resume", "src.sync", "src.clean", "src.etl", "src"], 5),
-}
-# of one layer, and yet strangers: they meet in batch keys and `info`
-STRANGERS = {("src.data", "src.model"), ("src.model", "src.data"), ("src.data", "src.dataset")}
-STRANGERS |= {("src.dataset", "src.model"), ("src.model", "src.dataset")}
-# (module, what it imports) -> why it may, though that stands above
-EXCEPTIONS = {
-    ("src.ranks", "src.fitting"): "main() is the job of a rank's own process",
-    ("src.ranks", "src.job"): "main() is the job of a rank's own process",
-}
+# room -> floor: a file may import its own room and rooms on lower floors; rooms of one floor are strangers
+ROOMS = {
+    "system": 0,
+    "metric": 1,
+    "config": 2, "data": 2, "model": 2, "logger": 2,
+    "dataset": 3, "trainer": 3,
+    "run": 4,
+    "study": 5, "share": 5,
+    "verbs": 6,
+}  # fmt: skip
 FILES = {
     ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((CHECKOUT / "src").rglob("*.py"))
 }
+VERBS = ("train", "resume", "replay", "etl", "diff", "pack", "unpack", "sync", "clean")
 HEAVY = ("torch", "lightning", "torchmetrics", "mlflow", "wandb", "sklearn", "pandas", "matplotlib")
 
 
+@cache
 def imports(module: str) -> set[str]:
     """The project's modules that ``module`` imports, also within functions."""
     names = set()
@@ -53,32 +47,65 @@ def imports(module: str) -> set[str]:
     return {name for name in names if name.partition(".")[0] == "src"}
 
 
-def home(module: str) -> str:
-    """The key of `LAYERS` that speaks of ``module``: src.data.split -> src.data."""
-    return ".".join(module.split(".")[:2])
+def room(module: str) -> str:
+    """The key of `ROOMS` for ``module``: src.data.split -> data, src.train -> verbs."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and (CHECKOUT / "src" / parts[1]).is_dir() else "verbs"
 
 
-def upward() -> set[tuple[str, str]]:
-    """(module, what it imports) of all imports that the layers forbid."""
-    found = set()
-    for module in FILES:
-        for name in imports(module):
-            a, b = home(module), home(name)
-            if LAYERS[b] > LAYERS[a] or (a, b) in STRANGERS:
-                found.add((module, name))
+def reachable(module: str) -> set[str]:
+    """Every module that ``module`` imports, directly or through others."""
+    found, waiting = set(), [module]
+    while waiting:
+        for name in imports(waiting.pop()) - found:
+            found.add(name)
+            waiting.append(name)
     return found
 
 
-def test_every_file_has_a_layer_and_every_layer_a_file():
-    assert {home(module) for module in FILES} == set(LAYERS)
+def test_rooms_are_the_folders_of_src():
+    folders = {
+        path.name for path in (CHECKOUT / "src").iterdir() if path.is_dir() and path.name != "__pycache__"
+    }
+    assert folders == set(ROOMS) - {"verbs"}
 
 
-def test_nothing_imports_from_above_but_for_the_exceptions():
-    assert upward() == set(EXCEPTIONS)
+def test_only_what_a_user_types_stands_at_the_top():
+    """`rerun` is called by recorded runs."""
+    assert {path.stem for path in (CHECKOUT / "src").glob("*.py")} == {
+        *VERBS,
+        "__init__",
+        "__main__",
+        "rerun",
+    }
+
+
+def test_a_file_imports_from_its_own_room_and_from_lower_floors():
+    wrong = set()
+    for module in FILES:
+        for name in imports(module):
+            mine, theirs = room(module), room(name)
+            if mine != theirs and ROOMS[theirs] >= ROOMS[mine]:
+                wrong.add((module, name))
+    assert wrong == set()
+
+
+def test_no_verb_imports_a_verb():
+    verbs = {f"src.{verb}" for verb in (*VERBS, "rerun")}
+    assert {(verb, name) for verb in verbs for name in imports(verb) & verbs} == set()
+
+
+def test_no_module_reaches_itself():
+    """Imports within functions count: they would only hide a circle."""
+    assert [module for module in FILES if module in reachable(module)] == []
 
 
 def test_the_checker_sees_imports_within_functions():
-    assert {"src.job", "src.run", "src.env", "src.config", "src.shell"} <= imports("src")
+    assert {"src.run.job", "src.config.shell"} <= imports("src")
+
+
+def test_no_room_is_named_like_a_verb_or_an_exported_name():
+    assert not set(ROOMS) & {*VERBS, *src.__all__}
 
 
 def test_no_exported_name_is_a_module():
@@ -101,10 +128,10 @@ def loaded(code: str, **variables) -> set[str]:
     "code",
     [
         "import src",
-        "import src.config, src.shell",
-        "from src import config; config.check(['model=random_forest', 'metric=f1', '+model.classifier.max_depth=3'])",
-        "from src import config; config.check(['model=mlp', '+model.net.d_category=4'])",
-        "from src import shell; shell.help_text()",
+        "import src.config.check, src.config.shell",
+        "from src.config.check import check; check(['model=random_forest', 'metric=f1', '+model.classifier.max_depth=3'])",
+        "from src.config.check import check; check(['model=mlp', '+model.net.d_category=4'])",
+        "from src.config import shell; shell.help_text()",
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_used(code):
@@ -128,9 +155,11 @@ def strings() -> set[str]:
     """Every string in src/, but for those that know keys only to check them."""
     found = set()
     for module, path in FILES.items():
-        if module not in ("src.config", "src.rules"):
+        if room(module) != "config":
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            found |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            found |= {
+                node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            }
     return found
 
 
@@ -146,7 +175,9 @@ def keys(section: dict):
 NAMES = [path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")]
 
 
-@pytest.mark.parametrize("name", sorted(name for name in NAMES if re.match(r"(dataset|logger)/|model/_|[^/]+$", name)))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in NAMES if re.match(r"(dataset|logger)/|model/_|[^/]+$", name))
+)
 def test_no_key_that_nobody_reads(name):
     content = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
     vectorizer = arguments("sklearn.feature_extraction.text.TfidfVectorizer")

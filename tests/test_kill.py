@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT, assert_same, until
 
-from src import load, runs, storage
+from src import load, runs
 from src.logger import csv
 from src.logger.wandb import records
 from src.resume import resume
-from src.run import runs_folder
-from src.storage import UserError, read_json
+from src.run.folder import runs_folder
+from src.system.errors import UserError
+from src.system.files import read_json
+from src.system.paths import numbers
 
 # whatever a resume could lose: dropout, a schedule over all steps, averaged weights, epochs without a better metric
 WORDS = (
@@ -40,7 +42,7 @@ def straight(outputs):
 
 def begin() -> tuple[subprocess.Popen, Path]:
     """A process that trains, and the folder of its run."""
-    name = f"t{max([0, *storage.numbers(runs_folder(), 't')]) + 1}"
+    name = f"t{max([0, *numbers(runs_folder(), 't')]) + 1}"
     return child("train", *WORDS), runs_folder() / name
 
 

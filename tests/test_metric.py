@@ -8,8 +8,9 @@ import pytest
 import scipy.stats
 from sklearn import metrics as sk
 
-from src import metric
-from src.storage import UserError
+from src.metric.choose import METRICS, better, check_name, choose, compute, loss
+from src.metric.functions import accuracy, auroc, average_precision, f1, f1_macro, log_loss, mcc, r2, spearman
+from src.system.errors import UserError
 
 BINARY = {
     "accuracy": lambda y, p: sk.accuracy_score(y, p.argmax(1)),
@@ -58,7 +59,7 @@ def probabilities(n_classes: int, seed: int, ties: bool, n: int = 300):
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_equals_referee(name, seed, ties):
     y, p = probabilities(2, seed, ties)
-    assert metric.METRICS[name]["fn"](y, p) == pytest.approx(BINARY[name](y, p), rel=1e-6)
+    assert METRICS[name]["fn"](y, p) == pytest.approx(BINARY[name](y, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -66,7 +67,7 @@ def test_binary_equals_referee(name, seed, ties):
 @pytest.mark.parametrize("name", MULTICLASS)
 def test_multiclass_equals_referee(name, seed, ties):
     y, p = probabilities(5, seed, ties)
-    assert metric.METRICS[name]["fn"](y, p) == pytest.approx(MULTICLASS[name](y, p), rel=1e-6)
+    assert METRICS[name]["fn"](y, p) == pytest.approx(MULTICLASS[name](y, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("rounded", [False, True])
@@ -75,11 +76,11 @@ def test_regression_equals_referee(name, rounded):
     rng = np.random.default_rng(0)
     y, p = rng.normal(size=200), rng.normal(size=200)
     y, p = (np.round(y), np.round(y + p)) if rounded else (y, y + p)
-    assert metric.METRICS[name]["fn"](y, p) == pytest.approx(REGRESSION[name](y, p), rel=1e-12)
+    assert METRICS[name]["fn"](y, p) == pytest.approx(REGRESSION[name](y, p), rel=1e-12)
 
 
 def test_every_metric_has_a_referee():
-    assert set(metric.METRICS) == {*BINARY, *MULTICLASS, *REGRESSION}
+    assert set(METRICS) == {*BINARY, *MULTICLASS, *REGRESSION}
 
 
 @pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "f1_macro", "mcc", "log_loss", "calibration_error"])
@@ -88,14 +89,14 @@ def test_class_absent_from_y(name):
     y, p = probabilities(3, 0, ties=False)
     p4 = np.column_stack([p * 0.9, np.full(len(p), 0.1)])  # class 3 occurs nowhere, and is sometimes predicted
     p4[:7] = [0.1, 0.1, 0.1, 0.7]
-    assert metric.METRICS[name]["fn"](y, p4) == pytest.approx(MULTICLASS[name](y, p4), rel=1e-6)
+    assert METRICS[name]["fn"](y, p4) == pytest.approx(MULTICLASS[name](y, p4), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["auroc", "average_precision"])
 def test_ranking_with_an_absent_class_is_nan(name):
     y, p = probabilities(3, 0, ties=False)
     y = np.where(y == 2, 1, y)
-    assert math.isnan(metric.METRICS[name]["fn"](y, p))
+    assert math.isnan(METRICS[name]["fn"](y, p))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -105,52 +106,52 @@ def test_auroc_average_precision_equal_torchmetrics(kind):
 
     y, p = probabilities(4, 1, ties=True)
     y_torch, p_torch = torch.from_numpy(y), torch.from_numpy(p)
-    assert metric.auroc(y, p.astype(kind)) == pytest.approx(float(multiclass_auroc(p_torch, y_torch, 4)), rel=1e-5)
+    assert auroc(y, p.astype(kind)) == pytest.approx(float(multiclass_auroc(p_torch, y_torch, 4)), rel=1e-5)
     expected = float(multiclass_average_precision(p_torch, y_torch, 4))
-    assert metric.average_precision(y, p.astype(kind)) == pytest.approx(expected, rel=1e-5)
+    assert average_precision(y, p.astype(kind)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_has_no_ranking(only):
     y, p = np.full(10, only), probabilities(2, 0, ties=False, n=10)[1]
-    assert math.isnan(metric.auroc(y, p))
-    assert math.isnan(metric.mcc(y, p))
-    assert metric.accuracy(y, p) == sk.accuracy_score(y, p.argmax(1))
-    assert math.isnan(metric.average_precision(y, p)) == (only == 0)
+    assert math.isnan(auroc(y, p))
+    assert math.isnan(mcc(y, p))
+    assert accuracy(y, p) == sk.accuracy_score(y, p.argmax(1))
+    assert math.isnan(average_precision(y, p)) == (only == 0)
 
 
 def test_mcc_of_constant_predictions_is_nan():
-    assert math.isnan(metric.mcc(np.array([0, 1, 1]), np.tile([0.2, 0.8], (3, 1))))
+    assert math.isnan(mcc(np.array([0, 1, 1]), np.tile([0.2, 0.8], (3, 1))))
 
 
 def test_f1_that_never_occurs_is_nan():
     y, p = np.zeros(4, int), np.tile([0.9, 0.1], (4, 1))
-    assert math.isnan(metric.f1(y, p))
-    assert metric.f1_macro(y, p) == 1.0
+    assert math.isnan(f1(y, p))
+    assert f1_macro(y, p) == 1.0
 
 
 def test_f1_without_a_hit_is_zero():
-    assert metric.f1(np.array([1, 0]), np.array([[0.9, 0.1], [0.1, 0.9]])) == 0.0
+    assert f1(np.array([1, 0]), np.array([[0.9, 0.1], [0.1, 0.9]])) == 0.0
 
 
-@pytest.mark.parametrize("name", metric.METRICS)
+@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.filterwarnings("error")
 def test_no_rows_is_nan(name):
-    p = np.zeros(0) if "regression" in metric.METRICS[name]["tasks"] else np.zeros((0, 2))
+    p = np.zeros(0) if "regression" in METRICS[name]["tasks"] else np.zeros((0, 2))
     y = np.zeros(0) if p.ndim == 1 else np.zeros(0, int)
-    assert math.isnan(metric.METRICS[name]["fn"](y, p))
+    assert math.isnan(METRICS[name]["fn"](y, p))
 
 
 @pytest.mark.parametrize("constant", [3.0, 0.1])  # the mean of seven 0.1 is not 0.1
 @pytest.mark.parametrize("name", ["r2", "spearman"])
 def test_constant_target_is_nan(name, constant):
-    assert math.isnan(metric.METRICS[name]["fn"](np.full(7, constant), np.linspace(0, 1, 7)))
+    assert math.isnan(METRICS[name]["fn"](np.full(7, constant), np.linspace(0, 1, 7)))
 
 
 def test_constant_predictions():
     y = np.arange(5.0)
-    assert math.isnan(metric.spearman(y, np.full(5, 2.0)))
-    assert metric.r2(y, np.full(5, 2.0)) == 0.0
+    assert math.isnan(spearman(y, np.full(5, 2.0)))
+    assert r2(y, np.full(5, 2.0)) == 0.0
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -158,21 +159,21 @@ def test_r2_of_years_is_computed_in_float64(kind):
     rng = np.random.default_rng(0)
     y = rng.normal(2000, 3, size=5000).astype(kind)
     p = (y + rng.normal(0, 1, size=5000)).astype(kind)
-    assert metric.r2(y, p) == pytest.approx(sk.r2_score(y.astype(np.float64), p.astype(np.float64)), abs=1e-12)
+    assert r2(y, p) == pytest.approx(sk.r2_score(y.astype(np.float64), p.astype(np.float64)), abs=1e-12)
 
 
 def test_log_loss_of_a_sure_mistake_is_finite():
-    assert metric.log_loss(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(-math.log(1e-15))
+    assert log_loss(np.array([0]), np.array([[0.0, 1.0]])) == pytest.approx(-math.log(1e-15))
 
 
 def test_log_loss_of_float32_rows():
     y, p = probabilities(3, 0, ties=False)
-    assert metric.log_loss(y, p.astype(np.float32)) == pytest.approx(metric.log_loss(y, p), rel=1e-6)
+    assert log_loss(y, p.astype(np.float32)) == pytest.approx(log_loss(y, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("task,default,mode", [("binary", "accuracy", "max"), ("regression", "rmse", "min")])
 def test_default_metric(task, default, mode):
-    chosen = metric.choose(None, None, task)
+    chosen = choose(None, None, task)
     assert (chosen["name"], chosen["mode"]) == (default, mode)
 
 
@@ -193,14 +194,14 @@ def test_default_metric(task, default, mode):
 )
 def test_choose_refuses(name, mode, task, says):
     with pytest.raises(UserError, match=says):
-        metric.check_name(name, mode, task)
-        metric.choose(name, mode, task)
+        check_name(name, mode, task)
+        choose(name, mode, task)
 
 
 def test_own_function_binary_gets_class_1():
     y, p = probabilities(2, 0, ties=False)
-    chosen = metric.choose("sklearn.metrics.brier_score_loss", "min", "binary")
-    values = metric.compute("binary", chosen, y, p)
+    chosen = choose("sklearn.metrics.brier_score_loss", "min", "binary")
+    values = compute("binary", chosen, y, p)
     assert next(iter(values)) == chosen["name"] == "brier_score_loss"
     assert values["brier_score_loss"] == sk.brier_score_loss(y, p[:, 1])
     assert set(values) == {"brier_score_loss", *BINARY}
@@ -208,34 +209,34 @@ def test_own_function_binary_gets_class_1():
 
 def test_own_function_multiclass_gets_all_probabilities():
     y, p = probabilities(4, 0, ties=False)
-    chosen = metric.choose("sklearn.metrics.top_k_accuracy_score", "max", "multiclass")
+    chosen = choose("sklearn.metrics.top_k_accuracy_score", "max", "multiclass")
     assert chosen["fn"](y, p) == sk.top_k_accuracy_score(y, p)
 
 
 def test_own_function_regression():
-    chosen = metric.choose("sklearn.metrics.median_absolute_error", "min", "regression")
+    chosen = choose("sklearn.metrics.median_absolute_error", "min", "regression")
     assert chosen["fn"](np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.5, 9.0])) == 0.5
 
 
 def test_own_function_named_as_a_metric_keeps_its_own_value():
     y, p = probabilities(2, 0, ties=False)
-    chosen = metric.choose("sklearn.metrics.log_loss", "max", "binary")
-    assert metric.compute("binary", chosen, y, p)["log_loss"] == sk.log_loss(y, p[:, 1])
+    chosen = choose("sklearn.metrics.log_loss", "max", "binary")
+    assert compute("binary", chosen, y, p)["log_loss"] == sk.log_loss(y, p[:, 1])
 
 
 def test_compute_is_nan_where_predictions_are():
     y, p = np.arange(3.0), np.array([0.0, math.nan, 2.0])
-    values = metric.compute("regression", metric.choose(None, None, "regression"), y, p)
+    values = compute("regression", choose(None, None, "regression"), y, p)
     assert set(values) == set(REGRESSION)
     assert all(math.isnan(value) for value in values.values())
 
 
 def test_loss_is_comparable_between_families():
     y, p = np.array([1.0, 3.0]), np.array([2.0, 3.0])
-    assert metric.loss(y, p, {"task": "regression", "y_std": 2.0}) == 0.5 / 4
+    assert loss(y, p, {"task": "regression", "y_std": 2.0}) == 0.5 / 4
     y, p = probabilities(3, 0, ties=False)
-    assert metric.loss(y, p, {"task": "multiclass"}) == metric.log_loss(y, p)
-    assert math.isnan(metric.loss(y, p * math.nan, {"task": "multiclass"}))
+    assert loss(y, p, {"task": "multiclass"}) == log_loss(y, p)
+    assert math.isnan(loss(y, p * math.nan, {"task": "multiclass"}))
 
 
 @pytest.mark.parametrize(
@@ -253,10 +254,10 @@ def test_loss_is_comparable_between_families():
 )
 def test_better(name, new, old, wins):
     new, old = ({f"val/{name}": score, "val/loss": loss} for score, loss in (new, old))
-    assert metric.better(new, old, metric.choose(name, None, "binary")) is wins
+    assert better(new, old, choose(name, None, "binary")) is wins
 
 
 def test_better_than_nothing():
-    chosen = metric.choose("accuracy", None, "binary")
-    assert metric.better({"val/accuracy": 0.0, "val/loss": 1.0}, None, chosen)
-    assert not metric.better({"val/accuracy": math.nan, "val/loss": 1.0}, None, chosen)
+    chosen = choose("accuracy", None, "binary")
+    assert better({"val/accuracy": 0.0, "val/loss": 1.0}, None, chosen)
+    assert not better({"val/accuracy": math.nan, "val/loss": 1.0}, None, chosen)

@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from conftest import tiny_table
 
-from src import fit, load, replay_train, storage
-from src import unpack as unpack_verb
+from src import fit, load, replay_train
 from src.dataset import wine
-from src.pack import pack
 from src.resume import resume
-from src.run import runs_folder
-from src.storage import UserError, read_json, write_json
-from src.unpack import unpack
+from src.run.folder import runs_folder
+from src.share.package import pack, unpack
+from src.system.errors import UserError
+from src.system.files import read_json, write_json
+from src.system.paths import numbers
+from src.unpack import main
 
 TABLE = tiny_table("binary", n=120)
 WINE = wine.read({})
@@ -91,7 +92,7 @@ def refused(file: Path) -> str:
     """The sentence with which ``file`` is refused; nothing of it is left."""
     with pytest.raises(UserError) as caught:
         unpack(file)
-    assert "\n" not in str(caught.value) and not storage.numbers(runs_folder(), "t")
+    assert "\n" not in str(caught.value) and not numbers(runs_folder(), "t")
     return str(caught.value)
 
 
@@ -135,7 +136,7 @@ def test_a_received_run_replays_only_with_trust(joblib_run, packs, elsewhere):
     unpack(packs["joblib"])
     with pytest.raises(UserError, match="its code could do anything"):
         replay_train("t1")
-    assert storage.numbers(runs_folder(), "t") == [1]
+    assert numbers(runs_folder(), "t") == [1]
     found = replay_train("t1", trust=True)
     assert found["identical"] is True and load(found["run"]).report["replay_of"] == "t1"
     assert np.array_equal(load(found["run"]).predict_proba(WINE), joblib_run.predict_proba(WINE))
@@ -152,7 +153,7 @@ def test_a_pack_holds_the_run_and_no_key(torch_run, packs):
 def test_only_what_is_done_is_packed(outputs, tmp_path):
     with pytest.raises(UserError):
         fit("model=knn", "dataset=wine", "class_weight=balanced", "logger=csv")
-    name = f"t{storage.numbers(runs_folder(), 't')[-1]}"
+    name = f"t{numbers(runs_folder(), 't')[-1]}"
     with pytest.raises(UserError, match=f"{name} is failed"):
         pack(name, tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
@@ -160,12 +161,12 @@ def test_only_what_is_done_is_packed(outputs, tmp_path):
 
 def test_the_shell_says_under_which_name(packs, elsewhere, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["unpack", f"file={packs['joblib']}"])
-    unpack_verb.main()
+    main()
     assert "received as t1; its code and its pickles run only with trust=true" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["unpack", f"fiel={packs['joblib']}"])
     with pytest.raises(SystemExit) as caught:
-        unpack_verb.main()
-    assert caught.value.code == 2 and storage.numbers(runs_folder(), "t") == [1]
+        main()
+    assert caught.value.code == 2 and numbers(runs_folder(), "t") == [1]
 
 
 # -- what is refused on arrival
@@ -249,7 +250,7 @@ def test_any_changed_byte_is_seen(packs, elsewhere, tmp_path):
         else:
             assert (run.folder / "code.zip").read_bytes() == files["code.zip"]
             shutil.rmtree(run.folder)
-    assert n_refused > 100 and not storage.numbers(runs_folder(), "t")
+    assert n_refused > 100 and not numbers(runs_folder(), "t")
 
 
 # -- what could run code
@@ -274,7 +275,7 @@ def test_a_malicious_pickle_runs_only_with_trust(joblib_run, packs, elsewhere, t
         with pytest.raises(UserError, match="say trust=true"):
             use(load("t1"))
     assert repr(load("t1")).startswith("t1: linear on wine, done") and not marker.exists()
-    with pytest.raises(Exception):  # noqa: B017  # its "model" is the number 0
+    with pytest.raises(Exception):  # its "model" is the number 0
         load("t1", trust=True).predict(WINE)
     assert marker.exists(), "the trap works"
 
@@ -294,7 +295,7 @@ def traps(marker: Path) -> dict:
     return {
         "Popen": ("subprocess.Popen", {"touch": 0, str(marker): 0}),
         "build": ("src.model.build.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
-        "imported": ("src.model.network.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
+        "imported": ("src.trainer.net.build", {"class": "subprocess.Popen", "args": ["touch", str(marker)]}),
     }
 
 
@@ -308,7 +309,7 @@ def test_a_class_that_is_no_net_is_not_built_without_trust(packs, elsewhere, tmp
         load("t1").predict(TABLE)
     time.sleep(0.2)
     assert not marker.exists()
-    with pytest.raises(Exception):  # noqa: B017  # a process is no net
+    with pytest.raises(Exception):  # a process is no net
         load("t1", trust=True).predict(TABLE)
     assert appears(marker), "the trap works"
 

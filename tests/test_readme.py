@@ -7,9 +7,14 @@ import shutil
 
 import pytest
 from conftest import CHECKOUT
+from omegaconf import OmegaConf
 
-from src import config, run, runs, shell
+from src import runs
+from src.config import shell
+from src.config.check import check
+from src.config.tree import CONF, GROUPS, choices
 from src.dataset import wine
+from src.run import folder
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -32,11 +37,11 @@ def test_command_composes(command):
     verb, *words = shlex.split(command.removeprefix("python -m src."), comments=True)
     assert (CHECKOUT / f"src/{verb}.py").is_file()
     if verb != "train":
-        own = config.OmegaConf.to_container(config.OmegaConf.load(config.CONF / f"{verb}.yaml"))
+        own = OmegaConf.to_container(OmegaConf.load(CONF / f"{verb}.yaml"))
         assert shell.verb(verb, [word for word in words if word.partition("=")[0] in own])
-        assert config.check([word for word in words if word.partition("=")[0] not in own])  # a replay's change
+        assert check([word for word in words if word.partition("=")[0] not in own])  # a replay's change
     elif words != ["--help"]:
-        n_jobs, _ = config.check([word for word in words if word != "--multirun"], "--multirun" in words)
+        n_jobs, _ = check([word for word in words if word != "--multirun"], "--multirun" in words)
         assert (n_jobs > 1) == ("--multirun" in words)
 
 
@@ -45,13 +50,13 @@ def test_make_knows_the_target_and_its_words_compose(command):
     _, target, *arguments = shlex.split(command, comments=True)
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
     for words in (word.removeprefix("ARGS=") for word in arguments if word.startswith("ARGS=")):
-        assert config.check(words.split())[0] == 1
+        assert check(words.split())[0] == 1
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
 def test_python_runs(block, outputs, monkeypatch):
     """In a place of its own, so that the run is t1; without trackers, which take ten seconds to make their stores."""
-    monkeypatch.setattr(run, "TRACKERS", {})
+    monkeypatch.setattr(folder, "TRACKERS", {})
     shutil.rmtree(outputs / "runs", ignore_errors=True)
     linecache.cache["<cell>"] = (len(block), None, block.splitlines(True), "<cell>")  # as IPython does
     df = wine.read({}).drop(columns="target").assign(age=range(178))
@@ -81,7 +86,7 @@ def test_the_tree_was_found():
 
 @pytest.mark.parametrize("group", ["dataset", "model", "logger"])
 def test_every_choice_is_named_and_every_name_is_a_choice(group):
-    known = {name for name in config.choices(group) if name != "frame"}
+    known = {name for name in choices(group) if name != "frame"}
     assert known <= {word for span in CODE for word in re.findall(r"\w+", span)}
     assert {name for name in named_in(rf"\b{group}=(\w+)")} <= known
 
@@ -90,7 +95,7 @@ def test_every_key_in_the_text_is_a_key():
     """`dataset.test_size`, `model.classifier.C=10`, ...: the section's key is in the yaml of one of its choices."""
     dotted = named_in(r"^((?:dataset|model|trainer|logger)\.[\w.]+)")
     text = {
-        group: "".join(path.read_text() for path in (config.CONF / group).glob("*.yaml")) for group in config.GROUPS
+        group: "".join(path.read_text() for path in (CONF / group).glob("*.yaml")) for group in GROUPS
     }
     assert len(dotted) > 5
     assert [key for key in dotted if not re.search(rf"\b{key.split('.')[-1]}:", text[key.split(".")[0]])] == []

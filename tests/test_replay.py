@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from conftest import CHECKOUT, QUIET, tiny_table
 
-from src import config, diff, fit, load, replay_train, runs, storage
-from src import replay as replay_verb
-from src.replay import causes, compare
-from src.run import runs_folder
-from src.storage import UserError, read_json
+from src import diff, fit, load, replay_train, runs
+from src.config.tree import choices
+from src.replay import main
+from src.run.compare import causes, compare, describe
+from src.run.folder import runs_folder
+from src.system.errors import UserError
+from src.system.files import read_json
+from src.system.paths import numbers
 
 QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"))
 PAIRS = [
     pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
-    for pair in product(config.choices("model"), ("table", "text"))
+    for pair in product(choices("model"), ("table", "text"))
 ]
 LINEAR = ("model=linear", "dataset=wine", *QUIET)
 
@@ -28,7 +31,7 @@ def replay(monkeypatch, *words: str) -> int:
     """``python -m src.replay`` in this process (the run itself is in one of its own): its exit code."""
     monkeypatch.setattr(sys, "argv", ["replay", *words])
     try:
-        replay_verb.main()
+        main()
     except SystemExit as end:
         return end.code
     return 0
@@ -167,7 +170,7 @@ def test_an_input_that_changed_since_is_named(outputs, monkeypatch):
     version, digest = causes(run, again)
     assert digest == f"data digest: {run.report['data_digest']} -> {again.report['data_digest']}"
     assert version == f"ETL version: {run.report['etl_version']} -> {again.report['etl_version']}"
-    assert digest in replay_verb.describe(run, again, compare(run, again))
+    assert digest in describe(run, again, compare(run, again))
 
 
 # -- refused
@@ -194,11 +197,11 @@ def failed(outputs):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_sentence_and_begin_no_run(linear, words, options, says):
-    before = storage.numbers(runs_folder(), "t")
+    before = numbers(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
         replay_train(linear.name, *words, **options)
     assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert storage.numbers(runs_folder(), "t") == before
+    assert numbers(runs_folder(), "t") == before
 
 
 def test_only_what_is_done_is_replayed(failed):

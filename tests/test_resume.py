@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from conftest import CHECKOUT, QUIET, assert_same
 
-from src import fit, load, runs, storage
+from src import fit, load, runs
 from src.logger import csv
 from src.resume import resume
-from src.storage import UserError
+from src.system.errors import UserError
+from src.system.paths import numbers
 
 EPOCHS = 40
 # dropout, a schedule over all steps and averaged weights: whatever a resume could lose
@@ -31,7 +32,7 @@ def straight(outputs):
 
 def interrupted(outputs) -> tuple[str, int]:
     """Start a run in a process of its own and press Ctrl-C after a few epochs: its name and exit code."""
-    name = f"t{storage.numbers(outputs / 'runs', 't')[-1] + 1}"
+    name = f"t{numbers(outputs / 'runs', 't')[-1] + 1}"
     history = outputs / "runs" / name / "metrics.csv"
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL,
@@ -135,7 +136,7 @@ def test_a_process_that_nobody_waited_for_is_gone(straight, monkeypatch):
 
 def test_a_run_that_lives_is_not_resumed(straight, outputs):
     """Two processes in one folder would spoil both."""
-    from src.storage import read_json, write_json
+    from src.system.files import read_json, write_json
 
     path = straight.folder / "report.json"
     report = read_json(path)
@@ -149,7 +150,7 @@ def test_a_run_that_lives_is_not_resumed(straight, outputs):
 
 def test_a_killed_run_whose_number_another_process_has_now_is_not_running(straight, outputs):
     """In a container each process may be number 1."""
-    from src.storage import read_json, write_json
+    from src.system.files import read_json, write_json
 
     path = straight.folder / "report.json"
     report = read_json(path)

@@ -15,9 +15,10 @@ import pytest
 from conftest import CHECKOUT, tiny_table
 from omegaconf import OmegaConf
 
-from src import fit, load, runs, storage
-from src.run import runs_folder
-from src.storage import UserError
+from src import fit, load, runs
+from src.run.folder import runs_folder
+from src.system.errors import UserError
+from src.system.paths import numbers
 
 # -- words: (what is typed, what the sentence must name)
 
@@ -177,16 +178,16 @@ CHILD = """
 import json, sys
 from functools import lru_cache
 import hydra
-from src import config
-from src.storage import UserError
+from src.config.check import check
+from src.system.errors import UserError
 
 itself = hydra.compose  # takes a tenth of a second and depends on the words alone
 cached = lru_cache(lambda name, words: itself(name, list(words)))
-hydra.compose = lambda name, words: cached(name, tuple(words))
+hydra.compose = lambda name, words, **_: cached(name, tuple(words))
 
 def said(words):
     try:
-        config.check(words)
+        check(words)
     except UserError as error:
         return str(error)
     except Exception as error:
@@ -241,11 +242,11 @@ def test_a_check_that_refuses_everything_would_be_easy(answers, command):
 )
 def test_the_shell_refuses_at_once(shell, outputs, words):
     """Seconds of the processor, which do not count what other processes want of it."""
-    before, spent = storage.numbers(runs_folder(), "t"), cpu_seconds()
+    before, spent = numbers(runs_folder(), "t"), cpu_seconds()
     done = shell("train", words)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    assert storage.numbers(runs_folder(), "t") == before, "a run was claimed"
+    assert numbers(runs_folder(), "t") == before, "a run was claimed"
     assert cpu_seconds() - spent < 1.5
 
 
@@ -257,11 +258,11 @@ def cpu_seconds() -> float:
 
 @pytest.mark.parametrize("words", ["seed=0,1,2,x", "model.lr=1e-3,1e-2,-1"])
 def test_one_bad_value_among_many_refuses_all_jobs(shell, outputs, words):
-    before = storage.numbers(runs_folder(), "t")
+    before = numbers(runs_folder(), "t")
     done = shell("train", "--multirun", "dataset=wine", "model=mlp,cnn", words)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and words.rpartition(",")[2] in done.stderr
     assert done.stdout == "" and not (outputs / "sweeps").exists()
-    assert storage.numbers(runs_folder(), "t") == before
+    assert numbers(runs_folder(), "t") == before
 
 
 # -- data files
@@ -358,7 +359,7 @@ BY_MLP = ["infinite_cells.csv", "huge_numbers.csv", "mixed_types.csv", "odd_name
 
 def assert_ends_as_expected(expected: str, *words: str):
     """Either a done run with a finite val/loss, or one sentence that also stands in the failed run's record."""
-    before = storage.numbers(runs_folder(), "t")
+    before = numbers(runs_folder(), "t")
     if expected == DONE:
         run = fit("logger=none", "pictures=false", "dataset.target=y", *words)
         assert run.status == "done" and np.isfinite(run.report["metrics"]["val/loss"])
@@ -368,7 +369,7 @@ def assert_ends_as_expected(expected: str, *words: str):
     sentence = str(caught.value)
     assert "\n" not in sentence and len(sentence) < 500
     assert any(part in sentence for part in expected.split("|")), sentence
-    for number in set(storage.numbers(runs_folder(), "t")) - set(before):
+    for number in set(numbers(runs_folder(), "t")) - set(before):
         failed = load(f"t{number}")
         assert failed.status == "failed" and failed.report["error"] == sentence
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from conftest import CHECKOUT, until
 
-from src import fit, load, storage
+from src import fit, load
 from src.logger.fanout import Fanout
 from src.logger.wandb import records
-from src.run import runs_folder
+from src.run.folder import runs_folder
+from src.system.paths import numbers
 
 WORDS = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
 N_EPOCHS = 60
@@ -73,7 +74,7 @@ def kills(y_true, y_score) -> float:
     global calls
     calls += 1
     if calls == 20:
-        run_id = until(lambda: load(f"t{storage.numbers(runs_folder(), 't')[-1]}").trackers.get("mlflow"))["run_id"]
+        run_id = until(lambda: load(f"t{numbers(runs_folder(), 't')[-1]}").trackers.get("mlflow"))["run_id"]
         until(lambda: client().get_metric_history(run_id, "val/loss"))
         server.kill()
     return float(np.mean(y_score.argmax(1) == y_true))

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from src import fit, load
-from src.config import flat
+from src.config.tree import flat
 from src.logger.wandb import records
-from src.overview import runs
-from src.run import Run
-from src.storage import UserError
+from src.run.folder import Run
+from src.run.overview import runs
+from src.system.errors import UserError
 
 WORDS = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")
 

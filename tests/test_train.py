@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from conftest import QUIET, tiny_table
 
-from src import config, fit, metric
-from src.overview import runs
-from src.run import Run
-from src.storage import UserError, read_json
+from src import fit
+from src.config import tree
+from src.config.compose import compose
+from src.config.tree import CONF
+from src.metric.choose import choose, compute
+from src.run.folder import Run
+from src.run.overview import runs
+from src.system.errors import UserError
+from src.system.files import read_json
 
 FILES = [
     "config.yaml", "config.json", "env.json", "code.zip", "metrics.csv", "predictions.npz", "report.json", "info.json",
-    "transforms.json", "log.txt", ".hydra/config.yaml", ".hydra/overrides.yaml", "DONE",
+    "transforms.json", "log.txt", "DONE",
 ]  # fmt: skip
 SHORT = (*QUIET, "model.patience=null", "trainer.max_epochs=4")
 
@@ -83,15 +88,15 @@ def test_predictions_need_no_pickle_and_give_the_reported_metrics(default_run):
     with np.load(run.folder / "predictions.npz", allow_pickle=False) as file:
         saved = dict(file)
     assert not set(saved["val_id"]) & set(saved["test_id"])
-    chosen = metric.choose(None, None, "binary")
+    chosen = choose(None, None, "binary")
     for part in ("val", "test"):
-        values = metric.compute("binary", chosen, saved[f"{part}_y"], saved[f"{part}_p"])
+        values = compute("binary", chosen, saved[f"{part}_y"], saved[f"{part}_p"])
         assert values == {name: run.report["metrics"][f"{part}/{name}"] for name in values}
 
 
 def test_the_recorded_config_is_the_composed_one(default_run):
     _, run = default_run
-    assert run.cfg == json.loads(json.dumps(config.compose([])))
+    assert run.cfg == json.loads(json.dumps(compose([])))
 
 
 def test_a_typo_exits_2_and_claims_nothing(shell, outputs):
@@ -179,7 +184,7 @@ def test_training_stops_when_patience_ends(outputs, table, model):
 
 
 def test_every_schedule_ends_with_other_weights(outputs):
-    from src.model.lit import SCHEDULES
+    from src.trainer.schedule import SCHEDULES
 
     words = (*SHORT, "dataset=wine", "model.batch_size=32")
     last = {name: fit(*words, f"model.schedule={name}").history[-1]["val/loss"] for name in SCHEDULES}
@@ -251,8 +256,8 @@ def test_another_class_with_the_same_words(outputs):
 
 
 def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
-    shutil.copytree(config.CONF, tmp_path / "conf")
-    monkeypatch.setattr(config, "CONF", tmp_path / "conf")
+    shutil.copytree(CONF, tmp_path / "conf")
+    monkeypatch.setattr(tree, "CONF", tmp_path / "conf")
     text = "# Naive Bayes\ndefaults: [_sklearn, _self_]\nname: bayes\nprogress: once\nregressor: null\n"
     text += "classifier: {class: sklearn.naive_bayes.GaussianNB}\n"
     (tmp_path / "conf" / "model" / "bayes.yaml").write_text(text)
@@ -262,9 +267,9 @@ def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
 
 
 def loaded(run):
-    from src import fitting
+    from src.trainer import family
 
-    return fitting.load(run.folder / "model", run.name, run.cfg["model"], run.info)
+    return family.load(run.folder / "model", run.name, run.cfg["model"], run.info)
 
 
 SMALL = {
@@ -278,7 +283,7 @@ SMALL = {
 @pytest.mark.parametrize("model", SMALL)
 def test_watching_is_free(outputs, model, task):
     """Predictions of a watched fit equal those of a plain one, bit for bit."""
-    from src.job import load_data
+    from src.data.load import load_data
     from src.model.estimator import Estimator
 
     kind = "regressor" if task == "regression" else "classifier"

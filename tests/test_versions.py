@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 from conftest import CHECKOUT
 
-from src import config, etl, job, reload_etl, run_etl
+from src import etl, reload_etl, run_etl
+from src.config.compose import compose
 from src.data import versions
-from src.storage import UserError
+from src.data.load import load_data
+from src.system.errors import UserError
 
 FRAME = pd.DataFrame({"price": [3.0, 4.0, 5.0, None], "city": ["Rome", "Oslo", None, "Bonn"]})
 STEPS = '''"""Steps of the sales data."""
@@ -454,21 +456,21 @@ def two(module, tmp_path):
     pd.concat([FRAME.dropna().assign(y=[i % 2, 1 - i % 2]) for i in range(20)]).to_csv(path, index=False)
     run_etl("csv", module("import math\ndef etl(df, n=20):\n    return df.head(n)[['city', 'y']]").etl, data=path, n=30)
     words = ["dataset=csv", f"dataset.path={path}", "dataset.target=y", "model=linear"]
-    assert job.load_data(config.compose(words)).info["etl_version"] == "v2"
+    assert load_data(compose(words)).info["etl_version"] == "v2"
     return words
 
 
 def test_a_dataset_can_be_pinned(two):
-    pinned = job.load_data(config.compose([*two, "dataset.etl=v1"]))
+    pinned = load_data(compose([*two, "dataset.etl=v1"]))
     assert pinned.info["etl_version"] == "v1" and sum(len(part["y"]) for part in pinned.parts.values()) == 30
     assert pinned.info["digest"] == versions.read_version("csv", "v1")["output"]
-    assert sum(len(part["y"]) for part in job.load_data(config.compose(two)).parts.values()) == 40
+    assert sum(len(part["y"]) for part in load_data(compose(two)).parts.values()) == 40
     with pytest.raises(UserError, match="known: v1, v2"):
-        job.load_data(config.compose([*two, "dataset.etl=v3"]))
+        load_data(compose([*two, "dataset.etl=v3"]))
     path = two[1].partition("=")[2]
     pd.read_csv(path).assign(city="Rome").to_csv(path, index=False)
     with pytest.raises(UserError, match="input has changed"):
-        job.load_data(config.compose([*two, "dataset.etl=v1"]))
+        load_data(compose([*two, "dataset.etl=v1"]))
 
 
 def test_the_shell_lists_compares_and_reloads(two, monkeypatch, capsys):

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
 
-from src.storage import UserError
+from src.system.errors import UserError
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None), tuple, list, dict, set, frozenset)
 

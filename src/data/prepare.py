@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from src.data import tabular, target, tokenizer
-from src.data.source import digest
+from src.data import columns, target, tokenizer
+from src.data.digest import digest
 from src.data.split import split
-from src.storage import UserError
+from src.system.errors import UserError
 
 log = logging.getLogger("reprise")
 Part = dict[str, np.ndarray]
@@ -85,17 +85,17 @@ def describe(data: Data) -> str:
     )
     lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {predicted}"]
     for role in ("numeric", "categorical", "text", "ignored"):
-        columns = info["columns"][role]
-        if columns:
-            shown = ", ".join(columns[:12]) + (f", … ({len(columns)} in all)" if len(columns) > 12 else "")
+        names = info["columns"][role]
+        if names:
+            shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
             lines.append(f"{role:<12} {shown}")
     return "\n".join(lines)
 
 
 def fit_transforms(frame: pd.DataFrame, roles: dict, cfg: dict, scaler: str) -> dict:
     """Everything learned from training rows that turns columns into arrays, as JSON."""
-    transforms = {"roles": roles, "categories": tabular.fit_categories(frame, roles["categorical"])}
-    transforms["numeric"] = tabular.fit_numeric(frame, roles["numeric"], scaler)
+    transforms = {"roles": roles, "categories": columns.fit_categories(frame, roles["categorical"])}
+    transforms["numeric"] = columns.fit_numeric(frame, roles["numeric"], scaler)
     if roles["text"]:
         words = {key: cfg[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
         transforms["tokenizer"] = tokenizer.fit(_joined(frame, roles["text"]), **words)
@@ -117,9 +117,9 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
         raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
     part = {}
     if roles["numeric"]:
-        part["x_num"] = tabular.apply_numeric(transforms["numeric"], frame)
+        part["x_num"] = columns.apply_numeric(transforms["numeric"], frame)
     if roles["categorical"]:
-        part["x_cat"] = tabular.apply_categories(transforms["categories"], frame)
+        part["x_cat"] = columns.apply_categories(transforms["categories"], frame)
     if roles["text"]:
         texts = _joined(frame, roles["text"])
         part["input_ids"], part["attention_mask"] = tokenizer.apply(transforms["tokenizer"], texts)
@@ -159,20 +159,20 @@ def _roles(frame, cfg) -> dict:
     """Roles named in the config, the rest inferred."""
     special = {cfg[key] for key in COLUMN_KEYS} | set(cfg["ignore"])
     named = {role: cfg[role] for role in ("numeric", "categorical", "text")}
-    for role, columns in [*named.items(), ("ignore", cfg["ignore"])]:
-        for name in columns:
+    for role, wanted in [*named.items(), ("ignore", cfg["ignore"])]:
+        for name in wanted:
             if name not in frame.columns:
                 there = ", ".join(frame.columns[:30])
                 raise UserError(f"dataset.{role} names {name}: no such column; there are {there}")
             if name == cfg["target"]:
                 raise UserError(f"dataset.{role} names the target {name}")
-    twice = [name for name in frame.columns if sum(name in columns for columns in named.values()) > 1]
+    twice = [name for name in frame.columns if sum(name in some for some in named.values()) > 1]
     if twice:
         raise UserError(f"dataset names {twice[0]} in two roles; a column has one")
-    taken = special | {name for columns in named.values() for name in columns}
-    roles = tabular.infer_roles(frame[[name for name in frame.columns if name not in taken]])
-    for role, columns in named.items():
-        roles[role] = [name for name in frame.columns if name in columns or name in roles[role]]
+    taken = special | {name for some in named.values() for name in some}
+    roles = columns.infer_roles(frame[[name for name in frame.columns if name not in taken]])
+    for role, some in named.items():
+        roles[role] = [name for name in frame.columns if name in some or name in roles[role]]
     if not (roles["numeric"] or roles["categorical"] or roles["text"]):
         raise UserError("no column is left to learn from")
     return roles
@@ -183,7 +183,7 @@ def _input_info(transforms, cfg) -> dict:
     return {
         "dataset": cfg["name"],
         "columns": transforms["roles"],
-        "n_num_features": tabular.n_numeric(transforms["numeric"]),
+        "n_num_features": columns.n_numeric(transforms["numeric"]),
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
         "vocab_size": tokenizer.vocab_size(words) if words else 0,
         "max_len": words["max_len"] if words else 0,
@@ -196,18 +196,18 @@ def _ids(frame, cfg) -> np.ndarray:
         return frame.index.to_numpy(np.int64)
     column = frame[cfg["id"]]
     whole = pd.api.types.is_integer_dtype(column) and not column.isna().any()
-    return column.to_numpy(np.int64) if whole else np.array(tabular.as_text(column))
+    return column.to_numpy(np.int64) if whole else np.array(columns.as_text(column))
 
 
 def _weights(frame, name) -> np.ndarray:
-    weight = tabular.numbers(frame[name])
+    weight = columns.numbers(frame[name])
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise UserError(f"dataset.weight={name} holds empty, infinite or negative cells, or only zeros")
     return weight.astype(np.float32)
 
 
 def _texts(frame, name) -> list[str]:
-    return tabular.as_text(frame[name])
+    return columns.as_text(frame[name])
 
 
 def _joined(frame, columns) -> list[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.storage import UserError
+from src.system.errors import UserError
 
 NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

@@ -3,22 +3,22 @@
 import numpy as np
 import pandas as pd
 
-from src.data import tabular
-from src.storage import UserError
+from src.data import columns
+from src.system.errors import UserError
 
 
 def infer(frame, cfg):
     """("classification" | "regression", target as text for stratifying)."""
     target = frame[cfg["target"]]
-    task = cfg["task"] or tabular.infer_task(target)
+    task = cfg["task"] or columns.infer_task(target)
     if task not in ("classification", "regression"):
         raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
     if task == "regression":
-        tabular.numbers(target)
+        columns.numbers(target)
         if np.isinf(pd.to_numeric(target, errors="coerce").to_numpy(np.float64, na_value=np.nan)).any():
             raise UserError(f"target {cfg['target']} holds an infinite value")
         return task, None
-    texts = tabular.as_text(target)
+    texts = columns.as_text(target)
     if len(set(texts)) == len(texts) and len(texts) > 2:
         raise UserError(f"every row has a {cfg['target']} of its own: name another target, or dataset.task=regression")
     if len(set(texts)) < 2:
@@ -31,11 +31,11 @@ def describe(task, cfg, train) -> dict:
     column = train[cfg["target"]]
     info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
     if task == "regression":
-        y = tabular.numbers(column)
+        y = columns.numbers(column)
         info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) if y.min() < y.max() else 1.0}
         return info | {"task": "regression", "n_outputs": 1}
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    classes = sorted(set(tabular.as_text(column)), key=float if numeric else None)
+    classes = sorted(set(columns.as_text(column)), key=float if numeric else None)
     positive = cfg["positive"]
     if positive is not None:
         if str(positive) not in classes or len(classes) != 2:
@@ -64,9 +64,9 @@ def encode(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
     """(n,) int64 class numbers or float64 values; a class that training rows do not hold is refused."""
     column = frame[info["target"]]
     if info["task"] == "regression":
-        return tabular.numbers(frame[info["target"]])
+        return columns.numbers(frame[info["target"]])
     number_of = {name: i for i, name in enumerate(info["classes"])}
-    names = tabular.as_text(column)
+    names = columns.as_text(column)
     unseen = sorted(set(names) - set(number_of))
     if unseen:
         raise UserError(

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from src.storage import UserError
+from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; words of the vocabulary start at 2
 # name of dataset.tokenizer -> text to list of tokens

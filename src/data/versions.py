@@ -15,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.code import Closure, load
-from src.data.source import column_digests, digest, whole_digest
-from src.storage import UserError, claim, locked, numbers, outputs, read_json, write_json, write_text
+from src.data.digest import column_digests, digest, whole_digest
+from src.system.errors import UserError
+from src.system.files import locked, read_json, write_json, write_text
+from src.system.paths import claim, numbers, outputs
 
 log = logging.getLogger("reprise")
 

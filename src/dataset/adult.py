@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import download, find, read_csv
 
 COLUMNS = [
     "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
@@ -12,13 +12,13 @@ COLUMNS = [
 
 def read(cfg: dict) -> pd.DataFrame:
     """14 features (8 categorical), income, and split."""
-    files = source.find("adult", "train.csv.gz", "test.csv.gz")
+    files = find("adult", "train.csv.gz", "test.csv.gz")
     if files:
-        train, test = (source.read_csv(path) for path in files)
+        train, test = (read_csv(path) for path in files)
     else:
         urls = [(f"{cfg['url']}/adult.data", cfg["checksum"]), (f"{cfg['url']}/adult.test", cfg["checksum_test"])]
         raw = {"header": None, "names": COLUMNS, "skipinitialspace": True, "na_values": "?", "comment": "|"}
-        train, test = (pd.read_csv(source.download(*url, "adult"), **raw) for url in urls)
+        train, test = (pd.read_csv(download(*url, "adult"), **raw) for url in urls)
     return pd.concat([train.assign(split="train"), test.assign(split="test")], ignore_index=True)
 
 

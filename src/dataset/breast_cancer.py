@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import of_sklearn
 
 MEASURES = [
     "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
@@ -12,7 +12,7 @@ COLUMNS = [name for m in ("mean {}", "{} error", "worst {}") for name in map(m.f
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(source.of_sklearn("breast_cancer.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    frame = pd.read_csv(of_sklearn("breast_cancer.csv"), skiprows=1, names=[*COLUMNS, "target"])
     return frame.assign(target=frame["target"].map({0: "malignant", 1: "benign"}))
 
 

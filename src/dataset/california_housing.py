@@ -4,7 +4,7 @@ import tarfile
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import download, find, read_csv
 
 RAW = [
     "longitude", "latitude", "age", "rooms", "bedrooms", "population", "households", "income", "value",
@@ -13,10 +13,10 @@ RAW = [
 
 def read(cfg: dict) -> pd.DataFrame:
     """8 numeric features and MedHouseVal."""
-    files = source.find("california_housing", "california_housing.csv.gz")
+    files = find("california_housing", "california_housing.csv.gz")
     if files:
-        return source.read_csv(files[0])
-    with tarfile.open(source.download(cfg["url"], cfg["checksum"], "california_housing")) as archive:
+        return read_csv(files[0])
+    with tarfile.open(download(cfg["url"], cfg["checksum"], "california_housing")) as archive:
         raw = pd.read_csv(archive.extractfile("CaliforniaHousing/cal_housing.data"), names=RAW)
     return per_household(raw)
 

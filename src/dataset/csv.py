@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import read_csv
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    return source.read_csv(cfg["path"], sep=cfg["separator"].replace(r"\t", "\t"))
+    return read_csv(cfg["path"], sep=cfg["separator"].replace(r"\t", "\t"))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

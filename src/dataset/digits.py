@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import of_sklearn
 
 COLUMNS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(source.of_sklearn("digits.csv.gz"), names=[*COLUMNS, "target"])
+    frame = pd.read_csv(of_sklearn("digits.csv.gz"), names=[*COLUMNS, "target"])
     return frame.astype(dict.fromkeys(COLUMNS, float) | {"target": int})
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from src.storage import UserError
+from src.system.errors import UserError
 
 
 def read(cfg: dict) -> pd.DataFrame:

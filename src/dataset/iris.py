@@ -2,13 +2,13 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import of_sklearn
 
 COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(source.of_sklearn("iris.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    frame = pd.read_csv(of_sklearn("iris.csv"), skiprows=1, names=[*COLUMNS, "target"])
     return frame.assign(target=frame["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"}))
 
 

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import check_frame, read_parquet
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    return source.check_frame(source.read_parquet(cfg["path"]))
+    return check_frame(read_parquet(cfg["path"]))
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:

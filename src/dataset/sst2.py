@@ -7,8 +7,9 @@ from itertools import accumulate
 import numpy as np
 import pandas as pd
 
-from src.data import source
-from src.storage import UserError, data_dir
+from src.data.source import download, find, read_csv
+from src.system.errors import UserError
+from src.system.paths import data_dir
 
 THREE_WAYS = (
     "  1. download {url} elsewhere and put it at {path}",
@@ -62,11 +63,11 @@ def _extend(prefix: int, word: int) -> int:
 
 def _tables(cfg):
     table = {"sep": "\t", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
-    files = source.find("sst2", "train.tsv.gz", "dev.tsv") or source.find("sst2", "train.tsv", "dev.tsv")
+    files = find("sst2", "train.tsv.gz", "dev.tsv") or find("sst2", "train.tsv", "dev.tsv")
     if files:
-        return [source.read_csv(path, **table) for path in files]
+        return [read_csv(path, **table) for path in files]
     try:
-        archive = zipfile.ZipFile(source.download(cfg["url"], cfg["checksum"], "sst2"))
+        archive = zipfile.ZipFile(download(cfg["url"], cfg["checksum"], "sst2"))
     except UserError as error:
         path = data_dir() / "sst2" / cfg["url"].rpartition("/")[2]
         ways = tuple(way.format(url=cfg["url"], path=path) for way in THREE_WAYS)

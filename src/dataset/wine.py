@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from src.data import source
+from src.data.source import of_sklearn
 
 COLUMNS = [
     "alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids",
@@ -11,7 +11,7 @@ COLUMNS = [
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(source.of_sklearn("wine_data.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    frame = pd.read_csv(of_sklearn("wine_data.csv"), skiprows=1, names=[*COLUMNS, "target"])
     return frame.assign(target="class_" + frame["target"].astype(str))
 
 

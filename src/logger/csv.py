@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from src.storage import replacing
+from src.system.files import replacing
 
 
 def append(path: Path, row: dict) -> None:

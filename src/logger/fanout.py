@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from src.logger.beside import Beside
-from src.storage import read_json
+from src.system.files import read_json
+from src.system.process import Beside
 
 log = logging.getLogger("reprise")
 

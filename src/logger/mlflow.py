@@ -4,9 +4,10 @@ import logging
 import os
 import re
 import time
-from pathlib import Path
 
-from src.storage import locked, outputs
+from src.logger.artifacts import artifacts
+from src.system.files import locked
+from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
@@ -118,16 +119,6 @@ class MLflow:
 
     def finish(self, status: str) -> None:
         self.client.set_terminated(self.run_id, STATUS[status])
-
-
-def artifacts(folder: str) -> list[Path]:
-    """The files of a run that trackers keep: all but checkpoints and what is still written to."""
-    left_out = ("log.txt", "trackers.json")
-    folder = Path(folder)
-    files = (
-        path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != "checkpoints"
-    )
-    return sorted(path for path in files if not path.name.startswith(".") and path.name not in left_out)
 
 
 def _final(metrics: dict) -> dict:

@@ -4,8 +4,8 @@ import os
 import struct
 from pathlib import Path
 
-from src.logger.mlflow import artifacts
-from src.storage import outputs
+from src.logger.artifacts import artifacts
+from src.system.paths import outputs
 
 EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
 FINISH_TIMEOUT = 180  # seconds at the end of a run for what is still to be uploaded; then sync has to

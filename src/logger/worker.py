@@ -11,10 +11,11 @@ import sys
 import threading
 from pathlib import Path
 
-from src.logger.beside import settle
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB
-from src.storage import locked, read_json, without_password, write_json
+from src.system.errors import without_password
+from src.system.files import locked, read_json, write_json
+from src.system.process import settle
 
 # name in the logger section of the config -> class
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}

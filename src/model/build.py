@@ -2,7 +2,8 @@
 
 import importlib
 
-from src.storage import CHECKOUT, UserError
+from src.system.errors import UserError
+from src.system.paths import CHECKOUT
 
 
 def build(spec: dict, *positional, **extra):

@@ -1,9 +1,4 @@
-"""Every metric, once, in float64: `METRICS` says its direction and what it needs.
-
-Classification metrics take ``y`` (n,) class numbers and ``p`` (n, n_classes) probabilities; regression metrics take
-``y`` (n,) and ``p`` (n,) in the target's own units. A value that is not defined (AUROC of one class, R2 of a constant
-target) is nan, never 0.
-"""
+"""One printable dict of metrics, and the metric that decides."""
 
 import difflib
 import importlib
@@ -11,145 +6,27 @@ import math
 
 import numpy as np
 
-from src.storage import UserError
-
-
-def accuracy(y, p):
-    return float(np.mean(p.argmax(1) == y)) if len(y) else math.nan
-
-
-def balanced_accuracy(y, p):
-    """Mean recall over the classes that occur in ``y``."""
-    hits, true, _ = _counts(y, p)
-    return float(np.mean(hits[true > 0] / true[true > 0])) if len(y) else math.nan
-
-
-def f1(y, p):
-    """F1 of class 1 for two classes, the unweighted mean over classes for more."""
-    return f1_binary(y, p) if p.shape[1] == 2 else f1_macro(y, p)
-
-
-def f1_binary(y, p):
-    return float(_f1_per_class(y, p)[1])
-
-
-def f1_macro(y, p):
-    """Mean over the classes that occur in ``y`` or are predicted, as scikit-learn's."""
-    scores = _f1_per_class(y, p)
-    return float(np.nanmean(scores)) if not np.isnan(scores).all() else math.nan
-
-
-def mcc(y, p):
-    """Matthews correlation of any number of classes (Gorodkin 2004); nan where either side is constant."""
-    hits, true, predicted = _counts(y, p)
-    n = float(len(y))
-    covariance = hits.sum() * n - true @ predicted
-    spread = (n * n - true @ true) * (n * n - predicted @ predicted)
-    return float(covariance / math.sqrt(spread)) if spread > 0 else math.nan
-
-
-def auroc(y, p):
-    """Area under the ROC curve of class 1; for more classes the unweighted mean of one against the rest."""
-    return _mean_over_classes(auroc_binary, y, p)
-
-
-def average_precision(y, p):
-    """Sum of precision x growth in recall (no interpolation); classes as in `auroc`."""
-    return _mean_over_classes(average_precision_binary, y, p)
-
-
-def log_loss(y, p):
-    """Mean negative log probability of the true class, in nats; probabilities are kept above 1e-15."""
-    if not len(y):
-        return math.nan
-    p = np.asarray(p, np.float64)
-    true = p[np.arange(len(y)), y] / p.sum(1)
-    return abs(float(np.log(np.clip(true, 1e-15, 1.0)).mean()))
-
-
-def calibration_error(y, p, n_bins=15):
-    """Expected calibration error of the top class in bins of equal width (Guo et al. 2017)."""
-    if not len(y):
-        return math.nan
-    confidence, hit = p.max(1).astype(np.float64), p.argmax(1) == y
-    bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gaps = np.bincount(bins, weights=hit, minlength=n_bins) - np.bincount(bins, weights=confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(y))
-
-
-def mse(y, p):
-    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
-    return float(np.mean((y - p) ** 2)) if len(y) else math.nan
-
-
-def rmse(y, p):
-    return math.sqrt(mse(y, p))
-
-
-def mae(y, p):
-    return float(np.mean(np.abs(np.asarray(y, np.float64) - np.asarray(p, np.float64)))) if len(y) else math.nan
-
-
-def r2(y, p):
-    y = np.asarray(y, np.float64)
-    return 1.0 - mse(y, p) / float(np.var(y)) if len(y) and y.min() < y.max() else math.nan
-
-
-def spearman(y, p):
-    """Pearson correlation of the ranks, equal values sharing their mean rank."""
-    a, b = _ranks(y), _ranks(p)
-    a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
-    spread = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / spread if spread > 0 else math.nan
-
-
-def _counts(y, p):
-    """Per class: hits, true rows, predicted rows, each (n_classes,) float64."""
-    n_classes, predicted = p.shape[1], p.argmax(1)
-    hits = np.bincount(y[predicted == y], minlength=n_classes).astype(np.float64)
-    return hits, *(np.bincount(x, minlength=n_classes).astype(np.float64) for x in (y, predicted))
-
-
-def _f1_per_class(y, p):
-    hits, true, predicted = _counts(y, p)
-    total = true + predicted
-    return np.divide(2 * hits, total, out=np.full(len(total), math.nan), where=total > 0)
-
-
-def _mean_over_classes(binary, y, p):
-    if p.shape[1] == 2:
-        return binary(y == 1, p[:, 1])
-    return float(np.mean([binary(y == k, p[:, k]) for k in range(p.shape[1])]))
-
-
-def auroc_binary(positive, score):
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
-        return math.nan
-    rank_sum = _ranks(score)[positive].sum()
-    return float((rank_sum - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-
-
-def average_precision_binary(positive, score):
-    if not positive.any():
-        return math.nan
-    order = np.argsort(-np.asarray(score, np.float64), kind="stable")
-    score, positive = np.asarray(score)[order], positive[order]
-    last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)  # equal scores are one threshold
-    hits = np.cumsum(positive)[last].astype(np.float64)
-    return float(np.sum(hits / (last + 1) * np.diff(hits, prepend=0.0)) / hits[-1])
-
-
-def _ranks(values):
-    """Ranks from 1, ties averaged."""
-    _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
+from src.metric.functions import (
+    accuracy,
+    auroc,
+    average_precision,
+    balanced_accuracy,
+    calibration_error,
+    f1,
+    f1_binary,
+    f1_macro,
+    log_loss,
+    mae,
+    mcc,
+    mse,
+    r2,
+    rmse,
+    spearman,
+)
+from src.system.errors import UserError
 
 CLASSIFICATION = ("binary", "multiclass")
 REGRESSION = ("regression",)
-
 # name -> direction, the tasks that it is logged for, and the function
 METRICS = {
     "accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": accuracy},

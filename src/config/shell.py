@@ -4,9 +4,8 @@ import logging
 import sys
 from pathlib import Path
 
-from src import config
-from src.rules import nearest
-from src.storage import UserError
+from src.config.tree import CONF, GROUPS, choices
+from src.system.errors import UserError, nearest
 
 
 def run(main) -> None:
@@ -42,7 +41,7 @@ def verb(name: str, words: list[str]) -> dict:
     """The words of a small verb: ``conf/<name>.yaml`` with ``words`` over it; prints the yaml for --help."""
     from omegaconf import OmegaConf
 
-    path = config.CONF / f"{name}.yaml"
+    path = CONF / f"{name}.yaml"
     if {"-h", "--help"} & set(words):
         print(path.read_text().strip())
         sys.exit(0)
@@ -66,11 +65,11 @@ def help_text() -> str:
         "  python -m src.train model=mlp dataset=sst2",
         "  python -m src.train --multirun model=mlp,hist_gb seed=0,1",
     ]
-    for group in config.GROUPS:
+    for group in GROUPS:
         lines += ["", f"{group}="]
-        lines += [f"  {name:20} {headline(config.CONF / group / f'{name}.yaml')}" for name in config.choices(group)]
+        lines += [f"  {name:20} {headline(CONF / group / f'{name}.yaml')}" for name in choices(group)]
     lines += ["", "and any value of the config; --cfg job prints it:"]
-    own = (config.CONF / "train.yaml").read_text().splitlines()
+    own = (CONF / "train.yaml").read_text().splitlines()
     lines += [f"  {line}" for line in own if line[:1].isalpha() and "#" in line]
     lines += ["", "Hydra's flags: --multirun (-m), --cfg job, --resolve; hydra/launcher=joblib runs jobs side by side."]
     return "\n".join(lines)

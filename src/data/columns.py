@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.storage import UserError
+from src.system.errors import UserError
 
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
 LIMIT = 1e30  # larger numbers count as this: their squares would not fit into a float32's or a mean's range

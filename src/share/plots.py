@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from src import metric
 from src.logger import csv
-from src.logger.beside import settle
-from src.storage import read_json
+from src.metric.functions import auroc_binary, average_precision_binary, r2
+from src.system.files import read_json
+from src.system.process import settle
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#999999"
 MAX_POINTS = 5000  # of a scatter
@@ -73,7 +73,7 @@ def classification(y: np.ndarray, p: np.ndarray, classes: list[str]):
     for k in shown:
         positive, score = y == k, p[:, k]
         false_rate, recall, precision = thresholds(positive, score)
-        area, average = metric.auroc_binary(positive, score), metric.average_precision_binary(positive, score)
+        area, average = auroc_binary(positive, score), average_precision_binary(positive, score)
         axes[1].plot(false_rate, recall, label=f"{classes[k]}  {area:.3f}")
         axes[2].plot(recall, precision, drawstyle="steps-pre", label=f"{classes[k]}  {average:.3f}")
     axes[1].plot([0, 1], [0, 1], color=GREY, linestyle=":")
@@ -119,7 +119,7 @@ def calibration(axis, y, p, n_bins: int = 10) -> None:
 def regression(y: np.ndarray, p: np.ndarray):
     """Predicted against true, and residuals against predicted."""
     figure, (left, right) = _figure(2, 5.5)
-    title = f"predicted and true, R2 {metric.r2(y, p):.3f}"
+    title = f"predicted and true, R2 {r2(y, p):.3f}"
     some = np.random.default_rng(0).permutation(len(y))[:MAX_POINTS]
     y, p = y[some], p[some]
     left.scatter(y, p, s=6, alpha=0.4, color=BLUE, linewidths=0)

@@ -1,11 +1,10 @@
 """What each value of the config may be: its type, its limits, its words."""
 
-import difflib
 import math
 import re
 
-from src import signature
-from src.storage import UserError
+from src.config import signature
+from src.system.errors import UserError, nearest
 
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
@@ -13,7 +12,6 @@ TFIDF = "sklearn.feature_extraction.text.TfidfVectorizer"
 # arguments that Reprise gives itself
 RESERVED = {"model.net": ("info",), "model.optimizer": ("params", "lr", "weight_decay")}
 OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.", "dataset.args.")
-
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -172,17 +170,6 @@ def _limits_of(key: str):
     if name.endswith("dropout"):
         return 0, 0.999999
     return (0 if name == "n_layers" else 1, None) if name.startswith(("d_", "n_")) else (None, None)
-
-
-def nearest(word: str, known) -> str:
-    """ ": did you mean model.lr?", by the whole key or by its last part, where something is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
-    if not near:
-        last = {key.rpartition(".")[2]: key for key in reversed(list(known))}
-        near = [last[name] for name in difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)]
-    if not near:
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def _is_one_of(value, types) -> bool:

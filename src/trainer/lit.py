@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import Metric
 
-from src import metric as metrics
+from src.metric.choose import compute, loss
 from src.model.build import build
-from src.model.loader import INPUTS
-from src.storage import UserError
+from src.system.errors import UserError
+from src.trainer.loader import INPUTS
+from src.trainer.schedule import SCHEDULES
 
 
 class Outputs(Metric):
@@ -149,7 +150,7 @@ class LitModel(L.LightningModule):
         self.outputs.reset()
         rows, first = np.unique(rows, return_index=True)  # in the part's order, whichever device had them
         y, p = self.val_y[rows], to_predictions(logits[first], self.info)
-        values = {"loss": metrics.loss(y, p, self.info)} | metrics.compute(self.info["task"], self.metric, y, p)
+        values = {"loss": loss(y, p, self.info)} | compute(self.info["task"], self.metric, y, p)
         self.row = {f"val/{name}": value for name, value in values.items()}
 
     def on_train_epoch_end(self) -> None:
@@ -179,19 +180,6 @@ class LitModel(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-# name of model.schedule -> share of lr after the share of steps done
-SCHEDULES = {
-    "constant": lambda done: 1.0,
-    "linear": lambda done: 1 - done,
-    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
-    "onecycle": lambda done: (  # up to 30%, then down to nearly nothing (Smith 2018)
-        0.04 + 0.96 * (1 - math.cos(math.pi * done / 0.3)) / 2
-        if done < 0.3
-        else 1e-4 + (1 - 1e-4) * (1 + math.cos(math.pi * (done - 0.3) / 0.7)) / 2
-    ),
-}
 
 
 def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:

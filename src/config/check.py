@@ -1,33 +1,14 @@
-"""From words to a config: composes, and says what is wrong with the words before anything heavy is imported."""
+"""Refuse wrong overrides before anything heavy is imported."""
 
 import math
-import os
 from itertools import product
 
 from omegaconf import OmegaConf
 
-from src import signature, storage
-from src.rules import OPEN, RESERVED, TFIDF, check_value, nearest
-from src.storage import UserError
-
-CONF = storage.CHECKOUT / "conf"
-GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
-
-OmegaConf.register_new_resolver("claim_run", lambda: str(claim_run()), replace=True)
-OmegaConf.register_new_resolver("sweep_dir", lambda: os.environ.get("REPRISE_SWEEP_DIR", "none"), replace=True)
-
-
-def claim_run():
-    """The folder of the next run; where the config is only shown, a name that claims nothing."""
-    folder = storage.outputs() / "runs"
-    return folder / "t?" if os.environ.get("REPRISE_CLAIM") == "no" else storage.claim(folder, "t")
-
-
-def compose(words) -> dict:
-    """The resolved config of one run, as a plain dict; ``words`` as in the shell: ["model=mlp", "seed=1"]."""
-    check(list(words))
-    with _hydra() as hydra_compose:
-        return OmegaConf.to_container(hydra_compose("train", list(words)), resolve=True)
+from src.config import signature
+from src.config.rules import OPEN, RESERVED, TFIDF, check_value
+from src.config.tree import GROUPS, _get, _hydra, _leaves, _parse, choices
+from src.system.errors import UserError, nearest, one_line
 
 
 def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
@@ -44,6 +25,7 @@ def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
     others = [value for values in alternatives if not _is_group(values[0]) for value in values]
     first = None
     with _hydra() as hydra_compose:
+        _check_hydra(words, hydra_compose)
         for groups in product(*grouped):
             base = OmegaConf.to_container(hydra_compose("train", [group.input_line for group in groups]), resolve=False)
             first = first or base
@@ -56,73 +38,15 @@ def check(words: list[str], multirun: bool = False) -> tuple[int, dict]:
     return math.prod(map(len, alternatives)), first
 
 
-def change(config: dict, words: list[str]) -> dict:
-    """A recorded config with some values replaced; ``words`` as in the shell, their keys must exist in it."""
-    changed = OmegaConf.create(config)
-    for override in map(_parse, words):
-        key = override.key_or_group
-        default, exists = _get(config, key)
-        if not exists or override.is_sweep_override() or isinstance(default, dict):
-            raise UserError(
-                f"{override.input_line} does not fit{nearest(key, [known for known, _ in _leaves(config)])}"
-            )
-        check_value(key, override.value(), default, override.input_line)
-        OmegaConf.update(changed, key, override.value())
-    return OmegaConf.to_container(changed)
-
-
-def flat(cfg: dict, prefix: str = "") -> dict:
-    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
-    out = {}
-    for key, value in cfg.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
-def choices(group: str) -> list[str]:
-    """The names that ``group=`` takes."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
-
-
-class _hydra:
-    """Hydra's compose on ``conf/``; what it refuses is one sentence."""
-
-    def __enter__(self):
-        from hydra import compose, initialize_config_dir
-
-        self.initialized = initialize_config_dir(str(CONF), version_base=None, job_name="train")
-        self.initialized.__enter__()
-        return compose
-
-    def __exit__(self, kind, error, trace):
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        self.initialized.__exit__(kind, error, trace)
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            raise UserError(one_line(error)) from None
-
-
-def one_line(error: BaseException) -> str:
-    return storage.without_password(" ".join(str(error).split()))[:400]
-
-
-def _parse(word: str):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    if not isinstance(word, str):
-        raise UserError(f"{word!r} is not a word: give each as a string of its own, fit('model=mlp', 'seed=1')")
-    try:
-        override = OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        raise UserError(f"{word!r} is not an override ({str(error).splitlines()[0]}): write key=value") from None
-    if override.is_delete():
-        raise UserError(f"{word}: keys are not removed; set it to null, or choose another group")
-    return override
+def _check_hydra(words: list[str], hydra_compose) -> None:
+    """Refuse Hydra's own options where their type is wrong, and folders: each run claims its own."""
+    own = [word for word in words if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    for word in own:
+        key = word.lstrip("+").partition("=")[0]
+        if key in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir"):
+            raise UserError(f"{word}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
+    if own:
+        hydra_compose("train", own, return_hydra_config=True)
 
 
 def _alternatives(override, multirun: bool) -> list:
@@ -207,25 +131,11 @@ def _check_metric(base: dict, values: dict) -> None:
     mode = values.get("metric_mode", base["metric_mode"])
     if name is None:
         return
-    from src import metric
+
+    from src.metric.choose import check_name
 
     task = values.get("dataset.task", base["dataset"]["task"])
-    metric.check_name(name, mode, task)
-
-
-def _get(config: dict, key: str):
-    for name in key.split("."):
-        if not isinstance(config, dict) or name not in config:
-            return None, False
-        config = config[name]
-    return config, True
-
-
-def _leaves(config: dict, prefix: str = ""):
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        yield f"{prefix}{key}", value
+    check_name(name, mode, task)
 
 
 def _hint(base: dict, key: str) -> str:

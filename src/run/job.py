@@ -1,7 +1,6 @@
 """The only path from words to a run: data, model, fit, record. Shell, notebook and sweeps all call `run_job`."""
 
 import cProfile
-import importlib
 import io
 import logging
 import pstats
@@ -9,44 +8,48 @@ import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from src import env, fitting, metric, ranks
-from src.data import versions
-from src.data.prepare import Data, describe, prepare
-from src.data.source import check_frame
-from src.overview import summary
-from src.progress import Progress
-from src.run import STARTED, Run
-from src.storage import UserError, replacing, write_json
+from src.data.load import load_data
+from src.data.prepare import Data, describe
+from src.metric.choose import better, choose, compute, loss
+from src.run.folder import STARTED, Run
+from src.run.overview import summary
+from src.system.environment import n_threads, set_seed, set_threads
+from src.system.errors import UserError
+from src.system.files import replacing, write_json
+from src.trainer import family, ranks
+from src.trainer.history import Progress
 
 log = logging.getLogger("reprise")
 
 
-def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | None = None, **more) -> Run:
+def run_job(
+    cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1
+) -> Run:
     """Train ``cfg["model"]`` on ``cfg["dataset"]`` and return the finished run.
 
     Parameters
     ----------
     cfg : dict
         the resolved config, plain.
-    folder : Path, optional
-        the run's folder where it is claimed already.
     frame : DataFrame, optional
         data to use instead of reading the dataset's.
     resume : Run, optional
         a stopped run to go on with instead of beginning a new one.
-    more
+    report : dict, optional
         goes into the run's report.
+    n_side_by_side : int
+        how many jobs share this machine's cores.
 
     Raises
     ------
     UserError
         for what the user can mend; the run is then recorded as failed. Ctrl-C leaves it stopped.
     """
-    env.set_threads(env.n_threads(cfg["threads"]))
+    set_threads(n_threads(cfg["threads"], n_side_by_side))
     if resume is not None:
         run = Run.resume(resume, cfg, _checkpoint_epoch(resume))
     else:
-        run = Run.start(cfg, folder, **more)
+        run = Run.start(cfg, report or {})
     run.report["timings"]["start"] = round(time.time() - STARTED, 3) if not _DONE_BEFORE else 0.0
     _DONE_BEFORE.append(run.name)
     log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
@@ -63,6 +66,7 @@ def run_job(cfg: dict, *, folder: Path | None = None, frame=None, resume: Run | 
         raise
     except BaseException as error:
         run.finish("failed", error)
+        error.run = run.name  # the shell names it
         raise
     finally:
         run.close()
@@ -73,11 +77,11 @@ _DONE_BEFORE: list[str] = []  # runs of this process: only the first waited for 
 
 
 def _train(cfg: dict, run: Run, frame) -> None:
-    env.set_seed(cfg["seed"])
+    set_seed(cfg["seed"])
     with run.timed("data"):
         data = load_data(cfg, frame)
         log.info(describe(data))
-        chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+        chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
         run.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
         run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
         write_json(run.folder / "info.json", data.info)
@@ -85,20 +89,20 @@ def _train(cfg: dict, run: Run, frame) -> None:
     with run.timed("fit"):
         run.progress = Progress(chosen, _expected_epochs(cfg))
         with side_by_side(cfg, run, frame), profiled(run.folder / "profile.txt") if cfg["profile"] else nullcontext():
-            model = fitting.fit(cfg, data, run, run.progress)
+            model = family.fit(cfg, data, run, run.progress)
         run.progress.flush()
     with run.timed("evaluate"):
-        predictions = {part: fitting.predict(model, data.parts[part], data.info) for part in ("val", "test")}
+        predictions = {part: family.predict(model, data.parts[part], data.info) for part in ("val", "test")}
         _evaluate(run, data, predictions, chosen)
     with run.timed("record"):
         _save_predictions(run.folder / "predictions.npz", data, predictions)
-        fitting.save(model, run.folder / "model", run.name)
+        family.save(model, run.folder / "model", run.name)
 
 
 @contextmanager
 def side_by_side(cfg: dict, run: Run, frame):
     """The other ranks, where the trainer asks for several devices."""
-    n = ranks.n_devices(cfg["trainer"]) if fitting.is_torch(cfg["model"]) else 1
+    n = ranks.n_devices(cfg["trainer"]) if family.is_torch(cfg["model"]) else 1
     if n == 1:
         yield
         return
@@ -124,28 +128,10 @@ def profiled(path: Path):
     log.info("profile, by cumulative seconds (more in %s):\n%s", path, "\n".join(text.getvalue().splitlines()[6:30]))
 
 
-def load_data(cfg: dict, frame=None) -> Data:
-    """The arrays of ``cfg["dataset"]``, or of ``frame`` read in its words, after the dataset's ETL."""
-    dataset, name = cfg["dataset"], cfg["dataset"]["name"]
-    module = importlib.import_module(f"src.dataset.{name}")
-    raw = check_frame(module.read(dataset) if frame is None else frame)
-    if dataset["etl"] is None:
-        location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
-        frame, record = versions.run_etl(name, module.etl, raw, location, dataset["args"], dataset)
-    else:
-        record = versions.read_version(name, dataset["etl"])
-        frame = versions.replay(record, raw)
-    del raw
-    return prepare(
-        check_frame(frame), dataset, scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
-        etl_version=record["version"], data_digest=record["output"],
-    )  # fmt: skip
-
-
 def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:
     best = None
     for row in run.history:
-        if metric.better(row, best, chosen):
+        if better(row, best, chosen):
             best = row
     staged = run.cfg["model"].get("progress") in ("once", "staged", "grow")  # the last stage is the model
     if best is None and run.history:
@@ -154,7 +140,7 @@ def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:
     values = {"train/loss": kept["train/loss"]} if kept else {}
     for part, p in predictions.items():
         y = data.parts[part]["y"]
-        scores = {"loss": metric.loss(y, p, data.info)} | metric.compute(data.info["task"], chosen, y, p)
+        scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], chosen, y, p)
         values |= {f"{part}/{name}": value for name, value in scores.items()}
     run.report |= {"best_epoch": kept and kept["epoch"], "metrics": values}
 
@@ -171,7 +157,7 @@ def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
 
 def _expected_epochs(cfg: dict) -> int:
     model = cfg["model"]
-    return cfg["trainer"]["max_epochs"] or 0 if fitting.is_torch(model) or model["progress"] == "partial_fit" else 100
+    return cfg["trainer"]["max_epochs"] or 0 if family.is_torch(model) or model["progress"] == "partial_fit" else 100
 
 
 def _checkpoint_epoch(run: Run) -> int:

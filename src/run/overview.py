@@ -1,8 +1,9 @@
 """What people look at: the table at the end of a run, all runs as a DataFrame, the jobs of a sweep."""
 
-from src import storage
-from src.run import Run, runs_folder
-from src.storage import read_json
+from src.run.folder import Run, runs_folder
+from src.system.errors import without_password
+from src.system.files import read_json
+from src.system.paths import numbers
 
 
 def summary(run: Run) -> str:
@@ -31,7 +32,7 @@ def summary(run: Run) -> str:
     if trackers.get("mlflow") and "error" not in trackers["mlflow"]:
         from src.logger.mlflow import uri
 
-        lines.append(f"mlflow    mlflow ui --backend-store-uri {storage.without_password(uri())}")
+        lines.append(f"mlflow    mlflow ui --backend-store-uri {without_password(uri())}")
     if trackers.get("wandb") and "error" not in trackers["wandb"]:
         known = trackers["wandb"]
         lines.append(f"wandb     {'wandb sync ' + known['folders'][-1] if known['mode'] == 'offline' else known['id']}")
@@ -43,7 +44,7 @@ def runs():
     import pandas as pd
 
     rows = []
-    for number in storage.numbers(runs_folder(), "t"):
+    for number in numbers(runs_folder(), "t"):
         folder = runs_folder() / f"t{number}"
         if not (folder / "report.json").is_file():
             continue  # claimed, and killed before its first word
@@ -57,7 +58,7 @@ def runs():
 
 def runs_of(sweep: str) -> list[str]:
     """The names of the runs that belong to ``sweep``, "s3"."""
-    names = [f"t{number}" for number in storage.numbers(runs_folder(), "t")]
+    names = [f"t{number}" for number in numbers(runs_folder(), "t")]
     return [name for name in names if _report(name).get("sweep") == sweep]
 
 

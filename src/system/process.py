@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import ClassVar
 
-from src.storage import CHECKOUT
+from src.system.paths import CHECKOUT
 
 log = logging.getLogger("reprise")
 

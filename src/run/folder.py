@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from src import env, storage
-from src.config import flat
+from src.config.tree import flat
 from src.logger import csv
-from src.logger.beside import Beside
 from src.logger.fanout import Fanout
-from src.storage import UserError, read_json, write_json, write_yaml
+from src.run.trust import signature
+from src.system.code import snapshot_code
+from src.system.environment import describe
+from src.system.errors import UserError
+from src.system.files import read_json, write_json, write_yaml
+from src.system.paths import claim, numbers, outputs
+from src.system.process import Beside
 
 log = logging.getLogger("reprise")
 STARTED = time.time()
@@ -24,7 +28,7 @@ TRACKERS = ("mlflow", "wandb")
 
 
 def runs_folder() -> Path:
-    return storage.outputs() / "runs"
+    return outputs() / "runs"
 
 
 class Run:
@@ -48,18 +52,18 @@ class Run:
     # -- making a run
 
     @classmethod
-    def start(cls, cfg: dict, folder: Path | None = None, **more) -> "Run":
-        """Begin in ``folder`` (claimed by Hydra), or in one claimed now; ``more`` goes into the report."""
-        folder = folder or storage.claim(runs_folder(), "t")
+    def start(cls, cfg: dict, report: dict) -> "Run":
+        """Begin in a folder claimed now; ``report`` is added to the run's."""
+        folder = claim(runs_folder(), "t")
         run = cls(folder, cfg, {"run": folder.name, "dataset": cfg["dataset"]["name"], "model": cfg["model"]["name"]})
         run.report |= {
             "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"], "etl_version": None, "data_digest": None,
-            "sweep": os.environ.get("REPRISE_SWEEP"), "parent": os.environ.get("REPRISE_PARENT"), "replay_of": None,
-            "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **more,
+            "sweep": None, "parent": None, "replay_of": None,
+            "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
-        write_json(folder / "env.json", env.describe(cfg["seed"]))
+        write_json(folder / "env.json", describe(cfg["seed"]))
         names = [value for key, value in flat(cfg).items() if value and (key == "metric" or key.endswith(".class"))]
-        env.snapshot_code(folder / "code.zip", names)
+        snapshot_code(folder / "code.zip", names)
         run._begin()
         return run
 
@@ -91,7 +95,7 @@ class Run:
         if names:
             self._trackers = self._fanout(names)
         if self._draws:
-            Beside.prepare("src.plots")
+            Beside.prepare("src.share.plots")
 
     def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
@@ -136,7 +140,7 @@ class Run:
         self._write_report()
         with self.timed("trackers"):
             if status == "done" and self._draws:  # before the trackers take the files
-                painter = Beside.take("src.plots")
+                painter = Beside.take("src.share.plots")
                 painter.send("draw", str(self.folder))
                 painter.wait()
             if self._trackers:
@@ -153,14 +157,14 @@ class Run:
         """Mark what can run code (config, code, model) as written here."""
         paths = [self.folder / "config.json", self.folder / "code.zip", *(self.folder / "model").glob("model_*")]
         names = (path.relative_to(self.folder).as_posix() for path in paths)
-        self.report["signed"] = dict(zip(names, map(storage.signature, paths), strict=True))
+        self.report["signed"] = dict(zip(names, map(signature, paths), strict=True))
 
     @property
     def signed(self) -> bool:
         """Whether config, code and model are the ones that were written here, or that the user said to trust."""
         marks = self.report.get("signed", {})
         paths = {name: self.folder / name for name in marks}
-        return len(marks) > 2 and all(p.is_file() and storage.signature(p) == marks[name] for name, p in paths.items())
+        return len(marks) > 2 and all(p.is_file() and signature(p) == marks[name] for name, p in paths.items())
 
     def close(self) -> None:
         """Close the log, and mark a run that ended well: ``DONE`` is the last that is written."""
@@ -208,7 +212,7 @@ class Run:
 
     @cached_property
     def _predictor(self):
-        from src.predictor import Predictor
+        from src.run.predictor import Predictor
 
         if not (self.folder / "DONE").is_file():
             raise UserError(
@@ -281,7 +285,7 @@ def find(name: str | Path) -> Path:
     """The folder of run ``t7``."""
     folder = runs_folder() / str(name)
     if not re.fullmatch(r"t\d+", str(name)) or not folder.is_dir():
-        known = storage.numbers(runs_folder(), "t")
+        known = numbers(runs_folder(), "t")
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder

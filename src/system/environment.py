@@ -1,17 +1,13 @@
 """What a result depends on besides config and data: code, seeds, threads, packages, git."""
 
-import importlib.util
 import os
 import platform
 import random
 import subprocess
 import sys
-import sysconfig
-import zipfile
 from importlib import metadata
-from pathlib import Path
 
-from src.storage import CHECKOUT, replacing
+from src.system.paths import CHECKOUT
 
 PACKAGES = (
     "hydra-core", "omegaconf", "torch", "lightning", "torchmetrics", "scikit-learn",
@@ -30,14 +26,14 @@ def set_wait_policy() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # a few microseconds awake spare small steps the wake-up
 
 
-def n_threads(wanted: int | None) -> int:
+def n_threads(wanted: int | None, n_side_by_side: int = 1) -> int:
     """``wanted``, or OMP_NUM_THREADS, or this process's cores divided among the jobs that run side by side."""
     if wanted:
         return wanted
     if USER_THREADS.isdigit():
         return int(USER_THREADS)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("REPRISE_PARALLEL_JOBS", "1")))
+    return max(1, cores // (n_side_by_side if n_side_by_side > 0 else cores))
 
 
 def set_threads(n: int) -> None:
@@ -91,35 +87,3 @@ def _git(*words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None  # no git here: the code itself is in code.zip
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def snapshot_code(path: Path, names=()) -> None:
-    """The code and the configs as they are now, as a zip that is the same for the same files.
-
-    names : iterable of str
-        dotted names that the config uses; the user's own modules among them, which no package brings, are kept, too.
-    """
-    files = {}
-    for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):
-        for file in (CHECKOUT / folder).rglob(suffix):
-            files[file.relative_to(CHECKOUT).as_posix()] = file
-    for top in {name.partition(".")[0] for name in names} - {"src"}:
-        files |= own_module(top)
-    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name)  # with no date of its own
-            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
-
-
-def own_module(top: str) -> dict[str, Path]:
-    """{path in an archive: file} of a module that is neither Python's own nor installed; {} for the others."""
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return {}
-    file = Path(spec.origin).resolve()
-    of_python = file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
-    if of_python or {"site-packages", "dist-packages"} & set(file.parts):
-        return {}
-    if file.name != "__init__.py":
-        return {file.name: file}
-    return {f"{top}/{inner.relative_to(file.parent).as_posix()}": inner for inner in file.parent.rglob("*.py")}

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src import fitting
 from src.data.prepare import apply_transforms
 from src.data.source import check_frame
-from src.storage import UserError, read_json
+from src.system.errors import UserError
+from src.system.files import read_json
+from src.trainer import family
 
 
 class Predictor:
@@ -16,7 +17,7 @@ class Predictor:
     def __init__(self, folder: Path, model: dict):
         self.name, self.info = folder.name, read_json(folder / "info.json")
         self.transforms = read_json(folder / "transforms.json")
-        self.model = fitting.load(folder / "model", folder.name, model, self.info)
+        self.model = family.load(folder / "model", folder.name, model, self.info)
 
     def predict(self, frame) -> np.ndarray:
         """Class names, or values in the target's own units: (n,)."""
@@ -33,4 +34,4 @@ class Predictor:
         return self._outputs(frame)
 
     def _outputs(self, frame) -> np.ndarray:
-        return fitting.predict(self.model, apply_transforms(self.transforms, check_frame(frame)), self.info)
+        return family.predict(self.model, apply_transforms(self.transforms, check_frame(frame)), self.info)

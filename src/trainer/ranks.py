@@ -13,7 +13,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.storage import CHECKOUT, UserError, read_json
+from src.metric.choose import choose
+from src.system.environment import n_threads, set_seed, set_threads
+from src.system.errors import UserError
+from src.system.files import read_json
+from src.system.paths import CHECKOUT
 
 LOST = ("connection", "remote", "gloo", "nccl", "timed out")  # what is said when another rank is gone
 VARIABLES = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
@@ -50,7 +54,7 @@ def others(n: int, folder: Path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = {"WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    command = [sys.executable, "-m", "src.ranks", str(folder)]
+    command = [sys.executable, "-m", "src.trainer.ranks", str(folder)]
     workers, outputs = [], []
     for i in range(1, n):
         outputs.append((folder / f"rank_{i}.txt").open("w"))
@@ -142,21 +146,21 @@ class Follower:
 
 
 def main(folder: Path) -> None:
-    from src import env, fitting, metric
-    from src.job import load_data
-    from src.progress import Progress
+    from src.data.load import load_data
+    from src.trainer import family
+    from src.trainer.history import Progress
 
     cfg = read_json(folder / "config.json")
-    env.set_threads(env.n_threads(cfg["threads"]))
-    env.set_seed(cfg["seed"])
+    set_threads(n_threads(cfg["threads"]))
+    set_seed(cfg["seed"])
     frame = None
     if (folder / "frame.pkl").is_file():
         import pandas as pd
 
         frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
     data = load_data(cfg, frame)
-    chosen = metric.choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-    fitting.fit(cfg, data, Follower(folder), Progress(chosen, 0))
+    chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+    family.fit(cfg, data, Follower(folder), Progress(chosen, 0))
 
 
 if __name__ == "__main__":

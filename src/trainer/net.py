@@ -13,12 +13,13 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from src import metric as metrics
-from src import ranks
+from src.metric.choose import better
 from src.model.build import build
-from src.model.lit import LitModel, to_predictions
-from src.model.loader import INPUTS, Loader, Order, lengths, tensors
-from src.storage import UserError, replacing
+from src.system.errors import UserError
+from src.system.files import replacing
+from src.trainer import ranks
+from src.trainer.lit import LitModel, to_predictions
+from src.trainer.loader import INPUTS, Loader, Order, lengths, tensors
 
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
 CHUNK = 16  # minibatches of one training_step, where none of Lightning's words counts them
@@ -59,7 +60,7 @@ class Keep(Checkpoint):
         if not math.isfinite(module.row["train/loss"]) or not math.isfinite(module.row["val/loss"]):
             raise UserError(f"the loss is not finite after epoch {module.row['epoch']}: lower model.lr={module.lr}")
         self.since += 1
-        if metrics.better(module.row, self.best, self.metric):
+        if better(module.row, self.best, self.metric):
             self.best, self.since = module.row, 0
             if trainer.is_global_zero:
                 with replacing(self.folder / "best.ckpt") as part:
