@@ -7,7 +7,7 @@ import sys
 from src.config import shell
 from src.run.folder import Run, find, runs_folder
 from src.system.errors import UserError
-from src.system.paths import numbers, remember_removed
+from src.system.paths import remember_removed, versions_in
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
 def table() -> str:
     """One line a run, the heaviest first."""
     rows = []
-    for number in numbers(runs_folder(), "t"):
+    for number in versions_in(runs_folder(), "t"):
         folder = runs_folder() / f"t{number}"
         what = repr(Run.open(folder.name)) if (folder / "report.json").is_file() else f"{folder.name}: never began"
         rows.append((weight(folder), what))
@@ -45,7 +45,7 @@ def expand(names: str) -> list[str]:
         if match[2] is None:
             out.append(find(word.strip()).name)
         else:
-            there = numbers(runs_folder(), "t")
+            there = versions_in(runs_folder(), "t")
             out += [f"t{number}" for number in there if int(match[1]) <= number <= int(match[2])]
     for name in (out := list(dict.fromkeys(out))):
         if (find(name) / "report.json").is_file() and Run.open(name).status == "running":

@@ -6,14 +6,14 @@ import sys
 from src.config import shell
 from src.run.folder import Run, runs_folder
 from src.system.errors import UserError
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 log = logging.getLogger("reprise")
 
 
 def main() -> None:
     words = shell.verb("sync", sys.argv[1:])
-    names = [words["run"]] if words["run"] else [f"t{number}" for number in numbers(runs_folder(), "t")]
+    names = [words["run"]] if words["run"] else [f"t{number}" for number in versions_in(runs_folder(), "t")]
     behind = []
     for name in names:
         if words["run"] is None and not (runs_folder() / name / "report.json").is_file():

@@ -13,7 +13,7 @@ from src.run.folder import runs_folder
 from src.run.overview import runs
 from src.system.errors import UserError
 from src.system.files import write_json
-from src.system.paths import claim, numbers
+from src.system.paths import claim, versions_in
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def claimed() -> str:
 
 
 def there() -> list[int]:
-    return numbers(runs_folder(), "t")
+    return versions_in(runs_folder(), "t")
 
 
 def _claim_many(folder):

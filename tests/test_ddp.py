@@ -16,7 +16,7 @@ from src.logger.wandb import records
 from src.run.folder import runs_folder
 from src.run.overview import runs_of
 from src.system.errors import UserError
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 BASE = ("trainer.accelerator=cpu", "model.patience=null", "threads=1")
 TWO = ("trainer.devices=2",)
@@ -62,7 +62,7 @@ def test_two_processes_train_as_one(outputs):
         theirs = two.predictions[name]
         assert np.array_equal(values, theirs) or np.allclose(values, theirs, rtol=0, atol=1e-5), name
     assert of(two.folder) == of(one.folder), "only rank 0 writes, and what ranks share is gone"
-    assert numbers(runs_folder(), "t") == [1, 2], "one run folder each"
+    assert versions_in(runs_folder(), "t") == [1, 2], "one run folder each"
     assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)
 
 
@@ -162,7 +162,7 @@ def start(folder, *words: str, when: int = 999, pause: float = 0.0) -> subproces
 
 def next_run():
     """The folder that the next run will have."""
-    return runs_folder() / f"t{max([0, *numbers(runs_folder(), 't')]) + 1}"
+    return runs_folder() / f"t{max([0, *versions_in(runs_folder(), 't')]) + 1}"
 
 
 def follower(process) -> int:

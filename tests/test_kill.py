@@ -18,7 +18,7 @@ from src.resume import resume
 from src.run.folder import runs_folder
 from src.system.errors import UserError
 from src.system.files import read_json
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 # whatever a resume could lose: dropout, a schedule over all steps, averaged weights, epochs without a better metric
 WORDS = (
@@ -42,7 +42,7 @@ def straight(outputs):
 
 def begin() -> tuple[subprocess.Popen, Path]:
     """A process that trains, and the folder of its run."""
-    name = f"t{max([0, *numbers(runs_folder(), 't')]) + 1}"
+    name = f"t{max([0, *versions_in(runs_folder(), 't')]) + 1}"
     return child("train", *WORDS), runs_folder() / name
 
 

@@ -11,7 +11,7 @@ from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
 from src import fit, load, runs
 from src.run.folder import runs_folder
 from src.system.errors import UserError
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 WORDS = ("dataset.target=y", *QUIET, "trainer.max_epochs=3")
 FAMILIES = ("mlp", "hist_gb")
@@ -163,11 +163,11 @@ def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_sentence(outputs, words, sentence):
-    before = numbers(runs_folder(), "t")
+    before = versions_in(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
         fit(*QUIET, *words)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
-    assert numbers(runs_folder(), "t") == before, "nothing was claimed"
+    assert versions_in(runs_folder(), "t") == before, "nothing was claimed"
 
 
 @pytest.mark.parametrize(

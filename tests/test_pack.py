@@ -24,7 +24,7 @@ from src.run.folder import runs_folder
 from src.share.package import pack, unpack
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
-from src.system.paths import numbers
+from src.system.paths import versions_in
 from src.unpack import main
 
 TABLE = tiny_table("binary", n=120)
@@ -92,7 +92,7 @@ def refused(file: Path) -> str:
     """The sentence with which ``file`` is refused; nothing of it is left."""
     with pytest.raises(UserError) as caught:
         unpack(file)
-    assert "\n" not in str(caught.value) and not numbers(runs_folder(), "t")
+    assert "\n" not in str(caught.value) and not versions_in(runs_folder(), "t")
     return str(caught.value)
 
 
@@ -136,7 +136,7 @@ def test_a_received_run_replays_only_with_trust(joblib_run, packs, elsewhere):
     unpack(packs["joblib"])
     with pytest.raises(UserError, match="its code could do anything"):
         replay_train("t1")
-    assert numbers(runs_folder(), "t") == [1]
+    assert versions_in(runs_folder(), "t") == [1]
     found = replay_train("t1", trust=True)
     assert found["identical"] is True and load(found["run"]).report["replay_of"] == "t1"
     assert np.array_equal(load(found["run"]).predict_proba(WINE), joblib_run.predict_proba(WINE))
@@ -153,7 +153,7 @@ def test_a_pack_holds_the_run_and_no_key(torch_run, packs):
 def test_only_what_is_done_is_packed(outputs, tmp_path):
     with pytest.raises(UserError):
         fit("model=knn", "dataset=wine", "class_weight=balanced", "logger=csv")
-    name = f"t{numbers(runs_folder(), 't')[-1]}"
+    name = f"t{versions_in(runs_folder(), 't')[-1]}"
     with pytest.raises(UserError, match=f"{name} is failed"):
         pack(name, tmp_path / "x.zip")
     assert not (tmp_path / "x.zip").exists()
@@ -166,7 +166,7 @@ def test_the_shell_says_under_which_name(packs, elsewhere, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["unpack", f"fiel={packs['joblib']}"])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 2 and numbers(runs_folder(), "t") == [1]
+    assert caught.value.code == 2 and versions_in(runs_folder(), "t") == [1]
 
 
 # -- what is refused on arrival
@@ -250,7 +250,7 @@ def test_any_changed_byte_is_seen(packs, elsewhere, tmp_path):
         else:
             assert (run.folder / "code.zip").read_bytes() == files["code.zip"]
             shutil.rmtree(run.folder)
-    assert n_refused > 100 and not numbers(runs_folder(), "t")
+    assert n_refused > 100 and not versions_in(runs_folder(), "t")
 
 
 # -- what could run code

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from src import fit
 from src.share import plots
-from src.system.process import Beside
+from src.system.process import Child
 
 
 def sample(n_classes: int, n: int = 400, seed: int = 0):
@@ -93,7 +93,7 @@ def test_a_model_without_epochs_has_no_learning_curves(outputs):
 
 
 def test_pictures_that_cannot_be_drawn_are_one_sentence(tmp_path, caplog):
-    painter = Beside.take("src.share.plots")
+    painter = Child.reuse("src.share.plots")
     painter.send("draw", str(tmp_path))
     with caplog.at_level(logging.WARNING, "reprise"):
         assert painter.wait() is True

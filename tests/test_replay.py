@@ -17,7 +17,7 @@ from src.run.compare import causes, compare, describe
 from src.run.folder import runs_folder
 from src.system.errors import UserError
 from src.system.files import read_json
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"))
 PAIRS = [
@@ -197,11 +197,11 @@ def failed(outputs):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_mistakes_are_one_sentence_and_begin_no_run(linear, words, options, says):
-    before = numbers(runs_folder(), "t")
+    before = versions_in(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
         replay_train(linear.name, *words, **options)
     assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert numbers(runs_folder(), "t") == before
+    assert versions_in(runs_folder(), "t") == before
 
 
 def test_only_what_is_done_is_replayed(failed):

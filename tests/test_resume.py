@@ -14,7 +14,7 @@ from src import fit, load, runs
 from src.logger import csv
 from src.resume import resume
 from src.system.errors import UserError
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 EPOCHS = 40
 # dropout, a schedule over all steps and averaged weights: whatever a resume could lose
@@ -32,7 +32,7 @@ def straight(outputs):
 
 def interrupted(outputs) -> tuple[str, int]:
     """Start a run in a process of its own and press Ctrl-C after a few epochs: its name and exit code."""
-    name = f"t{numbers(outputs / 'runs', 't')[-1] + 1}"
+    name = f"t{versions_in(outputs / 'runs', 't')[-1] + 1}"
     history = outputs / "runs" / name / "metrics.csv"
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL,

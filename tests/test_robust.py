@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from src import fit, load, runs
 from src.run.folder import runs_folder
 from src.system.errors import UserError
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 # -- words: (what is typed, what the sentence must name)
 
@@ -242,11 +242,11 @@ def test_a_check_that_refuses_everything_would_be_easy(answers, command):
 )
 def test_the_shell_refuses_at_once(shell, outputs, words):
     """Seconds of the processor, which do not count what other processes want of it."""
-    before, spent = numbers(runs_folder(), "t"), cpu_seconds()
+    before, spent = versions_in(runs_folder(), "t"), cpu_seconds()
     done = shell("train", words)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
-    assert numbers(runs_folder(), "t") == before, "a run was claimed"
+    assert versions_in(runs_folder(), "t") == before, "a run was claimed"
     assert cpu_seconds() - spent < 1.5
 
 
@@ -258,11 +258,11 @@ def cpu_seconds() -> float:
 
 @pytest.mark.parametrize("words", ["seed=0,1,2,x", "model.lr=1e-3,1e-2,-1"])
 def test_one_bad_value_among_many_refuses_all_jobs(shell, outputs, words):
-    before = numbers(runs_folder(), "t")
+    before = versions_in(runs_folder(), "t")
     done = shell("train", "--multirun", "dataset=wine", "model=mlp,cnn", words)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and words.rpartition(",")[2] in done.stderr
     assert done.stdout == "" and not (outputs / "sweeps").exists()
-    assert numbers(runs_folder(), "t") == before
+    assert versions_in(runs_folder(), "t") == before
 
 
 # -- data files
@@ -359,7 +359,7 @@ BY_MLP = ["infinite_cells.csv", "huge_numbers.csv", "mixed_types.csv", "odd_name
 
 def assert_ends_as_expected(expected: str, *words: str):
     """Either a done run with a finite val/loss, or one sentence that also stands in the failed run's record."""
-    before = numbers(runs_folder(), "t")
+    before = versions_in(runs_folder(), "t")
     if expected == DONE:
         run = fit("logger=none", "pictures=false", "dataset.target=y", *words)
         assert run.status == "done" and np.isfinite(run.report["metrics"]["val/loss"])
@@ -369,7 +369,7 @@ def assert_ends_as_expected(expected: str, *words: str):
     sentence = str(caught.value)
     assert "\n" not in sentence and len(sentence) < 500
     assert any(part in sentence for part in expected.split("|")), sentence
-    for number in set(numbers(runs_folder(), "t")) - set(before):
+    for number in set(versions_in(runs_folder(), "t")) - set(before):
         failed = load(f"t{number}")
         assert failed.status == "failed" and failed.report["error"] == sentence
 

@@ -17,7 +17,7 @@ from src import fit, load
 from src.logger.fanout import Fanout
 from src.logger.wandb import records
 from src.run.folder import runs_folder
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 WORDS = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
 N_EPOCHS = 60
@@ -74,7 +74,7 @@ def kills(y_true, y_score) -> float:
     global calls
     calls += 1
     if calls == 20:
-        run_id = until(lambda: load(f"t{numbers(runs_folder(), 't')[-1]}").trackers.get("mlflow"))["run_id"]
+        run_id = until(lambda: load(f"t{versions_in(runs_folder(), 't')[-1]}").trackers.get("mlflow"))["run_id"]
         until(lambda: client().get_metric_history(run_id, "val/loss"))
         server.kill()
     return float(np.mean(y_score.argmax(1) == y_true))

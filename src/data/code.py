@@ -3,15 +3,15 @@
 import ast
 import builtins
 import hashlib
-import importlib.util
 import inspect
 import linecache
 import symtable
 import sys
 import textwrap
 from pathlib import Path
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType
 
+from src.system.code import is_own
 from src.system.errors import UserError
 
 PLAIN = (int, float, complex, str, bytes, bool, type(None), tuple, list, dict, set, frozenset)
@@ -84,7 +84,7 @@ class Closure:
             inside = [item.module or "."] if isinstance(item, ast.ImportFrom) else []
             inside = [alias.name for alias in item.names] if isinstance(item, ast.Import) else inside
             for other in inside:
-                if other.startswith(".") or getattr(item, "level", 0) or _is_own(other):
+                if other.startswith(".") or getattr(item, "level", 0) or is_own(other):
                     raise UserError(f"{module} imports {other} inside a function of the ETL: import it at the top")
         for name in sorted(_free_names(node)):
             if name in scope and not (hasattr(builtins, name) and scope[name] is getattr(builtins, name)):
@@ -92,7 +92,7 @@ class Closure:
 
     def _take(self, name: str, value, attributes: set, module: str) -> None:
         if isinstance(value, ModuleType):
-            if not _is_project(value.__name__, value):
+            if not is_own(value.__name__):
                 self.imports[name] = f"import {value.__name__} as {name}"
                 return
             whole = [x for x in attributes if not any(y[: len(x)] == x and y != x for y in attributes)]
@@ -108,7 +108,7 @@ class Closure:
                 self.spaces.setdefault(".".join(path[:-1]), set()).add(path[-1])
                 self._take(path[-1], inner, set(), owner.__name__)
         elif isinstance(value, FunctionType | type) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
-            if _is_project(value.__module__, sys.modules.get(value.__module__)):
+            if is_own(value.__module__):
                 self._add(name, value)
             else:
                 self.imports[name] = f"from {value.__module__} import {value.__name__} as {name}"
@@ -170,17 +170,6 @@ def _free_names(node) -> set:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         found |= {node.name} & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
     return found
-
-
-def _is_own(name: str) -> bool:
-    """Whether a module, imported or not, is the user's."""
-    if name in sys.modules:
-        return _is_project(name, sys.modules[name])
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return False
-    return _is_project(name, SimpleNamespace(__file__=spec.origin) if spec else None)
 
 
 def load(text: str, name: str):
@@ -265,12 +254,3 @@ def _stable(value) -> str:
         inner = ", ".join(map(_stable, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
     return repr(value)
-
-
-def _is_project(name: str, module) -> bool:
-    """Whether a module is the user's own, typed into a notebook included; not of Python and not installed."""
-    top = name.partition(".")[0]
-    if top in ("src", "__main__", "recorded_etl"):
-        return True
-    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")  # or a bare folder
-    return bool(path) and top not in sys.stdlib_module_names and "-packages" not in path

@@ -18,7 +18,7 @@ from src.data.code import Closure, load
 from src.data.digest import column_digests, digest, whole_digest
 from src.system.errors import UserError
 from src.system.files import locked, read_json, write_json, write_text
-from src.system.paths import claim, numbers, outputs
+from src.system.paths import claim, outputs, versions_in
 
 log = logging.getLogger("reprise")
 
@@ -106,7 +106,7 @@ def read_version(dataset: str, version: str) -> dict:
 
 def versions_of(dataset: str) -> list[str]:
     """Complete versions, ascending: what a kill left half-made is not among them."""
-    names = (f"v{number}" for number in numbers(folder() / dataset, "v"))
+    names = (f"v{number}" for number in versions_in(folder() / dataset, "v"))
     return [name for name in names if (folder() / dataset / name / "version.json").is_file()]
 
 

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from src.system.files import read_json
-from src.system.process import Beside
+from src.system.process import Child
 
 log = logging.getLogger("reprise")
 
@@ -24,7 +24,7 @@ class Fanout:
 
     def __init__(self, names: list[str], run: dict, path: Path):
         self.path, self.finishing = path, False
-        self.workers = {name: Beside.take("src.logger.worker", name) for name in names}
+        self.workers = {name: Child.reuse("src.logger.worker", name) for name in names}
         self._send("start", run, str(path))
 
     def log(self, row: dict) -> None:

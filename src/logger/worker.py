@@ -15,7 +15,7 @@ from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB
 from src.system.errors import without_password
 from src.system.files import locked, read_json, write_json
-from src.system.process import settle
+from src.system.process import silence_output
 
 # name in the logger section of the config -> class
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
@@ -92,7 +92,7 @@ def read(stream, messages: queue.SimpleQueue) -> None:
 
 
 def main(name: str) -> None:
-    answer, messages = settle(), queue.SimpleQueue()
+    answer, messages = silence_output(), queue.SimpleQueue()
     threading.Thread(target=read, args=(sys.stdin, messages), daemon=True).start()
     while message := messages.get():
         _, run, path = message

@@ -16,11 +16,11 @@ from src.logger import csv
 from src.logger.fanout import Fanout
 from src.run.trust import signature
 from src.system.code import snapshot_code
-from src.system.environment import describe
+from src.system.environment import describe_environment
 from src.system.errors import UserError
 from src.system.files import read_json, write_json, write_yaml
-from src.system.paths import claim, numbers, outputs
-from src.system.process import Beside
+from src.system.paths import claim, outputs, versions_in
+from src.system.process import Child
 
 log = logging.getLogger("reprise")
 STARTED = time.time()
@@ -61,7 +61,7 @@ class Run:
             "sweep": None, "parent": None, "replay_of": None,
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
-        write_json(folder / "env.json", describe(cfg["seed"]))
+        write_json(folder / "env.json", describe_environment(cfg["seed"]))
         names = [value for key, value in flat(cfg).items() if value and (key == "metric" or key.endswith(".class"))]
         snapshot_code(folder / "code.zip", names)
         run._begin()
@@ -95,7 +95,7 @@ class Run:
         if names:
             self._trackers = self._fanout(names)
         if self._draws:
-            Beside.prepare("src.share.plots")
+            Child.prestart("src.share.plots")
 
     def _fanout(self, names: list[str]) -> Fanout:
         sha = read_json(self.folder / "env.json")["git"]["sha"]
@@ -140,7 +140,7 @@ class Run:
         self._write_report()
         with self.timed("trackers"):
             if status == "done" and self._draws:  # before the trackers take the files
-                painter = Beside.take("src.share.plots")
+                painter = Child.reuse("src.share.plots")
                 painter.send("draw", str(self.folder))
                 painter.wait()
             if self._trackers:
@@ -285,7 +285,7 @@ def find(name: str | Path) -> Path:
     """The folder of run ``t7``."""
     folder = runs_folder() / str(name)
     if not re.fullmatch(r"t\d+", str(name)) or not folder.is_dir():
-        known = numbers(runs_folder(), "t")
+        known = versions_in(runs_folder(), "t")
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder

@@ -3,7 +3,7 @@
 from src.run.folder import Run, runs_folder
 from src.system.errors import without_password
 from src.system.files import read_json
-from src.system.paths import numbers
+from src.system.paths import versions_in
 
 
 def summary(run: Run) -> str:
@@ -44,7 +44,7 @@ def runs():
     import pandas as pd
 
     rows = []
-    for number in numbers(runs_folder(), "t"):
+    for number in versions_in(runs_folder(), "t"):
         folder = runs_folder() / f"t{number}"
         if not (folder / "report.json").is_file():
             continue  # claimed, and killed before its first word
@@ -58,7 +58,7 @@ def runs():
 
 def runs_of(sweep: str) -> list[str]:
     """The names of the runs that belong to ``sweep``, "s3"."""
-    names = [f"t{number}" for number in numbers(runs_folder(), "t")]
+    names = [f"t{number}" for number in versions_in(runs_folder(), "t")]
     return [name for name in names if _report(name).get("sweep") == sweep]
 
 

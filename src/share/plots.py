@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from src.logger import csv
 from src.metric.functions import auroc_binary, average_precision_binary, r2
 from src.system.files import read_json
-from src.system.process import settle
+from src.system.process import silence_output
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#999999"
 MAX_POINTS = 5000  # of a scatter
@@ -148,7 +148,7 @@ def _short(name: str, most: int = 12) -> str:
 
 def main() -> None:
     """Beside runs: everything is loaded, each line names a folder to draw for."""
-    answer = settle()
+    answer = silence_output()
     for line in sys.stdin:
         _, folder = json.loads(line)
         try:

@@ -1,41 +1,61 @@
-"""The code that a run was made with: its snapshot, and which modules are the user's own."""
+"""The code that a run is made with: which modules are the user's own, and a snapshot of them."""
 
 import importlib.util
-import sysconfig
+import sys
 import zipfile
 from pathlib import Path
 
 from src.system.files import replacing
 from src.system.paths import CHECKOUT
 
+NOTEBOOK = ("__main__", "recorded_etl")  # typed into a notebook, or recorded from one: no file stands behind them
+
+
+def is_own(module_name: str) -> bool:
+    """Return whether a module, imported or not, is the user's own: not Python's and not installed."""
+    top = module_name.partition(".")[0]
+    if top == "src" or top in NOTEBOOK:
+        return True
+    return top not in sys.stdlib_module_names and "-packages" not in (_place(module_name) or "-packages")
+
+
+def _place(module_name: str) -> str:
+    """Return the file of a module, or the folder of a package without ``__init__.py``; "" where there is neither."""
+    module = sys.modules.get(module_name)
+    if module is not None:
+        return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+    try:
+        spec = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        return ""
+    if spec is None or spec.origin == "frozen":
+        return ""
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+
 
 def snapshot_code(path: Path, names=()) -> None:
-    """The code and the configs as they are now, as a zip that is the same for the same files.
+    """Write ``src/`` and ``conf/`` as they are now into a zip; the same files give the same bytes.
 
     names : iterable of str
-        dotted names that the config uses; the user's own modules among them, which no package brings, are kept, too.
+        dotted names in the config; the user's own modules among them are kept, too
     """
     files = {}
     for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):
         for file in (CHECKOUT / folder).rglob(suffix):
             files[file.relative_to(CHECKOUT).as_posix()] = file
-    for top in {name.partition(".")[0] for name in names} - {"src"}:
-        files |= own_module(top)
-    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    for top in {name.partition(".")[0] for name in names} - {"src", *NOTEBOOK}:
+        if is_own(top):
+            files |= _files_of(top)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            entry = zipfile.ZipInfo(name)  # with no date of its own
+            entry = zipfile.ZipInfo(name)  # without a date
             archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
 
 
-def own_module(top: str) -> dict[str, Path]:
-    """{path in an archive: file} of a module that is neither Python's own nor installed; {} for the others."""
-    spec = importlib.util.find_spec(top)
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return {}
-    file = Path(spec.origin).resolve()
-    of_python = file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve())
-    if of_python or {"site-packages", "dist-packages"} & set(file.parts):
-        return {}
-    if file.name != "__init__.py":
-        return {file.name: file}
-    return {f"{top}/{inner.relative_to(file.parent).as_posix()}": inner for inner in file.parent.rglob("*.py")}
+def _files_of(top: str) -> dict[str, Path]:
+    """Return {path in the archive: file} of a module's file, or of a package's folder."""
+    place = Path(_place(top)).resolve()
+    if place.suffix == ".py" and place.name != "__init__.py":
+        return {place.name: place}
+    folder = place.parent if place.suffix == ".py" else place
+    return {f"{top}/{inner.relative_to(folder).as_posix()}": inner for inner in folder.rglob("*.py")}

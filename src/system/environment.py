@@ -54,7 +54,7 @@ def set_seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def describe(seed: int) -> dict:
+def describe_environment(seed: int) -> dict:
     """The record of ``env.json``."""
     versions = {}
     for name in PACKAGES:

@@ -30,7 +30,7 @@ def data_dir() -> Path:
     return Path(os.environ.get("DATA_DIR") or outputs() / "data").resolve()
 
 
-def numbers(folder: Path, prefix: str) -> list[int]:
+def versions_in(folder: Path, prefix: str) -> list[int]:
     """The versions that stand in ``folder``, ascending: ``t1``, ``t2``, ``t10`` -> [1, 2, 10]."""
     if not folder.is_dir():
         return []
@@ -41,7 +41,7 @@ def numbers(folder: Path, prefix: str) -> list[int]:
 def claim(folder: Path, prefix: str) -> Path:
     """Make and return the next version's folder; ``mkdir`` is atomic, so no two processes get the same one."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = max([highest_removed(folder), *numbers(folder, prefix)]) + 1
+    number = max([highest_removed(folder), *versions_in(folder, prefix)]) + 1
     while True:
         try:
             (folder / f"{prefix}{number}").mkdir()

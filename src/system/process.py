@@ -19,16 +19,16 @@ from src.system.paths import CHECKOUT
 log = logging.getLogger("reprise")
 
 
-class Beside:
+class Child:
     """A process of ``python -m module words``; when a run is over, it is kept, with all it has loaded, for the next.
 
     It ends with this process, also when that is killed: its standard input is at its end then.
     """
 
-    idle: ClassVar[list["Beside"]] = []
+    idle: ClassVar[list["Child"]] = []
 
     def __init__(self, command: tuple[str, ...]):
-        self.command, self.surroundings = command, surroundings()
+        self.command, self.environment = command, user_environment()
         self.messages, self.over = queue.SimpleQueue(), queue.SimpleQueue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -38,19 +38,19 @@ class Beside:
             threading.Thread(target=target, daemon=True).start()
 
     @classmethod
-    def take(cls, *command: str) -> "Beside":
+    def reuse(cls, *command: str) -> "Child":
         """One that is idle and was started in the surroundings of now (another server, another key), or a new one."""
         for beside in [one for one in cls.idle if one.command == command]:
             cls.idle.remove(beside)
-            if beside.surroundings == surroundings() and beside.process.poll() is None:
+            if beside.environment == user_environment() and beside.process.poll() is None:
                 return beside
             beside.messages.put(None)
         return cls(command)
 
     @classmethod
-    def prepare(cls, *command: str) -> None:
-        """Let one load what it needs, for a `take` to come."""
-        cls.idle.append(cls.take(*command))
+    def prestart(cls, *command: str) -> None:
+        """Let one load what it needs, for a `reuse` to come."""
+        cls.idle.append(cls.reuse(*command))
 
     def send(self, method: str, *arguments) -> None:
         """A queue's put: nobody waits."""
@@ -88,13 +88,13 @@ class Beside:
         self.over.put(None)
 
 
-def surroundings() -> dict[str, str]:
+def user_environment() -> dict[str, str]:
     """The environment variables, without those that numeric libraries set for themselves in the middle of a run."""
     numeric = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
     return {name: value for name, value in os.environ.items() if not name.startswith(numeric)}
 
 
-def settle():
+def silence_output():
     """What the process itself does first; returns a function that sends an answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
     os.nice(10)  # where cores are short, training goes first

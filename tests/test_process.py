@@ -13,7 +13,7 @@ from conftest import CHECKOUT, QUIET, until
 from src import fit
 from src.logger.fanout import Fanout
 from src.run.folder import Run, alive
-from src.system.process import Beside
+from src.system.process import Child
 
 WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
 MLFLOW = ("src.logger.worker", "mlflow")
@@ -21,12 +21,12 @@ MLFLOW = ("src.logger.worker", "mlflow")
 
 @pytest.fixture(autouse=True)
 def none_idle():
-    while Beside.idle:
-        Beside.idle.pop().messages.put(None)
+    while Child.idle:
+        Child.idle.pop().messages.put(None)
 
 
 def idle() -> list[int]:
-    return [beside.process.pid for beside in Beside.idle if beside.command == MLFLOW]
+    return [beside.process.pid for beside in Child.idle if beside.command == MLFLOW]
 
 
 def closed(run) -> bool:
@@ -44,7 +44,7 @@ def test_the_next_run_takes_the_process_of_the_one_before(outputs):
 
 def test_other_surroundings_are_another_process(outputs, monkeypatch, tmp_path):
     fit(*WORDS)
-    pids, old = idle(), [beside.process for beside in Beside.idle]
+    pids, old = idle(), [beside.process for beside in Child.idle]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
     run = fit(*WORDS)
     assert idle() != pids and closed(run) and (tmp_path / "other.db").is_file()
@@ -53,7 +53,7 @@ def test_other_surroundings_are_another_process(outputs, monkeypatch, tmp_path):
 
 def test_one_that_died_between_two_runs_is_replaced(outputs):
     fit(*WORDS)
-    (dead,) = Beside.idle
+    (dead,) = Child.idle
     dead.process.kill()
     dead.process.wait()
     assert closed(fit(*WORDS))
@@ -75,9 +75,9 @@ def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs,
 
 
 def test_none_is_left_when_its_run_has_ended(outputs):
-    code = """from src import fit; from src.system.process import Beside
+    code = """from src import fit; from src.system.process import Child
 fit("dataset=wine", "model=linear", "logger=all")
-print("pids", *(one.process.pid for one in Beside.idle))"""
+print("pids", *(one.process.pid for one in Child.idle))"""
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
     pids = [int(pid) for pid in done.stdout.rpartition("pids")[2].split()]
     assert len(pids) == 3, done.stderr
@@ -86,7 +86,7 @@ print("pids", *(one.process.pid for one in Beside.idle))"""
 
 def test_a_quiet_run_starts_none(outputs):
     fit("dataset=wine", "model=linear", *QUIET)
-    assert not Beside.idle
+    assert not Child.idle
 
 
 DESCRIBED = {"name": "t1", "project": "beside", "config": {"class_weight.>50K": 2}, "tags": {}, "parent": None}
