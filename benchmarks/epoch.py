@@ -28,7 +28,9 @@ from src.data.load import load_data
 from src.data.prepare import Data
 from src.metric.choose import choose
 from src.model.build import build
-from src.run.folder import TRACKERS, Run
+from src.run.folder import Run
+from src.run.record import Recorder
+from src.run.trackers import names
 from src.system.environment import n_threads, set_threads
 from src.trainer import family
 from src.trainer.history import Progress
@@ -85,13 +87,13 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
 
 def reprise(cfg: dict, data: Data) -> list[float]:
     """The same through Lightning, with all metrics, history, checkpoints and trackers."""
-    run = Run.start(cfg)
+    run = Recorder.start(cfg, {})
     stamps = []
     log_row = run.log_row
     run.log_row = lambda row: (log_row(row), stamps.append(time.perf_counter()))
     chosen = choose(None, None, data.info["task"])
     run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
-    while len(run.trackers) < sum(cfg["logger"][name] for name in TRACKERS):
+    while len(Run.open(run.name).trackers) < len(names(cfg["logger"])):
         time.sleep(0.1)
     family.fit(cfg, data, run, Progress(chosen, EPOCHS))
     run.finish("stopped")

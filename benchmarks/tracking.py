@@ -13,31 +13,30 @@ from sides import table
 from src.config import shell
 from src.config.compose import compose
 from src.run.job import run_job
+from src.run.record import Recorder
 
 N_EPOCHS = 200
 
 
 def rows():
     shell.log_to_console()
-    from src.run.folder import Run
-
     costs = []
-    log_row = Run.log_row
+    log_row = Recorder.log_row
 
-    def timed(run, row):
+    def timed(recorder, row):
         began = time.perf_counter()
-        log_row(run, row)
+        log_row(recorder, row)
         costs.append(1000 * (time.perf_counter() - began))
 
-    words = ["dataset=wine", f"trainer.max_epochs={N_EPOCHS}", "model.patience=null"]
+    overrides = ["dataset=wine", f"trainer.max_epochs={N_EPOCHS}", "model.patience=null"]
     with tempfile.TemporaryDirectory() as folder, patch.dict("os.environ", OUTPUTS_DIR=folder):
         began = time.perf_counter()
-        run_job(compose([*words, "trainer.max_epochs=1"]))
+        run_job(compose([*overrides, "trainer.max_epochs=1"]))
         first = time.perf_counter() - began
         seconds = {}
         for logger in ("csv", "all") * 5:
-            with patch.object(Run, "log_row", timed):
-                run = run_job(compose([*words, f"logger={logger}"]))
+            with patch.object(Recorder, "log_row", timed):
+                run = run_job(compose([*overrides, f"logger={logger}"]))
             seconds.setdefault(logger, []).append(run.report["timings"]["fit"])
         n_rows = len(run.history)
     epoch = 1000 * (statistics.median(seconds["all"]) - statistics.median(seconds["csv"])) / n_rows

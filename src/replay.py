@@ -12,6 +12,7 @@ from src.config import shell
 from src.config.compose import change
 from src.run.compare import compare, describe
 from src.run.folder import Run
+from src.run.trust import check_trust
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import CHECKOUT, data_dir, outputs
@@ -57,7 +58,7 @@ def replay_train(name: str, *changes: str, code: str = "recorded", trust: bool =
         raise UserError(f"code={code} is unknown; known: recorded, now")
     if run.cfg["dataset"]["name"] == "frame" and data is None:
         raise UserError(f'{name} was trained on a DataFrame of a notebook: hand it in, replay_train("{name}", data=df)')
-    run.check_trust(code=True)
+    check_trust(run, code=True)
     cfg = change(run.cfg, list(changes))
     report = {"replay_of": name, "overrides": list(changes), "code": code}
     with tempfile.TemporaryDirectory() as folder:

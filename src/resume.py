@@ -20,11 +20,12 @@ def resume(name: str, max_epochs: int | None = None):
     """Train the rest of run ``name`` by its own recorded config; returns the `Run`."""
     from src.run.folder import Run
     from src.run.job import run_job
+    from src.run.trust import check_trust
 
     run = Run.open(name)
     cfg = run.cfg
     if run.report.get("received_as"):
-        run.check_trust(code=True)
+        check_trust(run, code=True)
     before = cfg["trainer"]["max_epochs"]
     longer = max_epochs is not None and max_epochs != before
     if longer and before is None:

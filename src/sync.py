@@ -5,6 +5,7 @@ import sys
 
 from src.config import shell
 from src.run.folder import Run, runs_folder
+from src.run.trackers import sync_run
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
@@ -23,7 +24,7 @@ def main() -> None:
             if run.status == "running":
                 log.info("%s is still running", name)
                 continue
-            trackers = run.sync()
+            trackers = sync_run(run)
         except UserError as error:
             log.info("%s: %s", name, error)
             behind.append(name)

@@ -119,11 +119,11 @@ def test_a_net_predicts_the_same_bits_without_trust(torch_run, packs, elsewhere)
 
 def test_an_estimator_wants_trust_and_then_predicts_the_same_bits(joblib_run, packs, elsewhere):
     unpack(packs["joblib"])
-    with pytest.raises(UserError, match="say trust=true") as caught:
+    with pytest.raises(UserError, match="add trust=true") as caught:
         load("t1").predict(WINE)
     assert "\n" not in str(caught.value)
     assert np.array_equal(load("t1", trust=True).predict_proba(WINE), joblib_run.predict_proba(WINE))
-    with pytest.raises(UserError, match="say trust=true"):
+    with pytest.raises(UserError, match="add trust=true"):
         load("t1").predict(WINE)
 
 
@@ -134,7 +134,7 @@ def test_trust_said_on_arrival_is_remembered(joblib_run, packs, elsewhere):
 
 def test_a_received_run_replays_only_with_trust(joblib_run, packs, elsewhere):
     unpack(packs["joblib"])
-    with pytest.raises(UserError, match="its code could do anything"):
+    with pytest.raises(UserError, match="its code could run anything"):
         replay_train("t1")
     assert versions_in(runs_folder(), "t") == [1]
     found = replay_train("t1", trust=True)
@@ -272,7 +272,7 @@ def test_a_malicious_pickle_runs_only_with_trust(joblib_run, packs, elsewhere, t
     inside = f"model/model_{joblib_run.name}.joblib"
     unpack(remade(packs["joblib"], tmp_path / "evil.zip", **{inside: model.getvalue()}))
     for use in (lambda run: run.predict(WINE), lambda run: run.predict_proba(WINE)):
-        with pytest.raises(UserError, match="say trust=true"):
+        with pytest.raises(UserError, match="add trust=true"):
             use(load("t1"))
     assert repr(load("t1")).startswith("t1: linear on wine, done") and not marker.exists()
     with pytest.raises(Exception):  # its "model" is the number 0
@@ -305,7 +305,7 @@ def test_a_class_that_is_no_net_is_not_built_without_trust(packs, elsewhere, tmp
     name, info = traps(marker)[trap]
     change = {"info.json": json.dumps(info).encode()}
     unpack(with_config(packs["torch"], tmp_path / "x.zip", {"net": {"class": name}}, **change))
-    with pytest.raises(UserError, match="say trust=true"):
+    with pytest.raises(UserError, match="add trust=true"):
         load("t1").predict(TABLE)
     time.sleep(0.2)
     assert not marker.exists()
@@ -354,7 +354,7 @@ def test_a_model_swapped_in_place_is_refused(joblib_run, here, tmp_path):
 def test_code_or_config_changed_in_place_is_not_replayed(joblib_run, here, name):
     path = here / "runs" / joblib_run.name / name
     path.write_bytes(path.read_bytes() + b"\n")
-    with pytest.raises(UserError, match="its code could do anything"):
+    with pytest.raises(UserError, match="its code could run anything"):
         replay_train(joblib_run.name)
 
 

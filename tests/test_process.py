@@ -12,7 +12,9 @@ from conftest import CHECKOUT, QUIET, until
 
 from src import fit
 from src.logger.fanout import Fanout
-from src.run.folder import Run, alive
+from src.run.folder import alive
+from src.run.record import Recorder
+from src.run.trackers import sync_run
 from src.system.process import Child
 
 WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
@@ -60,18 +62,18 @@ def test_one_that_died_between_two_runs_is_replaced(outputs):
 
 
 def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs, caplog, monkeypatch):
-    log_row = Run.log_row
+    log_row = Recorder.log_row
 
-    def kill(run, row):
-        log_row(run, row)
-        os.kill(run._trackers.workers["mlflow"].process.pid, signal.SIGKILL)
+    def kill(recorder, row):
+        log_row(recorder, row)
+        os.kill(recorder._trackers.workers["mlflow"].process.pid, signal.SIGKILL)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "reprise"):
-        patch.setattr(Run, "log_row", kill)
+        patch.setattr(Recorder, "log_row", kill)
         run = fit(*WORDS)
     assert run.status == "done" and not run.trackers.get("mlflow", {}).get("closed")
     assert "src.logger.worker mlflow, beside the run, has ended" in caplog.text and "src.sync" in caplog.text
-    assert run.sync()["mlflow"]["closed"]
+    assert sync_run(run)["mlflow"]["closed"]
 
 
 def test_none_is_left_when_its_run_has_ended(outputs):

@@ -13,6 +13,8 @@ from conftest import CHECKOUT, QUIET, assert_same
 from src import fit, load, runs
 from src.logger import csv
 from src.resume import resume
+from src.run.trackers import sync_run
+from src.run.trust import is_sealed
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
@@ -180,7 +182,7 @@ def test_a_damaged_checkpoint_is_one_sentence_and_spoils_nothing(outputs):
     (run.folder / "checkpoints" / "last.ckpt").write_bytes(b"PK" + bytes(100))
     with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
         resume(run.name, 4)
-    assert load(run.name).status == "done" and load(run.name).signed
+    assert load(run.name).status == "done" and is_sealed(load(run.name))
 
 
 def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypatch, tmp_path, caplog):
@@ -216,5 +218,5 @@ def test_a_run_without_metrics_csv_is_neither_resumed_nor_synced(outputs):
         resume(run.name, 4)
     assert load(run.name).status == "done"
     (run.folder / "trackers.json").unlink()
-    with pytest.raises(UserError, match=r"no metrics\.csv to bring up"):
-        run.sync()
+    with pytest.raises(UserError, match=r"no metrics\.csv to send"):
+        sync_run(run)

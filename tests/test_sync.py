@@ -17,6 +17,7 @@ from src import fit, load
 from src.logger.fanout import Fanout
 from src.logger.wandb import records
 from src.run.folder import runs_folder
+from src.run.trackers import sync_run
 from src.system.paths import versions_in
 
 WORDS = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
@@ -171,7 +172,7 @@ def test_a_store_that_cannot_be_opened(tmp_path, monkeypatch):
     run = fit(*WORDS, "trainer.max_epochs=5", "logger=mlflow")
     assert_done_and_said_once(run, "mlflow")
     (tmp_path / "mlflow.db").rmdir()
-    run.sync()
+    sync_run(run)
     assert_mlflow_is_complete(run)
 
 

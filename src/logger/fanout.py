@@ -1,25 +1,30 @@
-"""Sends every row of a run to its trackers: a queue's put for the training thread, the rest in processes beside it."""
+"""Send every row of a run to its trackers: a queue's put for the training thread, the rest in child processes."""
 
 import logging
 from pathlib import Path
 
+from src.logger.mlflow import MLflow
+from src.logger.wandb import WandB
 from src.system.files import read_json
 from src.system.process import Child
 
 log = logging.getLogger("reprise")
 
+# name in the logger section of the config -> class with start, log, record, finish, link
+TRACKERS = {"mlflow": MLflow, "wandb": WandB}
+
 
 class Fanout:
-    """The trackers of one run, side by side, each in a `src.logger.worker` of its own.
+    """The trackers of one run, each in its own `src.logger.worker` process.
 
     Parameters
     ----------
     names : list of str
-        keys of ``src.logger.worker.TRACKERS``.
+        keys of `TRACKERS`.
     run : dict
         name, project, config (flat), tags, parent.
     path : Path
-        where it is kept what each tracker said of itself, or {"error": ...}.
+        JSON file with what each tracker returned, or {"error": ...}.
     """
 
     def __init__(self, names: list[str], run: dict, path: Path):
@@ -34,13 +39,13 @@ class Fanout:
         self._send("record", str(folder), report)
 
     def finish(self, status: str) -> dict:
-        """Close all trackers, wait for them, and return what each said of itself; after an interrupt, wait on."""
+        """Close all trackers, wait for them, and return what each returned; called again, it goes on waiting."""
         if not self.finishing:
             self._send("finish", status)
         self.finishing = True
         for name in list(self.workers):
             if not self.workers[name].wait():
-                log.warning("what %s lacks now: python -m src.sync brings it", name)
+                log.warning("%s is incomplete; complete it with: python -m src.sync", name)
             del self.workers[name]
         return read_json(self.path) if self.path.is_file() else {}
 

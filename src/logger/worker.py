@@ -11,14 +11,10 @@ import sys
 import threading
 from pathlib import Path
 
-from src.logger.mlflow import MLflow
-from src.logger.wandb import WandB
+from src.logger.fanout import TRACKERS
 from src.system.errors import without_password
 from src.system.files import locked, read_json, write_json
 from src.system.process import silence_output
-
-# name in the logger section of the config -> class
-TRACKERS = {"mlflow": MLflow, "wandb": WandB}
 
 
 class Worker:

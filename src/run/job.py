@@ -1,19 +1,19 @@
-"""The only path from words to a run: data, model, fit, record. Shell, notebook and sweeps all call `run_job`."""
+"""The only path from a config to a run: data, fit, evaluate, record. Shell, notebook and sweeps all call `run_job`."""
 
 import cProfile
 import io
 import logging
 import pstats
-import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from src.data.load import load_data
 from src.data.prepare import Data, describe
 from src.metric.choose import better, choose, compute, loss
-from src.run.folder import STARTED, Run
+from src.run.folder import Run
 from src.run.overview import summary
-from src.system.environment import n_threads, set_seed, set_threads
+from src.run.record import Recorder
+from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
 from src.system.files import replacing, write_json
 from src.trainer import family, ranks
@@ -27,80 +27,73 @@ def run_job(
 ) -> Run:
     """Train ``cfg["model"]`` on ``cfg["dataset"]`` and return the finished run.
 
-    Parameters
-    ----------
-    cfg : dict
-        the resolved config, plain.
-    frame : DataFrame, optional
-        data to use instead of reading the dataset's.
-    resume : Run, optional
-        a stopped run to go on with instead of beginning a new one.
-    report : dict, optional
-        goes into the run's report.
-    n_side_by_side : int
-        how many jobs share this machine's cores.
+    cfg : the resolved config, as plain values
+    frame : DataFrame to use instead of reading the dataset's
+    resume : an unfinished run to go on with, instead of a new one
+    report : entries that are added to the run's report
+    n_side_by_side : how many jobs share this machine's cores
 
-    Raises
-    ------
-    UserError
-        for what the user can mend; the run is then recorded as failed. Ctrl-C leaves it stopped.
+    A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
     """
     set_threads(n_threads(cfg["threads"], n_side_by_side))
-    if resume is not None:
-        run = Run.resume(resume, cfg, _checkpoint_epoch(resume))
+    if resume is None:
+        recorder = Recorder.start(cfg, report or {})
     else:
-        run = Run.start(cfg, report or {})
-    run.report["timings"]["start"] = round(time.time() - STARTED, 3) if not _DONE_BEFORE else 0.0
-    _DONE_BEFORE.append(run.name)
-    log.info("%s   %s on %s", run.name, cfg["model"]["name"], cfg["dataset"]["name"])
-    try:
-        _train(cfg, run, frame)
-        run.finish("done")
-        log.info(summary(run))
-    except KeyboardInterrupt:
-        if run.report["status"] == "done":
-            log.info("%s is done; what trackers lack: python -m src.sync run=%s", run.name, run.name)
-        else:
-            run.finish("stopped")
-            log.info("%s stopped; go on with: python -m src.resume run=%s", run.name, run.name)
-        raise
-    except BaseException as error:
-        run.finish("failed", error)
-        error.run = run.name  # the shell names it
-        raise
-    finally:
-        run.close()
-    return run
-
-
-_DONE_BEFORE: list[str] = []  # runs of this process: only the first waited for the start of Python
-
-
-def _train(cfg: dict, run: Run, frame) -> None:
-    set_seed(cfg["seed"])
-    with run.timed("data"):
-        data = load_data(cfg, frame)
-        log.info(describe(data))
-        chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-        run.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
-        run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
-        write_json(run.folder / "info.json", data.info)
-        write_json(run.folder / "transforms.json", data.transforms)
-    with run.timed("fit"):
-        run.progress = Progress(chosen, _expected_epochs(cfg))
-        with side_by_side(cfg, run, frame), profiled(run.folder / "profile.txt") if cfg["profile"] else nullcontext():
-            model = family.fit(cfg, data, run, run.progress)
-        run.progress.flush()
-    with run.timed("evaluate"):
-        predictions = {part: family.predict(model, data.parts[part], data.info) for part in ("val", "test")}
-        _evaluate(run, data, predictions, chosen)
-    with run.timed("record"):
-        _save_predictions(run.folder / "predictions.npz", data, predictions)
-        family.save(model, run.folder / "model", run.name)
+        recorder = Recorder.resume(resume, cfg, _checkpoint_epoch(resume))
+    log.info("%s   %s on %s", recorder.name, cfg["model"]["name"], cfg["dataset"]["name"])
+    with recorded(recorder):
+        set_seed(cfg["seed"])
+        with recorder.timed("data"):
+            data = load_data(cfg, frame)
+            chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+            _record_data(recorder, data, chosen)
+        with recorder.timed("fit"), side_by_side(cfg, recorder, frame), profiled(cfg["profile"], recorder.folder):
+            recorder.progress = Progress(chosen, _expected_epochs(cfg))
+            model = family.fit(cfg, data, recorder, recorder.progress)
+            recorder.progress.flush()
+        with recorder.timed("evaluate"):
+            predictions = {part: family.predict(model, data.parts[part], data.info) for part in ("val", "test")}
+            _evaluate(recorder, data, predictions, chosen)
+        with recorder.timed("record"):
+            _save_predictions(recorder.folder / "predictions.npz", data, predictions)
+            family.save(model, recorder.folder / "model", recorder.name)
+    return recorder.opened()
 
 
 @contextmanager
-def side_by_side(cfg: dict, run: Run, frame):
+def recorded(recorder: Recorder):
+    """Record how the block ended: done, stopped by Ctrl-C, or failed."""
+    recorder.report["timings"]["start"] = seconds_of_start()
+    try:
+        yield
+        recorder.finish("done")
+        log.info(summary(recorder.opened()))
+    except KeyboardInterrupt:
+        name = recorder.name
+        if recorder.report["status"] == "done":
+            log.info("%s is done; if a tracker is incomplete: python -m src.sync run=%s", name, name)
+        else:
+            recorder.finish("stopped")
+            log.info("%s stopped; go on with: python -m src.resume run=%s", name, name)
+        raise
+    except BaseException as error:
+        recorder.finish("failed", error)
+        error.run = recorder.name  # the shell prints it
+        raise
+    finally:
+        recorder.close()
+
+
+def _record_data(recorder: Recorder, data: Data, chosen: dict) -> None:
+    log.info(describe(data))
+    recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
+    recorder.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
+    write_json(recorder.folder / "info.json", data.info)
+    write_json(recorder.folder / "transforms.json", data.transforms)
+
+
+@contextmanager
+def side_by_side(cfg: dict, run: Recorder, frame):
     """The other ranks, where the trainer asks for several devices."""
     n = ranks.n_devices(cfg["trainer"]) if family.is_torch(cfg["model"]) else 1
     if n == 1:
@@ -117,18 +110,22 @@ def side_by_side(cfg: dict, run: Run, frame):
 
 
 @contextmanager
-def profiled(path: Path):
-    """Write where the block's seconds went, by function, and show the top."""
-    profile = cProfile.Profile()
+def profiled(wanted: bool, folder: Path):
+    """Write the seconds of the block by function into ``profile.txt``, and show the top, where ``wanted``."""
+    if not wanted:
+        yield
+        return
+    profile, text = cProfile.Profile(), io.StringIO()
     with profile:
         yield
-    text = io.StringIO()
     pstats.Stats(profile, stream=text).sort_stats("cumulative").print_stats(60)
+    path = folder / "profile.txt"
     path.write_text(text.getvalue())
-    log.info("profile, by cumulative seconds (more in %s):\n%s", path, "\n".join(text.getvalue().splitlines()[6:30]))
+    top = "\n".join(text.getvalue().splitlines()[6:30])
+    log.info("profile, by cumulative seconds (more in %s):\n%s", path, top)
 
 
-def _evaluate(run: Run, data: Data, predictions: dict, chosen: dict) -> None:
+def _evaluate(run: Recorder, data: Data, predictions: dict, chosen: dict) -> None:
     best = None
     for row in run.history:
         if better(row, best, chosen):

@@ -1,10 +1,11 @@
-"""What a result depends on besides config and data: code, seeds, threads, packages, git."""
+"""What a result depends on besides config and data: seeds, threads, packages, git."""
 
 import os
 import platform
 import random
 import subprocess
 import sys
+import time
 from importlib import metadata
 
 from src.system.paths import CHECKOUT
@@ -13,8 +14,10 @@ PACKAGES = (
     "hydra-core", "omegaconf", "torch", "lightning", "torchmetrics", "scikit-learn",
     "mlflow", "wandb", "numpy", "pandas", "scipy", "pyarrow",
 )  # fmt: skip
-USER_THREADS = os.environ.get("OMP_NUM_THREADS", "")  # before `set_threads` writes it
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+USER_THREADS = os.environ.get("OMP_NUM_THREADS", "")  # read before `set_threads` writes it
+THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = (*THREAD_COUNTS, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_started = False  # whether `seconds_of_start` was asked before
 
 
 def set_wait_policy() -> None:
@@ -23,11 +26,11 @@ def set_wait_policy() -> None:
     Works only before numpy, torch or scikit-learn load; a value that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # a few microseconds awake spare small steps the wake-up
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # spin some microseconds first: short steps need no wake-up
 
 
 def n_threads(wanted: int | None, n_side_by_side: int = 1) -> int:
-    """``wanted``, or OMP_NUM_THREADS, or this process's cores divided among the jobs that run side by side."""
+    """Return ``wanted``, or OMP_NUM_THREADS, or this process's cores divided among the jobs side by side."""
     if wanted:
         return wanted
     if USER_THREADS.isdigit():
@@ -37,8 +40,8 @@ def n_threads(wanted: int | None, n_side_by_side: int = 1) -> int:
 
 
 def set_threads(n: int) -> None:
-    """Give every numeric library ``n`` threads: by variables if it is yet to load, by its own call if it has."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    """Give every numeric library ``n`` threads: by variables before it loads, by its own call afterwards."""
+    for name in THREAD_COUNTS:
         os.environ[name] = str(n)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(n)
@@ -54,8 +57,23 @@ def set_seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
+def seconds_of_start() -> float:
+    """Return the seconds since Python started, for the first run of a command.
+
+    0.0 for its later runs, and in notebooks and scripts, where other work comes before a run.
+    """
+    global _started
+    spec = getattr(sys.modules["__main__"], "__spec__", None)  # of "python -m src.train"
+    if _started or spec is None or not spec.name.startswith("src."):
+        return 0.0
+    import psutil
+
+    _started = True
+    return round(time.time() - psutil.Process().create_time(), 3)
+
+
 def describe_environment(seed: int) -> dict:
-    """The record of ``env.json``."""
+    """Return the record of ``env.json``."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -75,15 +93,15 @@ def describe_environment(seed: int) -> dict:
 
 
 def describe_git() -> dict:
-    """Commit and uncommitted difference of the checkout; nulls outside git."""
+    """Return commit and uncommitted difference of the checkout; nulls outside git."""
     sha = _git("rev-parse", "HEAD")
     diff = _git("diff", "HEAD", "--", "src", "conf") if sha else None
     return {"sha": sha, "dirty": bool(diff) if sha else None, "diff": diff or None}
 
 
-def _git(*words: str) -> str | None:
+def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(("git", *words), cwd=CHECKOUT, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(("git", *arguments), cwd=CHECKOUT, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return None  # no git here: the code itself is in code.zip
+        return None  # without git the code is still in code.zip
     return done.stdout.strip() if done.returncode == 0 else None
