@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,8 @@ from src.metric.functions import rmse
 from src.model.build import build
 from src.model.estimator import Estimator
 from src.run.folder import Run
-from src.trainer import family
+from src.run.predictor import model_path
+from src.trainer.family import family
 from src.trainer.history import Progress
 from src.trainer.loader import INPUTS
 
@@ -106,15 +106,28 @@ class Case:
 
 def fit_again(cfg: dict, data: Data, folder: Path) -> tuple[object, list[dict]]:
     """The model and the history that ``cfg`` makes of ``data``; its test part is kept from the model."""
-    rows = []
-    run = SimpleNamespace(folder=folder, name="t0", resumed=False, log_row=rows.append)
+    rows, model, metric = [], cfg["model"], choose(None, None, data.info["task"])
     without_test = Data({name: data.parts[name] for name in ("train", "val")}, data.info, data.transforms)
-    chosen = choose(None, None, data.info["task"])
-    return family.fit(cfg, without_test, run, Progress(chosen, 0)), rows
+    fitted, _ = family(model).fit(
+        model, without_test, metric, seed=cfg["seed"], trainer=cfg["trainer"], folder=folder, resume=False,
+        log_row=rows.append, progress=Progress(metric, 0), n_threads=1,
+    )  # fmt: skip
+    return fitted, rows
 
 
-def untrained(cfg: dict, info: dict):
-    return build(cfg["model"]["net"], info) if family.is_torch(cfg["model"]) else Estimator(cfg["model"], info, 0)
+def untrained(model: dict, info: dict):
+    return build(model["net"], info) if "net" in model else Estimator(model, info, 0)
+
+
+def predict(case, part: dict, fitted=None) -> np.ndarray:
+    """Return the second fit's predictions for a part, or those of another model of the same kind."""
+    return family(case.run.cfg["model"]).predict(fitted or case.again, part, case.data.info)
+
+
+def load_model(run: Run):
+    """Return the model of a run as its file holds it."""
+    model = run.cfg["model"]
+    return family(model).load(model_path(run.folder, model), model, run.info)
 
 
 def part_of(info: dict, n: int) -> dict:
@@ -158,10 +171,10 @@ def close(p: np.ndarray, q: np.ndarray, info: dict) -> bool:
 
 def check_it_is_built_from_info_alone(case):
     info = json.loads(json.dumps(case.data.info))
-    model, part = untrained(case.run.cfg, info), part_of(info, 60)
-    if hasattr(model, "matrix"):
+    model, part = untrained(case.run.cfg["model"], info), part_of(info, 60)
+    if isinstance(model, Estimator):
         model.model.fit(model.matrix(part, learn=True), model.target(part))
-    p = family.predict(model, part, info)
+    p = predict(case, part, model)
     assert p.shape == ((60, len(info["classes"])) if info["classes"] else (60,)) and np.isfinite(p).all()
 
 
@@ -186,9 +199,9 @@ def check_parts_share_no_row(case):
 
 def check_a_prediction_depends_on_its_row_alone(case):
     part, info = case.data.parts["test"], case.data.info
-    p = family.predict(case.again, part, info)
+    p = predict(case, part)
     for rows in (np.random.default_rng(0).permutation(len(p)), np.arange(1, len(p), 3), [2]):
-        assert close(family.predict(case.again, take(part, rows), info), p[rows], info)
+        assert close(predict(case, take(part, rows)), p[rows], info)
 
 
 def check_padding_changes_nothing(case, padded):
@@ -224,7 +237,7 @@ def check_history_has_the_columns_of_the_task(case):
 
 def check_the_same_seed_gives_the_same_bits(case):
     for part in ("val", "test"):
-        p = family.predict(case.again, case.data.parts[part], case.data.info)
+        p = predict(case, case.data.parts[part])
         assert np.array_equal(p, case.run.predictions[f"{part}_p"])
     assert repr(case.rows) == repr(case.run.history)
 
@@ -237,7 +250,7 @@ def check_another_seed_differs(case, tmp_path):
 
 
 def check_inputs_are_left_as_they_were(case):
-    family.predict(case.again, case.data.parts["test"], case.data.info)
+    predict(case, case.data.parts["test"])
     pd.testing.assert_frame_equal(case.frame, case.as_passed)
     for name, part in case.arrays.items():
         assert list(part) == list(case.data.parts[name])
@@ -261,8 +274,7 @@ def check_the_record_is_complete_and_done_is_last(case):
     written = (
         "config.yaml config.json env.json code.zip metrics.csv predictions.npz report.json info.json transforms.json"
     )
-    suffix = "pt" if family.is_torch(run.cfg["model"]) else "joblib"
-    files = [run.folder / name for name in (*written.split(), "log.txt", f"model/model_{run.name}.{suffix}")]
+    files = [run.folder / name for name in (*written.split(), "log.txt")] + [model_path(run.folder, run.cfg["model"])]
     assert [path.name for path in files if not path.is_file() or not path.stat().st_size] == []
     assert len(list((run.folder / "model").iterdir())) == 1 and run.status == "done" and "error" not in run.report
     done = (run.folder / "DONE").stat().st_mtime_ns
@@ -277,8 +289,8 @@ def check_the_record_is_complete_and_done_is_last(case):
 
 def check_the_stored_config_rebuilds_the_model(case):
     run = Run.open(case.run.name)
-    stored = family.load(run.folder / "model", run.name, run.cfg["model"], run.info)
-    again = untrained(run.cfg, run.info)
+    stored = load_model(run)
+    again = untrained(run.cfg["model"], run.info)
     if isinstance(again, torch.nn.Module):
         again.load_state_dict(stored.state_dict(), strict=True)
         assert all(torch.equal(again.state_dict()[name], x) for name, x in case.again.state_dict().items())

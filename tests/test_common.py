@@ -19,7 +19,6 @@ from src.config.compose import compose
 from src.config.tree import CONF, choices
 from src.data.load import load_data
 from src.run.job import run_job
-from src.trainer import family
 
 MODELS = choices("model")
 TINY = {  # words that make a fit small; a model that is not here is fitted as it is
@@ -40,14 +39,14 @@ KNOWN = {(m, kind, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "k
 @cache
 def config_of(model: str) -> dict:
     cfg = compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
-    words = [*TINY.get(model, ()), *(TORCH if family.is_torch(cfg) else ())]
+    words = [*TINY.get(model, ()), *(TORCH if "net" in cfg else ())]
     words = {f"model.{word.format(kind)}" for word in words for kind in ("classifier", "regressor")}
     common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
     return compose([f"model={model}", *common, *sorted(words)])
 
 
 def is_torch(model: str) -> bool:
-    return family.is_torch(OmegaConf.load(CONF / f"model/{model}.yaml"))
+    return "net" in OmegaConf.load(CONF / f"model/{model}.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +120,7 @@ def test_contract(model, kind, check, case_of, fresh_of, tmp_path):
     part = case.data.parts["test"]
     gives = {
         "case": lambda: case,
-        "net": lambda: untrained(case.run.cfg, case.data.info),
+        "net": lambda: untrained(case.run.cfg["model"], case.data.info),
         "padded": lambda: (
             part | {name: np.pad(part[name], ((0, 0), (0, 5))) for name in ("input_ids", "attention_mask")}
         ),

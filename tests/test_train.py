@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from checks import load_model
 from conftest import QUIET, tiny_table
 
 from src import fit
@@ -252,7 +253,7 @@ def test_another_class_with_the_same_words(outputs):
     words = ("model=random_forest", "dataset=wine", *QUIET, "model.classifier.n_estimators=20")
     run = fit(*words, "model.classifier.class=sklearn.ensemble.ExtraTreesClassifier")
     assert run.report["metrics"]["test/accuracy"] > 0.9
-    assert type(loaded(run).model).__name__ == "ExtraTreesClassifier"
+    assert type(load_model(run).model).__name__ == "ExtraTreesClassifier"
 
 
 def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
@@ -264,12 +265,6 @@ def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
     run = fit("model=bayes", "dataset=wine", *QUIET)
     assert len(run.history) == 1 and run.report["metrics"]["test/accuracy"] > 0.9
     assert "bayes" in refused("model=bayes", "dataset=diabetes")
-
-
-def loaded(run):
-    from src.trainer import family
-
-    return family.load(run.folder / "model", run.name, run.cfg["model"], run.info)
 
 
 SMALL = {
@@ -318,5 +313,5 @@ def test_a_net_with_logits_of_another_shape_is_refused_before_it_trains(
         "    def __init__(self, info, **words):\n        super().__init__(info | {'n_outputs': 5}, **words)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=rf"Wide gives \(4, 5\) for 4 rows, and it should be \(4, {expected}\)"):
+    with pytest.raises(UserError, match=rf"Wide returns shape \(4, 5\) for 4 rows, it should be \(4, {expected}\)"):
         fit(f"dataset={dataset}", "model=mlp", "model.net.class=wide.Wide", *QUIET)

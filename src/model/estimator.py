@@ -1,6 +1,5 @@
 """scikit-learn's front door: any batch to a matrix."""
 
-import os
 from copy import copy
 
 import numpy as np
@@ -24,7 +23,7 @@ class Estimator:
         what the data says of itself.
     """
 
-    def __init__(self, cfg: dict, info: dict, seed: int):
+    def __init__(self, cfg: dict, info: dict, seed: int, n_threads: int = 1):
         kind = "regressor" if info["task"] == "regression" else "classifier"
         if cfg[kind] is None:
             raise UserError(f"model={cfg['name']} has no {kind}, and {info['target']} is a {info['task']} target")
@@ -34,7 +33,7 @@ class Estimator:
         if "random_state" in self.model.get_params() and "random_state" not in cfg[kind]:
             self.model.set_params(random_state=seed)
         if "n_jobs" in cfg[kind] and cfg[kind]["n_jobs"] is None:
-            self.model.set_params(n_jobs=int(os.environ.get("OMP_NUM_THREADS", 1)))
+            self.model.set_params(n_jobs=n_threads)
         if self.categories == "native":
             n_columns = info["n_num_features"] + len(info["cat_cardinalities"])
             native = [

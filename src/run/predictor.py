@@ -1,37 +1,40 @@
-"""A saved model with its transforms, for new rows: what ``load("t7").predict(df)`` calls."""
-
-from pathlib import Path
+"""Predict new rows with a run's model and transforms: what ``load("t7").predict(df)`` calls."""
 
 import numpy as np
 
 from src.data.prepare import apply_transforms
 from src.data.source import check_frame
+from src.run.folder import model_path
 from src.system.errors import UserError
 from src.system.files import read_json
-from src.trainer import family
+from src.trainer.family import family
+
+CONVERT = {"int": int, "float": float, "bool": lambda name: name == "True"}  # class names to what y held
 
 
 class Predictor:
-    """The model of the run in ``folder``; ``model`` is the section of its config."""
+    """The model and the transforms of a `Run`, read once."""
 
-    def __init__(self, folder: Path, model: dict):
-        self.name, self.info = folder.name, read_json(folder / "info.json")
-        self.transforms = read_json(folder / "transforms.json")
-        self.model = family.load(folder / "model", folder.name, model, self.info)
+    def __init__(self, run):
+        self.name, self.info, self.transforms = run.name, run.info, read_json(run.folder / "transforms.json")
+        model = run.cfg["model"]
+        self.family = family(model)
+        self.model = self.family.load(model_path(run.folder, model), model, self.info)
 
     def predict(self, frame) -> np.ndarray:
-        """Class names, or values in the target's own units: (n,)."""
+        """Return class names, or values in the target's own units: (n,)."""
         p = self._outputs(frame)
         if self.info["task"] == "regression":
             return p
-        convert = {"int": int, "float": float, "bool": lambda name: name == "True"}.get(self.info["class_type"], str)
+        convert = CONVERT.get(self.info["class_type"], str)
         return np.array([convert(name) for name in self.info["classes"]])[p.argmax(1)]
 
     def predict_proba(self, frame) -> np.ndarray:
-        """Probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
+        """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
         if self.info["task"] == "regression":
-            raise UserError(f"{self.name} is a regression: use predict")
+            raise UserError(f"{self.name} is a regression and has no probabilities: use predict")
         return self._outputs(frame)
 
     def _outputs(self, frame) -> np.ndarray:
-        return family.predict(self.model, apply_transforms(self.transforms, check_frame(frame)), self.info)
+        part = apply_transforms(self.transforms, check_frame(frame))
+        return self.family.predict(self.model, part, self.info)

@@ -1,4 +1,4 @@
-"""Fit any scikit-learn estimator and watch it."""
+"""Fit any scikit-learn estimator and log how it gets better, predict with it, save it, load it."""
 
 import inspect
 import math
@@ -7,126 +7,169 @@ from pathlib import Path
 
 import numpy as np
 
-from src.metric.choose import better, compute, loss
+from src.metric.choose import compute, loss
 from src.model.estimator import Estimator
 from src.system.errors import UserError
+from src.system.files import replacing
+from src.trainer.history import History
 
-MAX_ROWS = {"staged": 100, "grow": 20}  # of history; a grown forest predicts with all its trees for each
-TRAIN_ROWS = 10_000  # train/loss is of at most so many training rows
+SUFFIX = "joblib"
+MAX_ROWS = {"staged": 100, "grow": 20}  # of history; for each row a growing forest predicts with all its trees
+TRAIN_ROWS = 10_000  # train/loss is computed on at most this many training rows
 
 
-def fit(cfg: dict, data, chosen: dict, *, seed: int, max_epochs: int, log_row, progress) -> Estimator:
-    """Fit the estimator that ``cfg`` describes, logging a row of history for each stage that ``progress`` shows."""
-    if cfg["progress"] not in PROGRESS:
-        raise UserError(f"model.progress={cfg['progress']} is unknown; known: {', '.join(PROGRESS)}")
-    estimator = Estimator(cfg, data.info, seed)
+def fit(
+    model: dict, data, metric: dict, *, seed: int, trainer: dict, folder: Path, resume: bool, log_row, progress,
+    n_threads: int,
+) -> tuple[Estimator, int | None]:  # fmt: skip
+    """Fit the estimator that the config's model section describes; return it and the epoch that it kept.
+
+    ``log_row`` gets a row for each stage that ``model["progress"]`` shows. An estimator has no checkpoints, so
+    ``folder``, ``resume`` and ``progress`` are for nets alone.
+    """
+    if model["progress"] not in PROGRESS:
+        raise UserError(f"model.progress={model['progress']} is unknown; known: {', '.join(PROGRESS)}")
+    estimator = Estimator(model, data.info, seed, n_threads)
     train, val = data.parts["train"], data.parts["val"]
     x, x_val = estimator.matrix(train, learn=True), estimator.matrix(val)
     y = estimator.target(train)
-    extra = {}
-    if "weight" in train:
-        if "sample_weight" not in inspect.signature(estimator.model.fit).parameters:
-            raise UserError(
-                f"{type(estimator.model).__name__} takes no weights: leave dataset.weight and class_weight out"
-            )
-        extra["sample_weight"] = train["weight"]
-    if cfg["pass_val"] and getattr(estimator.model, "early_stopping", True):
-        extra |= {"X_val": x_val, "y_val": estimator.target(val)}
+    options = _fit_options(estimator, train)
+    if model["pass_val"] and getattr(estimator.model, "early_stopping", True):
+        options |= {"X_val": x_val, "y_val": estimator.target(val)}
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
-    watch = Watch(estimator, x[some], train["y"][some], x_val, val["y"], chosen, log_row)
+    stages = StageLog(estimator, x[some], train["y"][some], x_val, val["y"], metric, log_row)
+    watch, limits = PROGRESS[model["progress"]], {"max_epochs": trainer["max_epochs"], "patience": model["patience"]}
     try:
-        PROGRESS[cfg["progress"]](
-            estimator, x, y, extra, watch, seed=seed, max_epochs=max_epochs, patience=cfg["patience"]
-        )
-    except (ValueError, TypeError) as error:  # scikit-learn's word for arguments and data that it cannot use
-        raise UserError(f"{type(estimator.model).__name__} refuses: {' '.join(str(error).split())[:300]}") from error
-    return estimator
+        kept = watch(estimator, x, y, options, stages, seed=seed, **limits)
+    except (ValueError, TypeError) as error:  # how scikit-learn refuses arguments and data
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{type(estimator.model).__name__} refuses: {reason}") from error
+    return estimator, kept
 
 
-class Watch:
-    """Logs a row of history from an estimator's outputs on (some) training rows and on the val rows."""
+def _fit_options(estimator: Estimator, train: dict) -> dict:
+    """Return the weights of the training rows as the option of ``fit`` that takes them."""
+    if "weight" not in train:
+        return {}
+    if "sample_weight" not in inspect.signature(estimator.model.fit).parameters:
+        raise UserError(f"{type(estimator.model).__name__} takes no weights: leave dataset.weight and class_weight out")
+    return {"sample_weight": train["weight"]}
 
-    def __init__(self, estimator, x_train, y_train, x_val, y_val, chosen, log_row):
+
+class StageLog:
+    """Log a row of history from an estimator's outputs on (some) training rows and on the val rows."""
+
+    def __init__(self, estimator, x_train, y_train, x_val, y_val, metric, log_row):
         self.estimator, self.x_train, self.x_val = estimator, x_train, x_val
-        self.y_train, self.y_val, self.chosen, self.log_row = y_train, y_val, chosen, log_row
+        self.y_train, self.y_val, self.log_row = y_train, y_val, log_row
+        self.history = History(metric)
 
-    def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> dict:
+    def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> None:
         info = self.estimator.info
         values = {"loss": loss(self.y_val, p_val, info)}
-        values |= compute(info["task"], self.chosen, self.y_val, p_val)
+        values |= compute(info["task"], self.history.metric, self.y_val, p_val)
         row = {"epoch": epoch, "train/loss": loss(self.y_train, p_train, info)}
         row |= {f"val/{name}": value for name, value in values.items()}
+        self.history.append(row)
         self.log_row(row)
-        return row
 
-    def now(self, epoch: int) -> dict:
-        return self(epoch, self.estimator.predict(self.x_train), self.estimator.predict(self.x_val))
-
-
-def _once(estimator, x, y, extra, watch, **_words):
-    estimator.model.fit(x, y, **extra)
-    watch.now(1)
+    def now(self, epoch: int) -> None:
+        """Log a row from the estimator as it is now."""
+        self(epoch, self.estimator.predict(self.x_train), self.estimator.predict(self.x_val))
 
 
-def _staged(estimator, x, y, extra, watch, **_words):
-    """One plain fit, then the boosting stages that it went through."""
-    model = estimator.model.fit(x, y, **extra)
-    kind = "staged_predict" if estimator.info["task"] == "regression" else "staged_predict_proba"
-    staged = zip(*(getattr(model, kind)(rows) for rows in (watch.x_train, watch.x_val)), strict=True)
+def _once(estimator, x, y, options, stages, **_limits) -> int:
+    estimator.model.fit(x, y, **options)
+    stages.now(1)
+    return 1
+
+
+def _staged(estimator, x, y, options, stages, **_limits) -> int:
+    """Fit once, then log the boosting stages that the fit went through."""
+    model = estimator.model.fit(x, y, **options)
+    name = "staged_predict" if estimator.info["task"] == "regression" else "staged_predict_proba"
+    staged = getattr(model, name)
     n_stages = int(getattr(model, "n_iter_", 0) or len(model.estimators_))
     shown = set(_stages(n_stages, MAX_ROWS["staged"]))
-    for stage, outputs in enumerate(staged, start=1):
+    pairs = zip(staged(stages.x_train), staged(stages.x_val), strict=True)
+    for stage, (train, val) in enumerate(pairs, start=1):
         if stage in shown:
-            watch(stage, *map(estimator.predictions, outputs))
+            stages(stage, estimator.predictions(train), estimator.predictions(val))
+    return n_stages
 
 
-def _grow(estimator, x, y, extra, watch, **_words):
-    """More trees by warm start; trees grown so equal those of one fit bit for bit."""
+def _grow(estimator, x, y, options, stages, **_limits) -> int:
+    """Add trees by warm start; trees grown like this equal those of one fit bit for bit."""
     n_trees = estimator.model.n_estimators
     estimator.model.set_params(warm_start=True)
     for n in _stages(n_trees, MAX_ROWS["grow"]):
-        estimator.model.set_params(n_estimators=n).fit(x, y, **extra)
-        watch.now(n)
+        estimator.model.set_params(n_estimators=n).fit(x, y, **options)
+        stages.now(n)
     estimator.model.set_params(warm_start=False)
+    return n_trees
 
 
-def _partial_fit(estimator, x, y, extra, watch, *, seed, max_epochs, patience):
-    """Passes over shuffled rows; the best pass on val is kept. An algorithm of its own, not a plain fit."""
-    classes = {} if estimator.info["task"] == "regression" else {"classes": np.arange(estimator.info["n_outputs"])}
-    best, best_model, since = None, None, 0
+def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience) -> int | None:
+    """Pass over shuffled rows again and again, keep the best pass on val: another algorithm than a plain fit."""
+    if max_epochs is None:
+        raise UserError("model.progress=partial_fit needs a number of passes: trainer.max_epochs=100")
+    regression, history, best = estimator.info["task"] == "regression", stages.history, None
+    classes = {} if regression else {"classes": np.arange(estimator.info["n_outputs"])}
     for epoch in range(1, max_epochs + 1):
         order = np.random.default_rng([seed, epoch]).permutation(len(y))
-        weight = {key: value[order] for key, value in extra.items()}
+        weight = {key: value[order] for key, value in options.items()}
         estimator.model.partial_fit(x[order], y[order], **classes, **weight)
-        row = watch.now(epoch)
-        since += 1
-        if better(row, best, watch.chosen):
-            best, best_model, since = row, deepcopy(estimator.model), 0
-        if patience is not None and since >= patience:
+        stages.now(epoch)
+        if history.best is history[-1]:
+            best = deepcopy(estimator.model)
+        if patience is not None and history.since >= patience:
             break
-    estimator.model = best_model or estimator.model
+    if best is not None:
+        estimator.model = best
+    return history.kept
 
 
 def _stages(n: int, most: int) -> list[int]:
-    """At most ``most`` numbers up to ``n``, evenly spread, ``n`` the last."""
-    return sorted({math.ceil(n * (i + 1) / most) for i in range(most)}) if n > most else list(range(1, n + 1)) or [n]
+    """Return at most ``most`` whole numbers from 1 to ``n``, evenly spread; ``n`` is the last.
+
+    >>> _stages(10, 4)
+    [3, 5, 8, 10]
+    """
+    if n <= most:
+        return list(range(1, n + 1)) or [n]
+    return [math.ceil(n * (i + 1) / most) for i in range(most)]
 
 
 # name of model.progress -> how the fit is watched; watching never changes what is fitted
 PROGRESS = {"once": _once, "staged": _staged, "grow": _grow, "partial_fit": _partial_fit}
 
 
+def n_epochs(model: dict, trainer: dict) -> int:
+    """Return about how many rows of history a fit logs, 0 if nobody knows."""
+    return (trainer["max_epochs"] or 0) if model["progress"] == "partial_fit" else MAX_ROWS["staged"]
+
+
+def predict(estimator: Estimator, part: dict, info: dict) -> np.ndarray:
+    """Return probabilities (n, n_classes), or values (n,) in the target's own units."""
+    return estimator.predict(estimator.matrix(part))
+
+
 def save(estimator: Estimator, path: Path) -> None:
     import joblib
 
-    joblib.dump(estimator, path, compress=3)
+    with replacing(path) as temporary:
+        joblib.dump(estimator, temporary, compress=3)
 
 
-def load(path: Path) -> Estimator:
-    """Unpickles: for files of runs made here only."""
+def load(path: Path, model: dict, info: dict) -> Estimator:
+    """Unpickle an estimator: only for files that can be trusted, as a pickle can run any code."""
     import joblib
 
     try:
         return joblib.load(path)
     except Exception as error:  # a damaged pickle can raise anything
         raise UserError(f"{path} is not a readable model: {' '.join(str(error).split())[:200]}") from None
+
+
+def difference(path: Path, other: Path) -> None:
+    """Return None: two pickled estimators have no weights that could be compared by name."""

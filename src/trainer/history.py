@@ -1,25 +1,68 @@
-"""What a person sees while a run trains: a line for an epoch now and then, none for a batch."""
+"""The rows of a run's history: which of them is the best, and what a person sees of them while the run trains."""
 
 import logging
 import time
 
+from src.metric.choose import better
+
 log = logging.getLogger("reprise")
-EVERY_S = 10  # a line at least so often, within epochs too
-LINES = 20  # about so many lines of epochs in a run
+EVERY_S = 10  # show a line at least this often, also within a long epoch
+LINES = 20  # about this many lines of epochs in a run
+
+
+class History(list):
+    """Rows of history, one an epoch: {"epoch": 3, "train/loss": ..., "val/f1": ...}.
+
+    Attributes
+    ----------
+    best : dict or None
+        the row with the best metric on val; None as long as the metric was never a number.
+    since : int
+        rows after the best one, or all rows if there is no best one: what patience counts.
+
+    >>> history = History({"name": "f1", "mode": "max"})
+    >>> for epoch, f1 in enumerate([0.5, 0.7, 0.6], start=1):
+    ...     history.append({"epoch": epoch, "val/loss": 1.0, "val/f1": f1})
+    >>> history.best["epoch"], history.since, history.kept
+    (2, 1, 2)
+    """
+
+    def __init__(self, metric: dict):
+        super().__init__()
+        self.metric, self.best, self.since = metric, None, 0
+
+    def append(self, row: dict) -> None:
+        super().append(row)
+        self.since += 1
+        if better(row, self.best, self.metric):
+            self.best, self.since = row, 0
+
+    @property
+    def kept(self) -> int | None:
+        """The epoch of the best row; of the last row, with a warning, if the metric was never a number."""
+        if self.best is not None:
+            return self.best["epoch"]
+        if not self.since:
+            return None
+        log.warning("%s on val was never a number: the last epoch is kept", self.metric["name"])
+        return self[-1]["epoch"] if self else self.since  # resumed after its last epoch: all rows came before
 
 
 class Progress:
-    """Shows rows of history as they come: the first, the last, and about `LINES` between."""
+    """Shows rows of history as they come: the first, the last, and about `LINES` between.
 
-    def __init__(self, metric: dict, max_epochs: int):
+    n_epochs : the number of epochs that are expected; 0 if nobody knows.
+    """
+
+    def __init__(self, metric: dict, n_epochs: int):
         self.key = f"val/{metric['name']}"
-        self.every = max(1, max_epochs // LINES) if max_epochs > 0 else 1
-        self.started = self.said = time.monotonic()
+        self.every = max(1, n_epochs // LINES) if n_epochs > 0 else 1
+        self.started = self.shown_at = time.monotonic()
         self.pending = None
 
     def row(self, row: dict) -> None:
         self.pending = row
-        late = time.monotonic() - self.said >= EVERY_S
+        late = time.monotonic() - self.shown_at >= EVERY_S
         if row["epoch"] == 1 or row["epoch"] % self.every == 0 or late:
             self.flush()
 
@@ -28,12 +71,14 @@ class Progress:
         if self.pending is None:
             return
         row, self.pending = self.pending, None
-        self.said = time.monotonic()
-        shown = dict.fromkeys(["train/loss", "val/loss", self.key])
-        values = "   ".join(f"{name} {row[name]:.4f}" for name in shown)
-        log.info("epoch %4d   %s   %6.1f s", row["epoch"], values, self.said - self.started)
+        self.shown_at = time.monotonic()
+        names = dict.fromkeys(["train/loss", "val/loss", self.key])
+        values = "   ".join(f"{name} {row[name]:.4f}" for name in names)
+        log.info("epoch %4d   %s   %6.1f s", row["epoch"], values, self.shown_at - self.started)
 
     def within(self, epoch: int, done: int, n: int) -> None:
-        if time.monotonic() - self.said >= EVERY_S:
-            self.said = time.monotonic()
-            log.info("epoch %4d   %3.0f%% of its batches   %6.1f s", epoch, 100 * done / n, self.said - self.started)
+        """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
+        if time.monotonic() - self.shown_at >= EVERY_S:
+            self.shown_at = time.monotonic()
+            seconds = self.shown_at - self.started
+            log.info("epoch %4d   %3.0f%% of its batches   %6.1f s", epoch, 100 * done / n, seconds)

@@ -7,7 +7,7 @@ from torch import Tensor
 POOL = 50  # batches sorted by length together: large enough to save padding, small enough to stay random
 
 
-class Order:
+class BatchOrder:
     """Row numbers of each batch of an epoch; Lightning calls `set_epoch` before each.
 
     lengths : (n,) int or None
@@ -50,7 +50,7 @@ class Loader:
     and averaged over ranks are the mean over the whole batch.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], order: Order, chunk: int = 1, shard: tuple[int, int] = (0, 1)):
+    def __init__(self, tensors: dict[str, Tensor], order: BatchOrder, chunk: int = 1, shard: tuple[int, int] = (0, 1)):
         self.tensors, self.sampler, self.chunk, self.shard = tensors, order, chunk, shard
         self.batch_sampler = None  # Lightning looks here before it looks at `sampler`
 

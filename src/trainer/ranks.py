@@ -147,7 +147,7 @@ class Follower:
 
 def main(folder: Path) -> None:
     from src.data.load import load_data
-    from src.trainer import family
+    from src.trainer.family import family
     from src.trainer.history import Progress
 
     cfg = read_json(folder / "config.json")
@@ -160,7 +160,11 @@ def main(folder: Path) -> None:
         frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
     data = load_data(cfg, frame)
     chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-    family.fit(cfg, data, Follower(folder), Progress(chosen, 0))
+    run = Follower(folder)
+    family(cfg["model"]).fit(
+        cfg["model"], data, chosen, seed=cfg["seed"], trainer=cfg["trainer"], folder=folder / "checkpoints",
+        resume=run.resumed, log_row=run.log_row, progress=Progress(chosen, 0), n_threads=1,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
