@@ -1,4 +1,4 @@
-"""What versions cost a run: code snapshot, ETL's code, digests of input and output, registration.
+"""Time what versions cost a run: code snapshot, ETL's code, digests of input and output, registration.
 
 DATA_DIR=... python benchmarks/versions.py
 """
@@ -19,12 +19,12 @@ from src.system.code import snapshot_code
 
 
 def seconds(dataset: str, raw: pd.DataFrame, folder: str) -> float:
-    """Median of five of all that a run does for its versions; the ETL itself does nothing here to speak of."""
+    """Return the median of five times all that a run does for its versions; the ETL itself costs almost nothing here."""
     taken = []
     for _ in range(5):
         began = time.perf_counter()
         snapshot_code(Path(folder) / "code.zip")
-        versions.run_etl(dataset, adult.etl if dataset == "adult" else same, raw, "memory")
+        versions.run_versioned(dataset, adult.etl if dataset == "adult" else same, raw, "memory")
         taken.append(time.perf_counter() - began)
     return float(np.median(taken))
 

@@ -7,24 +7,26 @@ import pandas as pd
 import pytest
 from conftest import tiny_table, tiny_text
 from omegaconf import OmegaConf
+from sklearn.model_selection import StratifiedKFold
 
 from src.config.tree import CONF
-from src.data import columns, tokenizer
-from src.data import prepare as preparing
+from src.data import columns, target, tokenizer
 from src.data.digest import digest
+from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.source import check_frame
 from src.data.split import split
 from src.system.errors import UserError
-from src.trainer.loader import Order
+from src.trainer.loader import BatchOrder
 
 BASE = OmegaConf.to_container(OmegaConf.load(CONF / "dataset/_base.yaml")) | {"name": "frame", "target": "y"}
 SPLIT = {"test_size": 0.2, "val_size": 0.15, "split_seed": 0, "seed": 0}
-WORDS = {"tokenizer": "words", "lower": True, "min_count": 1, "max_vocab": 100, "max_len": 50}
+TEXT = {"tokenizer": "words", "lower": True, "min_count": 1, "max_vocab": 100, "max_len": 50}
 
 
-def prepare(frame, *, scaler="quantile", class_weight=None, seed=0, **words):
-    """`words` are those of the dataset section."""
-    return preparing.prepare(frame, BASE | words, scaler=scaler, class_weight=class_weight, seed=seed)
+def prepare(frame, *, scaler="quantile", class_weight=None, seed=0, **dataset):
+    """Return the `Data` of ``frame``, cut and shaped with these values of the dataset section."""
+    rows = cut(frame, BASE | dataset, seed)
+    return shape(frame, rows, BASE | dataset, scaler=scaler, class_weight=class_weight)
 
 
 def table(n=60, **columns) -> pd.DataFrame:
@@ -134,30 +136,76 @@ def test_max_rows_limits_every_part_without_mixing_them():
 # -- learned from training rows only
 
 
-@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
-def test_held_out_rows_teach_nothing(scaler):
-    clean = tiny_table("regression").assign(note=tiny_text(240)["sentence"])
-    clean["s"] = held_out(clean)
-    poisoned, rows = clean.copy(), clean["s"] != "train"
+def poison(frame, rows, y):
+    """Return a copy whose ``rows`` differ in every cell from all others."""
+    poisoned = frame.copy()
     poisoned.loc[rows, ["a", "b"]] = 1e9
     poisoned.loc[rows, ["c", "d"]] = np.nan
     poisoned.loc[rows, "colour"] = "ultraviolet"
     poisoned.loc[rows, "note"] = "poison " * 300
-    poisoned.loc[rows, "y"] = -1e9
-    before, after = (prepare(frame, split="s", scaler=scaler) for frame in (clean, poisoned))
+    poisoned.loc[rows, "y"] = y
+    return poisoned
+
+
+def assert_learned_the_same(before, after):
+    """Two `Data` whose held-out rows differ."""
     assert json.dumps(before.transforms) == json.dumps(after.transforms)
     assert before.info == after.info | {"digest": before.info["digest"]}
     for name, values in before.parts["train"].items():
         np.testing.assert_array_equal(values, after.parts["train"][name])
+
+
+@pytest.mark.parametrize("scaler", columns.SCALERS)
+def test_held_out_rows_teach_nothing(scaler):
+    clean = tiny_table("regression").assign(note=tiny_text(240)["sentence"])
+    clean["s"] = held_out(clean)
+    poisoned = poison(clean, np.flatnonzero(clean["s"] != "train"), y=-1e9)
+    before, after = (prepare(frame, split="s", scaler=scaler) for frame in (clean, poisoned))
+    assert_learned_the_same(before, after)
     assert np.isfinite(after.parts["test"]["x_num"]).all()
     assert (after.parts["test"]["x_cat"] == columns.UNSEEN).all()
     assert (after.parts["test"]["input_ids"] == tokenizer.UNKNOWN).all()
 
 
+@pytest.mark.parametrize("scaler", columns.SCALERS)
+def test_rows_that_are_cut_another_way_learn_from_their_own_training_rows(scaler):
+    """Folds made by scikit-learn."""
+    clean = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
+    dataset, learned = BASE | {"text": ["note"]}, set()
+    for train, held in StratifiedKFold(3, shuffle=True, random_state=0).split(clean, clean["y"]):
+        rows = {"train": train, "val": held[::2], "test": held[1::2]}
+        poisoned = poison(clean, held, y="no")
+        before, after = (shape(frame, rows, dataset, scaler=scaler) for frame in (clean, poisoned))
+        assert_learned_the_same(before, after)
+        assert {name: part["id"].tolist() for name, part in before.parts.items()} == {
+            name: index.tolist() for name, index in rows.items()
+        }
+        assert (after.parts["test"]["x_cat"] == columns.UNSEEN).all()
+        learned.add(json.dumps(before.transforms))
+    assert len(learned) == 3
+
+
+def test_rows_without_a_target_are_in_no_part():
+    frame = table(y=["no", "yes", None] * 20)
+    rows = cut(frame, BASE | {"drop_missing_target": True}, 0)
+    assert np.sort(np.concatenate(list(rows.values()))).tolist() == np.flatnonzero(frame["y"].notna()).tolist()
+    assert all((np.diff(part) > 0).all() for part in rows.values())
+
+
+def test_what_was_inferred_is_described():
+    frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
+    assert describe_data(prepare(frame)).splitlines() == [
+        "rows     163 train, 29 val, 48 test   target y (binary: no, yes)",
+        "numeric      a, b, c, d",
+        "categorical  colour",
+        "text         note",
+    ]
+
+
 def test_transforms_are_json_and_give_the_same_arrays():
     frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
     data = prepare(frame)
-    again = preparing.apply_transforms(json.loads(json.dumps(data.transforms)), frame.iloc[data.parts["val"]["id"]])
+    again = apply_transforms(json.loads(json.dumps(data.transforms)), frame.iloc[data.parts["val"]["id"]])
     assert set(again) == {"x_num", "x_cat", "input_ids", "attention_mask"}
     for name, values in again.items():
         np.testing.assert_array_equal(values, data.parts["val"][name])
@@ -170,7 +218,7 @@ def test_arrays_have_the_types_and_shapes_of_the_contract():
     assert kinds == {
         "x_num": ("float32", 2), "x_cat": ("int64", 2), "input_ids": ("int32", 2), "attention_mask": ("bool", 2),
         "y": ("int64", 1), "id": ("int64", 1), "weight": ("float32", 1),
-    }  # fmt: skip
+    }
     assert part["x_num"].shape == (n, info["n_num_features"])
     assert part["x_cat"].max() < info["cat_cardinalities"][0] == 5
     assert part["input_ids"].shape[1] == info["max_len"]
@@ -187,7 +235,7 @@ def test_the_frame_is_left_as_it_was():
 # -- numbers
 
 
-@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
+@pytest.mark.parametrize("scaler", columns.SCALERS)
 def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
     x = np.random.default_rng(0).normal(size=(500, 2))
     frame = pd.DataFrame(x, columns=["a", "b"])
@@ -224,7 +272,7 @@ def test_standard_scaler():
     np.testing.assert_allclose(out.std(0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("scaler", ["quantile", "standard", "none"])
+@pytest.mark.parametrize("scaler", columns.SCALERS)
 def test_a_number_beyond_float32_stays_finite(scaler):
     state = columns.fit_numeric(pd.DataFrame({"a": np.arange(60.0)}), ["a"], scaler)
     assert np.isfinite(columns.apply_numeric(state, pd.DataFrame({"a": [1e300, -1e300]}))).all()
@@ -247,17 +295,17 @@ def test_booleans_are_numbers():
 
 
 @pytest.mark.parametrize(
-    "frame,words,says",
+    "frame,options,says",
     [
         (table(b=["1"] * 59 + ["one"]), {"numeric": ["b"]}, "column b should hold numbers, but row 59 holds 'one'"),
         (table(b=[1.0] + [np.inf] * 59), {}, "column b has no value in the training rows"),
-        (table(), {"scaler": "quantle"}, "model.scaler=quantle is unknown; known: standard"),
+        (table(), {"scaler": "quantle"}, "model.scaler=quantle is unknown; known: standard, quantile, none"),
     ],
 )
-def test_numbers_are_refused(frame, words, says):
+def test_numbers_are_refused(frame, options, says):
     frame["s"] = ["val"] * 10 + ["test"] * 10 + ["train"] * 40
     with pytest.raises(UserError, match=says):
-        prepare(frame, split="s", **words)
+        prepare(frame, split="s", **options)
 
 
 # -- categories
@@ -295,7 +343,7 @@ def test_whole_numbers_read_as_float_keep_their_category():
 
 
 def test_words_by_falling_count():
-    state = tokenizer.fit(["B a a", "c b a"], **WORDS)
+    state = tokenizer.fit(["B a a", "c b a"], **TEXT)
     assert state["words"] == ["a", "b", "c"]
     ids, mask = tokenizer.apply(state, ["a new B", "c"])
     assert ids.tolist() == [[2, 1, 3], [4, 0, 0]]
@@ -307,36 +355,36 @@ def test_words_by_falling_count():
     [({"min_count": 2}, ["a", "b"]), ({"max_vocab": 1}, ["a"]), ({"lower": False}, ["a", "B", "b", "c"])],
 )
 def test_vocabulary_is_limited(words, known):
-    assert tokenizer.fit(["B a a", "c b a"], **WORDS | words)["words"] == known
+    assert tokenizer.fit(["B a a", "c b a"], **TEXT | words)["words"] == known
 
 
 @pytest.mark.parametrize(
     "name,tokens", [("words", ["don", "'", "t"]), ("whitespace", ["don't"]), ("chars", list("don't"))]
 )
 def test_tokenizers(name, tokens):
-    state = tokenizer.fit(["Don't"], **WORDS | {"tokenizer": name})
+    state = tokenizer.fit(["Don't"], **TEXT | {"tokenizer": name})
     assert sorted(state["words"]) == sorted(tokens)
     assert tokenizer.apply(state, ["don't"])[0].shape == (1, len(tokens))
 
 
 def test_unknown_tokenizer_is_refused():
     with pytest.raises(UserError, match="tokenizer=word is unknown; known: whitespace, words, chars"):
-        tokenizer.fit(["a"], **WORDS | {"tokenizer": "word"})
+        tokenizer.fit(["a"], **TEXT | {"tokenizer": "word"})
 
 
 @pytest.mark.parametrize("empty", ["", "   ", None])
 def test_empty_text_is_one_unknown_token(empty):
     frame = table(t=[f"some words number {i} here" for i in range(59)] + [empty])
     data = prepare(frame, text=["t"])
-    part = preparing.apply_transforms(data.transforms, frame.tail(1))
+    part = apply_transforms(data.transforms, frame.tail(1))
     assert part["input_ids"].tolist() == [[tokenizer.UNKNOWN]]
     assert part["attention_mask"].tolist() == [[True]]
 
 
 def test_over_long_text_is_cut():
-    state = tokenizer.fit(["a b c d e f"], **WORDS | {"max_len": 4})
+    state = tokenizer.fit(["a b c d e f"], **TEXT | {"max_len": 4})
     assert tokenizer.apply(state, ["f e d c b a", "a"])[0].tolist() == [[7, 6, 5, 4], [2, 0, 0, 0]]
-    shorter = tokenizer.fit(["a b"], **WORDS)  # no position beyond those that training has seen
+    shorter = tokenizer.fit(["a b"], **TEXT)  # no position beyond those that training has seen
     assert tokenizer.apply(shorter, ["a b a b a"])[0].tolist() == [[2, 3]]
 
 
@@ -352,7 +400,7 @@ def test_text_of_any_type_may_have_empty_cells(kind):
     texts[7] = None
     data = prepare(table(t=texts))
     assert data.info["columns"]["text"] == ["t"]
-    part = preparing.apply_transforms(data.transforms, table(t=texts).iloc[[7]])
+    part = apply_transforms(data.transforms, table(t=texts).iloc[[7]])
     assert part["input_ids"].tolist() == [[tokenizer.UNKNOWN]]
 
 
@@ -374,7 +422,7 @@ def test_labels_become_class_numbers(labels, classes, task, kind):
     data = prepare(frame)
     assert {key: data.info[key] for key in ("classes", "task", "class_type")} == {
         "classes": classes, "task": task, "class_type": kind,
-    }  # fmt: skip
+    }
     assert data.info["n_outputs"] == len(classes)
     part = data.parts["train"]
     assert [classes[k] for k in part["y"]] == columns.as_text(frame["y"].iloc[part["id"]])
@@ -392,7 +440,7 @@ def test_float_target_is_a_regression_in_its_own_units():
 
 
 @pytest.mark.parametrize(
-    "target,task",
+    "values,task",
     [
         (range(20), "classification"),
         (range(21), "regression"),
@@ -402,8 +450,8 @@ def test_float_target_is_a_regression_in_its_own_units():
         ([1.0, 2.0, np.nan], "classification"),
     ],
 )
-def test_task_is_inferred(target, task):
-    assert columns.infer_task(pd.Series(target)) == task
+def test_task_is_inferred(values, task):
+    assert target.task_of(pd.Series(values)) == task
 
 
 def test_task_can_be_named():
@@ -434,33 +482,33 @@ def test_constant_regression_has_a_sane_unit():
 
 
 @pytest.mark.parametrize(
-    "frame,words,says",
+    "frame,options,says",
     [
         (table(), {"target": "z"}, "dataset.target=z: no such column; there are a, y"),
         (table(), {"target": ["a", "y"]}, "several columns: multi-label tasks are not supported"),
         (table(y=[["x"], ["x", "z"]] * 30), {}, "cells of y hold several values: multi-label"),
         (table(y=[1.5, None] * 30), {}, "30 of 60 rows.*row 1.*drop_missing_target=true"),
-        (table(y=1), {}, "target y has the one value '1'"),
+        (table(y=1), {}, "target y holds only '1': there is nothing to learn"),
         (table(y=["a", "b", "c"] * 20), {"positive": "a"}, "positive=a is not one of two classes: a, b, c"),
         (table(), {"positive": "yes"}, "positive=yes is not one of two classes: 0, 1"),
         (table(), {"task": "regresion"}, "dataset.task=regresion is unknown; known: classification, regression"),
         (table(y=["1.5", "x"] * 30), {"task": "regression"}, "column y should hold numbers, but row 1 holds 'x'"),
-        (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "the test part holds class '2' of y"),
+        (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "class '2' of y occurs in test but not in train"),
         (table(y=[1] * 40 + [2] * 20), {"split": "s"}, "the training part holds one class only: '1'"),
     ],
 )
-def test_targets_are_refused(frame, words, says):
-    if "split" in words:
+def test_targets_are_refused(frame, options, says):
+    if "split" in options:
         frame["s"] = ["train"] * 40 + ["test"] * 20
     with pytest.raises(UserError, match=says):
-        prepare(frame, **words)
+        prepare(frame, **options)
 
 
 @pytest.mark.parametrize("row", [0, 45, 55])
 def test_an_infinite_target_is_refused_in_every_part(row):
     frame = table(y=np.linspace(0, 1, 60), s=held_out(range(60)))
     frame.loc[row, "y"] = np.inf
-    with pytest.raises(UserError, match="target y holds an infinite value"):
+    with pytest.raises(UserError, match="target y holds an infinite"):
         prepare(frame, split="s")
 
 
@@ -500,10 +548,10 @@ def test_class_weight_by_name_multiplies_weights_of_training_rows():
     "wrong,says",
     [
         ({"2": 1.0}, "class_weight names 2; the classes are 0, 1"),
-        ("balancd", "class_weight=balancd is neither"),
-        ({"1": "much"}, "class_weight"),
-        ({"1": None}, "class_weight"),
-        ({"1": -1.0}, "class_weight"),
+        ("balancd", "class_weight=balancd should be null, balanced or"),
+        ({"1": "much"}, "class_weight of 1 is much: it should be a number"),
+        ({"1": None}, "class_weight of 1 is None: it should be a number"),
+        ({"1": -1.0}, "class_weight of 1 is -1.0: it should be a number, at least 0"),
     ],
 )
 def test_class_weight_is_refused(wrong, says):
@@ -555,7 +603,7 @@ def test_roles_are_inferred():
     )
     assert prepare(frame).info["columns"] == {
         "numeric": ["a", "flag", "day"], "categorical": ["colour"], "text": ["note"], "ignored": ["code", "nothing"],
-    }  # fmt: skip
+    }
 
 
 def test_roles_can_be_named():
@@ -571,10 +619,10 @@ def test_columns_that_are_called_by_numbers():
 
 
 @pytest.mark.parametrize(
-    "words,says",
+    "options,says",
     [
-        ({"numeric": ["z"]}, "dataset.numeric names z: no such column; there are a, y"),
-        ({"ignore": ["z"]}, "dataset.ignore names z: no such column"),
+        ({"numeric": ["z"]}, "dataset.numeric=z: no such column; there are a, y"),
+        ({"ignore": ["z"]}, "dataset.ignore=z: no such column"),
         ({"categorical": ["y"]}, "dataset.categorical names the target y"),
         ({"ignore": ["a"]}, "no column is left to learn from"),
         ({"weight": "z"}, "dataset.weight=z: no such column"),
@@ -582,28 +630,28 @@ def test_columns_that_are_called_by_numbers():
         ({"numeric": ["a"], "categorical": ["a"]}, "names a"),
     ],
 )
-def test_roles_are_refused(words, says):
+def test_roles_are_refused(options, says):
     with pytest.raises(UserError, match=says):
-        prepare(table(), **words)
+        prepare(table(), **options)
 
 
 def test_missing_columns_are_named():
     data = prepare(tiny_table("binary"))
     with pytest.raises(UserError, match="missing columns: b, colour"):
-        preparing.apply_transforms(data.transforms, tiny_table("binary")[["a", "d", "c"]])
+        apply_transforms(data.transforms, tiny_table("binary")[["a", "d", "c"]])
 
 
 def test_new_rows_may_have_other_columns_and_another_order():
     frame = tiny_table("binary")
     transforms = prepare(frame).transforms
     shuffled = frame.drop(columns="y").assign(more=1)[["more", "d", "colour", "b", "c", "a"]]
-    for name, values in preparing.apply_transforms(transforms, frame).items():
-        np.testing.assert_array_equal(values, preparing.apply_transforms(transforms, shuffled)[name])
+    for name, values in apply_transforms(transforms, frame).items():
+        np.testing.assert_array_equal(values, apply_transforms(transforms, shuffled)[name])
 
 
 def test_no_new_rows_give_empty_arrays():
     frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
-    part = preparing.apply_transforms(prepare(frame).transforms, frame.head(0))
+    part = apply_transforms(prepare(frame).transforms, frame.head(0))
     assert {len(values) for values in part.values()} == {0}
 
 
@@ -662,7 +710,7 @@ def test_digest_leaves_the_index_out():
 
 @pytest.mark.parametrize("lengths", [None, np.arange(1000) % 37])
 def test_every_epoch_has_every_row_once_in_an_order_of_its_own(lengths):
-    order, again, other = (Order(1000, 64, seed=seed, lengths=lengths) for seed in (0, 0, 1))
+    order, again, other = (BatchOrder(1000, 64, seed=seed, lengths=lengths) for seed in (0, 0, 1))
     seen = []
     for epoch in range(2):
         order.set_epoch(epoch)
@@ -677,6 +725,6 @@ def test_every_epoch_has_every_row_once_in_an_order_of_its_own(lengths):
 
 def test_rows_of_like_length_share_a_batch():
     lengths = np.random.default_rng(0).integers(1, 50, size=2000)
-    batches = Order(2000, 50, seed=0, lengths=lengths).batches()
+    batches = BatchOrder(2000, 50, seed=0, lengths=lengths).batches()
     padded = sum(len(rows) * lengths[rows].max() for rows in batches)
     assert padded < 1.1 * lengths.sum()

@@ -2,10 +2,12 @@
 
 import gzip
 import hashlib
-import importlib
 import io
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -15,12 +17,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tiny_table
+from conftest import CHECKOUT, QUIET, tiny_table
 
 from src.config.compose import compose
 from src.data.digest import digest
-from src.data.prepare import prepare
-from src.data.source import check_frame, read_csv, read_parquet
+from src.data.load import load_frame
+from src.data.prepare import cut, shape
+from src.data.source import read_csv, read_parquet
 from src.dataset import adult, california_housing, csv, parquet, sst2, text_sample
 from src.system.errors import UserError
 
@@ -36,12 +39,12 @@ def data_dir(tmp_path, monkeypatch, request):
     return tmp_path / "data"
 
 
-def load(name: str, *words: str):
-    """(frame, Data) of ``dataset=name`` with the project's defaults."""
-    cfg = compose([f"dataset={name}", *words])
-    module = importlib.import_module(f"src.dataset.{name}")
-    frame = check_frame(module.etl(module.read(cfg["dataset"])))
-    return frame, prepare(frame, cfg["dataset"], scaler="quantile", class_weight=None, seed=cfg["seed"])
+def load(name: str, *overrides: str):
+    """Return the frame and the `Data` of ``dataset=name`` with the project's defaults."""
+    cfg = compose([f"dataset={name}", *overrides])
+    frame, _ = load_frame(cfg["dataset"])
+    rows = cut(frame, cfg["dataset"], cfg["seed"])
+    return frame, shape(frame, rows, cfg["dataset"], scaler="quantile")
 
 
 # -- embedded
@@ -81,7 +84,48 @@ def test_text_sample_can_be_learned_but_not_wholly():
         assert np.mean(frame.loc[rows, "label"] == label) == pytest.approx(0.9, abs=0.08)
 
 
-# -- files of one's own
+# -- your own dataset, as the README describes it
+
+MINE_YAML = """# My measurements
+#   python -m src.train model=linear dataset=mine
+defaults: [_base, _self_]
+name: mine
+target: y
+"""
+MINE = """import pandas as pd
+
+
+def read(cfg):
+    return pd.DataFrame({"a": range(100), "y": ["no", "yes"] * 50})
+"""
+IN_SHELL = ("-m", "src.train", "model=linear", "dataset=mine", *QUIET)
+IN_NOTEBOOK = ("-c", f"from src import fit; print(fit('model=linear', 'dataset=mine', *{QUIET}).status)")
+IN_RUN_ETL = ("-c", "from src import reload_etl, run_etl; assert run_etl('mine').equals(reload_etl('mine', 'v1'))")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the code with a dataset that has no ``etl``."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("src", "conf"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "conf/dataset/mine.yaml").write_text(MINE_YAML)
+    (folder / "src/dataset/mine.py").write_text(MINE)
+    return folder
+
+
+@pytest.mark.parametrize("command", [IN_SHELL, IN_NOTEBOOK, IN_RUN_ETL], ids=["shell", "notebook", "run_etl"])
+def test_a_yaml_and_a_file_with_read_are_a_dataset(checkout, tmp_path, command):
+    places = {"OUTPUTS_DIR": str(tmp_path / "outputs"), "PYTHONPATH": str(checkout)}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=checkout, env=os.environ | places, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs/etl/mine/v1/version.json").is_file()
+    assert command == IN_RUN_ETL or (tmp_path / "outputs/runs/t1/DONE").is_file()
+
+
+# -- your own files
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zip", ".bz2", ".xz"])

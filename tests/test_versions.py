@@ -17,8 +17,13 @@ from conftest import CHECKOUT
 
 from src import etl, reload_etl, run_etl
 from src.config.compose import compose
+from src.config.shell import read
 from src.data import versions
+from src.data.code import Closure
+from src.data.load import etl as identity
 from src.data.load import load_data
+from src.data.source import check_frame
+from src.dataset import iris
 from src.system.errors import UserError
 
 FRAME = pd.DataFrame({"price": [3.0, 4.0, 5.0, None], "city": ["Rome", "Oslo", None, "Bonn"]})
@@ -87,12 +92,17 @@ def module(tmp_path, monkeypatch):
 
 
 def version(function, frame=FRAME, **arguments) -> str:
-    return versions.run_etl("sales", function, frame, "memory", arguments)[1]["version"]
+    return versions.run_versioned("sales", function, frame, "memory", arguments)[1]["version"]
 
 
-def main(monkeypatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["etl", *words])
-    etl.main()
+def load(overrides: list[str]):
+    """Return the `Data` of a composed config."""
+    cfg = compose(overrides)
+    return load_data(cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=None, seed=cfg["seed"])
+
+
+def main(*words: str) -> None:
+    etl.etl(**read(etl.etl, list(words)).arguments)
 
 
 # -- when there is a new version
@@ -138,10 +148,7 @@ def test_changed_code_is_a_new_version(module, old, new):
 HELPER = "def clean(df):\n    return df.head(2)\n"
 REACHED = {  # ways in which an ETL may come to the helper
     "import": ("from helpers import clean\ndef etl(df): return clean(df)", "helpers"),
-    "module": ("import helpers\ndef etl(df): return helpers.clean(df)", "helpers"),
-    "module as": ("import helpers as h\ndef etl(df): return h.clean(df)", "helpers"),
-    "package": ("import pack.helpers\ndef etl(df): return pack.helpers.clean(df)", "pack.helpers"),
-    "of a package": ("from pack import helpers\ndef etl(df): return helpers.clean(df)", "pack.helpers"),
+    "import from a package": ("from pack.helpers import clean\ndef etl(df): return clean(df)", "pack.helpers"),
     "partial": (
         "from functools import partial\nfrom helpers import clean\n"
         "first = partial(clean)\ndef etl(df): return first(df)",
@@ -163,13 +170,30 @@ REACHED = {  # ways in which an ETL may come to the helper
 def test_a_helper_is_followed_and_recorded(module, way):
     text, name = REACHED[way]
     module(HELPER, name)
-    frame, record = versions.run_etl("sales", module(text).etl, FRAME, "memory")
+    frame, record = versions.run_versioned("sales", module(text).etl, FRAME, "memory")
     recorded = versions.read_version("sales", "v1")
     module(HELPER.replace("head(2)", "head(3)"), name)
     assert version(module(text).etl) == "v2"
     sys.modules.pop("steps"), sys.modules.pop(name)
     pd.testing.assert_frame_equal(versions.replay(recorded, FRAME), frame)
     assert record["version"] == "v1" and len(frame) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "advice"),
+    [
+        ("import helpers\ndef etl(df): return helpers.clean(df)", "helpers", "from helpers import clean"),
+        ("import helpers as h\ndef etl(df): return h.clean(df).head()", "helpers", "from helpers import clean"),
+        ("import pack.a\ndef etl(df): return pack.a.clean(df)", "pack.a", "from pack.a import clean"),
+        ("from pack import a\ndef etl(df): return a.clean(df)", "pack.a", "from pack.a import clean"),
+        ("import helpers\ndef etl(df): return getattr(helpers, 'clean')(df)", "helpers", "import functions from it"),
+    ],
+)
+def test_a_module_of_the_project_is_no_value(module, store, text, name, advice):
+    module(HELPER, name)
+    with pytest.raises(UserError, match=advice) as caught:
+        version(module(text).etl)
+    assert "\n" not in str(caught.value) and not list(store.glob("sales/v*"))
 
 
 def test_a_cached_helper_is_followed(module):
@@ -200,7 +224,7 @@ def test_an_import_inside_a_function_is_followed_or_refused(module, inside):
 def test_back_to_the_old_code_names_the_old_version(module):
     a, b = module(STEPS).etl, STEPS.replace("FACTOR = 2.0", "FACTOR = 3.0")
     assert [version(a), version(module(b).etl), version(module(STEPS).etl)] == ["v1", "v2", "v1"]
-    assert versions.versions_of("sales") == ["v1", "v2"]
+    assert versions.complete_versions("sales") == ["v1", "v2"]
 
 
 def test_arguments_make_versions_and_their_order_does_not(module):
@@ -227,7 +251,7 @@ def test_any_cell_of_the_input_makes_a_version(module):
 
 
 def test_the_record_says_what_was_made_and_holds_no_data(module, store):
-    _, record = versions.run_etl("sales", module(STEPS).etl, FRAME, "memory", {"least": 4.9})
+    _, record = versions.run_versioned("sales", module(STEPS).etl, FRAME, "memory", {"least": 4.9})
     assert {path.name for path in (store / "sales" / "v1").iterdir()} == {"etl.py", "version.json"}
     kept = versions.read_version("sales", "v1")
     assert record == {key: kept[key] for key in record}
@@ -288,7 +312,7 @@ ALONE = {
 
 @pytest.mark.parametrize("case", ALONE)
 def test_the_recorded_code_runs_alone(module, tmp_path, case):
-    frame, _ = versions.run_etl("sales", module(ALONE[case]).etl, FRAME, "memory")
+    frame, _ = versions.run_versioned("sales", module(ALONE[case]).etl, FRAME, "memory")
     (tmp_path / "steps.py").unlink()
     sys.modules.pop("steps")
     pd.testing.assert_frame_equal(versions.replay(versions.read_version("sales", "v1"), FRAME), frame)
@@ -324,7 +348,7 @@ def test_an_etl_that_writes_into_its_argument_leaves_the_callers_frame(module):
         return df
     """
     frame = FRAME.copy()
-    made, _ = versions.run_etl("sales", module(text).etl, frame, "memory")
+    made, _ = versions.run_versioned("sales", module(text).etl, frame, "memory")
     pd.testing.assert_frame_equal(frame, FRAME)
     assert list(made.columns) == ["a", "b", "c"] and made.loc[0, "a"] == -1.0
     pd.testing.assert_frame_equal(versions.replay(versions.read_version("sales", "v1"), frame), made)
@@ -405,8 +429,8 @@ def test_an_etl_of_a_notebook_reloads_in_a_fresh_process(tmp_path):
 
 
 def same_names(module):
-    module(HELPER, "helpers")
-    return module("import helpers\ndef clean(df): return df\ndef etl(df): return clean(helpers.clean(df))").etl
+    module(HELPER + "def step(df):\n    return clean(df)\n", "helpers")
+    return module("from helpers import step\ndef clean(df): return df\ndef etl(df): return clean(step(df))").etl
 
 
 class Steps:
@@ -456,32 +480,47 @@ def two(module, tmp_path):
     pd.concat([FRAME.dropna().assign(y=[i % 2, 1 - i % 2]) for i in range(20)]).to_csv(path, index=False)
     run_etl("csv", module("import math\ndef etl(df, n=20):\n    return df.head(n)[['city', 'y']]").etl, data=path, n=30)
     words = ["dataset=csv", f"dataset.path={path}", "dataset.target=y", "model=linear"]
-    assert load_data(compose(words)).info["etl_version"] == "v2"
+    assert load(words).info["etl_version"] == "v2"
     return words
 
 
 def test_a_dataset_can_be_pinned(two):
-    pinned = load_data(compose([*two, "dataset.etl=v1"]))
+    pinned = load([*two, "dataset.etl=v1"])
     assert pinned.info["etl_version"] == "v1" and sum(len(part["y"]) for part in pinned.parts.values()) == 30
     assert pinned.info["digest"] == versions.read_version("csv", "v1")["output"]
-    assert sum(len(part["y"]) for part in load_data(compose(two)).parts.values()) == 40
+    assert sum(len(part["y"]) for part in load(two).parts.values()) == 40
     with pytest.raises(UserError, match="known: v1, v2"):
-        load_data(compose([*two, "dataset.etl=v3"]))
+        load([*two, "dataset.etl=v3"])
     path = two[1].partition("=")[2]
     pd.read_csv(path).assign(city="Rome").to_csv(path, index=False)
     with pytest.raises(UserError, match="input has changed"):
-        load_data(compose([*two, "dataset.etl=v1"]))
+        load([*two, "dataset.etl=v1"])
 
 
-def test_the_shell_lists_compares_and_reloads(two, monkeypatch, capsys):
-    main(monkeypatch)
+def test_a_dataset_without_an_etl_keeps_the_versions_that_were_recorded_when_it_had_one(module):
+    """Its function then: the name, the annotations and the body of `src.data.load.etl`."""
+    then = module("import pandas as pd\n\n\ndef etl(df: pd.DataFrame) -> pd.DataFrame:\n    return df\n").etl
+    assert Closure(then).digest == Closure(identity).digest
+    cfg = compose(["dataset=iris"])["dataset"]
+    _, record = versions.run_versioned("iris", then, check_frame(iris.read(cfg)), "dataset=iris", {}, cfg)
+    words = ["dataset=iris", "model=linear"]
+    for overrides in (words, [*words, "dataset.etl=v1"]):
+        data = load(overrides)
+        assert (data.info["etl_version"], data.info["digest"]) == ("v1", record["output"])
+    assert versions.complete_versions("iris") == ["v1"]
+    assert len(reload_etl("iris", "v1")) == len(run_etl("iris")) == 150
+    assert versions.complete_versions("iris") == ["v1"]
+
+
+def test_the_shell_lists_compares_and_reloads(two, capsys):
+    main()
     listed = capsys.readouterr().out
-    main(monkeypatch, "dataset=csv")
+    main("dataset=csv")
     assert capsys.readouterr().out == listed
     lines = [line.split() for line in listed.splitlines()]
     assert lines[0] == ["csv"] and [line[0] for line in lines[1:]] == ["v1", "v2"]
     assert "30 x 2" in listed and "40 x 3" in listed and "n=30" in listed
-    main(monkeypatch, "dataset=csv", "diff=v1,v2")
+    main("dataset=csv", "diff=v1,v2")
     said = capsys.readouterr().out
     for words in (
         "rows: 30 -> 40",
@@ -492,7 +531,7 @@ def test_the_shell_lists_compares_and_reloads(two, monkeypatch, capsys):
     ):
         assert words in said
     assert "input" not in said, "it is the same"
-    main(monkeypatch, "dataset=csv", "replay=v1")
+    main("dataset=csv", "replay=v1")
     assert "30 rows, identical" in capsys.readouterr().out
 
 
@@ -506,9 +545,9 @@ def test_the_shell_lists_compares_and_reloads(two, monkeypatch, capsys):
         (["replay=v1"], "dataset"),
     ],
 )
-def test_what_the_shell_cannot_show_is_one_sentence(two, monkeypatch, words, says):
+def test_what_the_shell_cannot_show_is_one_sentence(two, words, says):
     with pytest.raises(UserError, match=says):
-        main(monkeypatch, *words)
+        main(*words)
 
 
 def test_a_wrong_word_is_exit_2(shell):
@@ -544,7 +583,7 @@ def test_eight_processes_at_once_lose_nothing_and_give_nothing_twice(processes, 
     assert len({tuple(names[1::2]) for names in given}) == 1, "the shared ten have one version each"
     own = [name for names in given for name in names[::2]]
     assert len({*own, *given[0]}) == 90 == len(own) + 10
-    assert versions.versions_of("sales") == [f"v{i}" for i in range(1, 91)]
+    assert versions.complete_versions("sales") == [f"v{i}" for i in range(1, 91)]
     assert sorted(versions.read_index()["sales"].values()) == sorted({*own, *given[0]})
     assert all(versions.read_version("sales", name)["version"] == name for name in own)
 
@@ -575,9 +614,9 @@ def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
         child.join(60)
         assert child.exitcode == -signal.SIGKILL, code
         assert register("first") == "v1"
-        records = [versions.read_version("sales", name) for name in versions.versions_of("sales")]
+        records = [versions.read_version("sales", name) for name in versions.complete_versions("sales")]
         assert set(versions.read_index()["sales"].values()) <= {record["version"] for record in records}
         given = register(code)
         assert register(code) == given and versions.read_version("sales", given)["code"] == code
-    codes = [versions.read_version("sales", name)["code"] for name in versions.versions_of("sales")]
+    codes = [versions.read_version("sales", name)["code"] for name in versions.complete_versions("sales")]
     assert sorted(codes) == sorted({*codes}) and len(codes) == 7, "one code, one version"

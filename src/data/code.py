@@ -1,7 +1,9 @@
-"""The code of one function with everything of the project that it uses: as a digest, and as a text that runs alone."""
+"""The code of a function and of all that it uses of the project: a digest, and a text that runs alone."""
 
 import ast
 import builtins
+import cmath
+import contextlib
 import hashlib
 import inspect
 import linecache
@@ -14,11 +16,9 @@ from types import FunctionType, ModuleType
 from src.system.code import is_own
 from src.system.errors import UserError
 
-PLAIN = (int, float, complex, str, bytes, bool, type(None), tuple, list, dict, set, frozenset)
-
 
 class Closure:
-    """What a function stands on: its own code, and, transitively, the functions, classes and constants that it names.
+    """A function's own code and, transitively, the functions, classes and constants that it names.
 
     Attributes
     ----------
@@ -30,160 +30,133 @@ class Closure:
     Raises
     ------
     UserError
-        where a source cannot be had, or two things share a name.
+        where no source is found, two things share a name, or a module of the project is used as a value.
     """
 
     def __init__(self, function: FunctionType):
         self.definitions: dict[str, tuple[str, str, str]] = {}  # name -> (where, syntax, text)
         self.imports: dict[str, str] = {}
-        self.spaces: dict[str, set[str]] = {}  # name of a project's module -> what is used of it
         if not isinstance(function, FunctionType):
-            raise UserError(f"an ETL must be a plain function written with def, not a {type(function).__name__}")
+            raise UserError(f"an ETL is a plain function written with def, not a {type(function).__name__}")
         self._add(function.__name__, function)
         whole = sorted(f"{name}={syntax}" for name, (_, syntax, _) in self.definitions.items())
         whole += sorted(self.imports.values())
         self.digest = hashlib.blake2b("\n".join(whole).encode(), digest_size=8).hexdigest()
-        self.text = self._text()
-
-    def _text(self) -> str:
         lines = ["from __future__ import annotations", *sorted(set(self.imports.values()))]
-        if self.spaces:
-            lines.append("from types import SimpleNamespace")
         lines += [f"\n\n{text}" for _, _, text in self.definitions.values()]
-        made = set()
-        for name, used in sorted(self.spaces.items()):  # pack before pack.helpers
-            parts = name.split(".")
-            for i in range(1, len(parts)):
-                if (outer := ".".join(parts[:i])) not in made:
-                    made.add(outer)
-                    lines.append(f"{outer} = SimpleNamespace()")
-            made.add(name)
-            lines.append(f"{name} = SimpleNamespace({', '.join(f'{x}={x}' for x in sorted(used))})")
-        return "\n".join(lines) + "\n"
+        self.text = "\n".join(lines) + "\n"
 
     def _add(self, name: str, value) -> None:
-        """Take a function or class of the project, and what its source names."""
+        """Add a function or class of the project, and what its source names."""
         if value.__name__ != name:
             raise UserError(f"{value.__name__} is called {name} where the ETL uses it: use its own name")
         node, text = _source(value)
-        where = f"{value.__module__}.{value.__qualname__}"
-        if name in self.definitions:
-            if self.definitions[name][0] != where:
-                raise UserError(f"the ETL uses two different things called {name}: rename one")
-            return
-        self.definitions[name] = (where, _syntax(node), text)  # now: it may name itself
-        self._follow(node, _scope(value), value.__module__)
-        self.definitions[name] = self.definitions.pop(name)  # after what it needs
+        if self._define(name, f"{value.__module__}.{value.__qualname__}", _syntax(node), text):
+            self._follow(node, _scope(value), value.__module__)
+            self.definitions[name] = self.definitions.pop(name)  # below what it needs
+
+    def _define(self, name: str, identity: str, syntax: str, text: str) -> bool:
+        """Return whether the name is new; refuse two different things of one name."""
+        if name not in self.definitions:
+            self.definitions[name] = (identity, syntax, text)
+            return True
+        if self.definitions[name][0] != identity:
+            raise UserError(f"the ETL uses two different things called {name}: rename one")
+        return False
 
     def _follow(self, node: ast.AST, scope: dict, module: str) -> None:
-        attributes = {}
-        for item in ast.walk(node):
-            dotted = _dotted(item)
-            if len(dotted) > 1:
-                attributes.setdefault(dotted[0], set()).add(dotted[1:])
-            inside = [item.module or "."] if isinstance(item, ast.ImportFrom) else []
-            inside = [alias.name for alias in item.names] if isinstance(item, ast.Import) else inside
-            for other in inside:
-                if other.startswith(".") or getattr(item, "level", 0) or is_own(other):
-                    raise UserError(f"{module} imports {other} inside a function of the ETL: import it at the top")
+        """Add everything that ``node`` takes from outside."""
+        _refuse_inner_imports(node, module)
         for name in sorted(_free_names(node)):
-            if name in scope and not (hasattr(builtins, name) and scope[name] is getattr(builtins, name)):
-                self._take(name, scope[name], attributes.get(name, set()), module)
-
-    def _take(self, name: str, value, attributes: set, module: str) -> None:
-        if isinstance(value, ModuleType):
-            if not is_own(value.__name__):
-                self.imports[name] = f"import {value.__name__} as {name}"
-                return
-            whole = [x for x in attributes if not any(y[: len(x)] == x and y != x for y in attributes)]
-            for dotted in sorted(whole):
-                owner, path = value, [name]
-                for attribute in dotted:  # pack.helpers.clean: down to what is no module
-                    path, inner = [*path, attribute], getattr(owner, attribute)
-                    if not isinstance(inner, ModuleType):
-                        break
-                    owner = inner
-                if isinstance(inner, ModuleType):
-                    raise UserError(f"the ETL uses the module {inner.__name__} as a value: name what it takes of it")
-                self.spaces.setdefault(".".join(path[:-1]), set()).add(path[-1])
-                self._take(path[-1], inner, set(), owner.__name__)
-        elif isinstance(value, FunctionType | type) or isinstance(getattr(value, "__wrapped__", None), FunctionType):
-            if is_own(value.__module__):
+            if name not in scope or scope[name] is getattr(builtins, name, scope):
+                continue
+            value = scope[name]
+            origin, original = getattr(value, "__module__", None), getattr(value, "__name__", None)
+            if isinstance(value, ModuleType):
+                if is_own(original):
+                    _refuse_module(node, name, value)
+                self.imports[name] = f"import {original} as {name}"
+            elif _is_code(value) and is_own(origin):
                 self._add(name, value)
+            elif origin and original:
+                self.imports[name] = f"from {origin} import {original} as {name}"
             else:
-                self.imports[name] = f"from {value.__module__} import {value.__name__} as {name}"
-        elif _is_plain(value):
-            self._constant(name, value, module)
-        elif getattr(value, "__module__", None) and getattr(value, "__name__", None):  # a builtin of a library
-            self.imports[name] = f"from {value.__module__} import {value.__name__} as {name}"
-        else:
-            self._constant(name, value, module)
+                self._add_constant(name, value, module)
 
-    def _constant(self, name: str, value, module: str) -> None:
-        """A value at a module's top: its assignment's syntax, or its repr in a notebook."""
-        node = _assignment(module, name)
-        if node is None and not _is_plain(value):
-            raise UserError(f"the ETL uses {name}, a {type(value).__name__}: pass it as an argument")
-        if node is not None and not _is_plain(value):
-            text, syntax = ast.unparse(node), _syntax(node)
-            known = self.definitions.get(name)
-            if known is None:
-                self.definitions[name] = (module, syntax, text)
+    def _add_constant(self, name: str, value, module: str) -> None:
+        """Add a plain value as its repr, another one as its assignment at the top of the module."""
+        try:
+            text = f"{name} = {_stable(value)}"
+        except TypeError:
+            node = _assignment(module, name)
+            if node is None:
+                kind = type(value).__name__
+                raise UserError(f"the ETL uses {name}, a {kind}: pass it as an argument") from None
+            if self._define(name, module, _syntax(node), ast.unparse(node)):
                 self._follow(node.value, vars(sys.modules[module]), module)
                 self.definitions[name] = self.definitions.pop(name)
-            return
-        text = f"{name} = {_stable(value)}"
-        if name in self.definitions and self.definitions[name][2] != text:
-            raise UserError(f"the ETL uses two different things called {name}: rename one")
-        self.definitions[name] = (module, text, text)
+        else:
+            self._define(name, text, text, text)
 
 
-def _is_plain(value) -> bool:
-    """Whether `_stable` writes the value so that it can be read again anywhere."""
-    if type(value) in (list, tuple, set, frozenset):
-        return all(map(_is_plain, value))
-    if type(value) is dict:
-        return all(map(_is_plain, (*value, *value.values())))
-    return type(value) in PLAIN and not (
-        isinstance(value, float | complex) and repr(value).strip("-") in ("nan", "inf")
-    )
+def _is_code(value) -> bool:
+    """Return whether a value is a function, a class, or a function that a decorator wraps."""
+    wrapped = getattr(value, "__wrapped__", None)
+    return isinstance(value, FunctionType | type) or isinstance(wrapped, FunctionType)
 
 
-def _dotted(node) -> tuple:
-    """("pack", "helpers", "clean") of pack.helpers.clean; () where it does not begin with a name."""
-    parts = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return (node.id, *reversed(parts)) if parts and isinstance(node, ast.Name) else ()
+def _refuse_inner_imports(node: ast.AST, module: str) -> None:
+    for item in ast.walk(node):
+        names = []
+        if isinstance(item, ast.Import):
+            names = [alias.name for alias in item.names]
+        elif isinstance(item, ast.ImportFrom):
+            names = ["." * item.level + (item.module or "")]
+        for name in names:
+            if name.startswith(".") or is_own(name):
+                raise UserError(f"{module} imports {name} within a function of the ETL: import it at the top")
 
 
-def _free_names(node) -> set:
-    """Names that a function or class takes from outside: not its arguments, nor what it assigns."""
+def _refuse_module(node: ast.AST, name: str, value: ModuleType) -> None:
+    """Refuse ``pack.helpers.clean`` of a project's module ``pack``, and say which import to write."""
+    path = name
+    while isinstance(value, ModuleType):
+        owner = value
+        attributes = (item for item in ast.walk(node) if isinstance(item, ast.Attribute))
+        used = [item.attr for item in attributes if ast.unparse(item.value) == path]
+        if not used:
+            raise UserError(f"the ETL uses the module {owner.__name__} as a value: import functions from it")
+        path, value = f"{path}.{used[0]}", getattr(owner, used[0], None)
+    raise UserError(f"the ETL uses {path}: write `from {owner.__name__} import {used[0]}`")
+
+
+def _free_names(node: ast.AST) -> set[str]:
+    """Return the names that a function or class takes from outside: no arguments, nothing that it assigns."""
     table = symtable.symtable(ast.unparse(node), "?", "exec")
     found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
     waiting = table.get_children()
     while waiting:
         inner = waiting.pop()
-        found |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced()}
+        symbols = (symbol for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced())
+        found |= {symbol.get_name() for symbol in symbols}
         waiting += inner.get_children()
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        found |= {node.name} & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+        found |= {node.name} & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}  # recursion
     return found
 
 
-def load(text: str, name: str):
-    """The function ``name`` that a recorded text defines."""
+def load_function(text: str, name: str):
+    """Return the function ``name`` that a recorded text defines."""
     module = sys.modules["recorded_etl"] = ModuleType("recorded_etl")  # dataclasses look their module up
     scope = vars(module)
     file = f"<recorded {name} {hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}>"
-    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # so that tracebacks show its lines
+    linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # tracebacks show its lines
     exec(compile(text, file, "exec"), scope)
     return scope[name]
 
 
 def _source(value):
-    """(syntax tree node, text) of a function or class."""
+    """Return the syntax tree and the text of a function or class."""
     try:
         text = textwrap.dedent(inspect.getsource(value))
     except (OSError, TypeError):
@@ -191,38 +164,35 @@ def _source(value):
     try:
         node = ast.parse(text).body[0]
     except SyntaxError:
-        raise UserError(f"{value.__name__} has no source of its own (a lambda?): write it with def") from None
+        raise UserError(f"{value.__name__} has no source (a lambda?): write it with def") from None
     if not isinstance(node, ast.FunctionDef | ast.ClassDef):
         raise UserError(f"{value.__name__} is not written with def: an ETL must be a plain function")
     return node, ast.unparse(node) if node.decorator_list else text.rstrip()
 
 
 def _cell_source(value) -> str:
-    """The source of a class in a notebook's cell, which `inspect` does not find on Python 3.11."""
-    for file, (_, _, lines, _) in reversed([item for item in linecache.cache.items() if len(item[1]) == 4]):
-        if "ipython" in file or file.startswith("<"):
-            try:
-                tree = ast.parse("".join(lines))
-            except SyntaxError:
-                continue
-            for node in tree.body:
+    """Return the source of a class in a notebook's cell, which `inspect` does not find on Python 3.11."""
+    for file, entry in reversed(linecache.cache.items()):
+        if len(entry) < 4 or not (file.startswith("<") or "ipython" in file):  # shorter: not read yet
+            continue
+        with contextlib.suppress(SyntaxError):  # a magic command
+            for node in ast.parse("".join(entry[2])).body:
                 if getattr(node, "name", None) == value.__name__:
                     return ast.unparse(node)
-    raise UserError(f"the source of {value.__name__} cannot be had: define it in a file or in a cell")
+    raise UserError(f"no source of {value.__name__} is found: define it in a file or in a cell")
 
 
 def _syntax(node: ast.AST) -> str:
-    """The tree as text, docstrings left out."""
+    """Return the tree as text, without docstrings."""
     node = ast.parse(ast.unparse(node))
     for item in ast.walk(node):
-        body = getattr(item, "body", None)
-        if isinstance(item, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(item, clean=False) is not None:
-            item.body = body[1:] or [ast.Pass()]
+        if isinstance(item, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(item) is not None:
+            item.body = item.body[1:] or [ast.Pass()]
     return ast.dump(node)
 
 
 def _scope(value) -> dict:
-    """Names that a function or class sees from outside: its module's, and its closure's."""
+    """Return the names that a function or class sees from outside: its module's, and its closure's."""
     if isinstance(value, type):
         return vars(sys.modules[value.__module__])
     value = value if isinstance(value, FunctionType) else inspect.unwrap(value)
@@ -231,7 +201,7 @@ def _scope(value) -> dict:
 
 
 def _assignment(module: str, name: str):
-    """The statement ``name = ...`` at the top of a module's file; None where there is none."""
+    """Return the statement ``name = ...`` at the top of a module's file; None where there is none."""
     path = getattr(sys.modules.get(module), "__file__", None)
     if not path or not path.endswith(".py"):
         return None
@@ -244,13 +214,19 @@ def _assignment(module: str, name: str):
 
 
 def _stable(value) -> str:
-    """repr with sets in order, so that it is the same in every process."""
-    if isinstance(value, set | frozenset):
-        inner = ", ".join(sorted(map(_stable, value)))
-        return f"{type(value).__name__}([{inner}])"
-    if isinstance(value, dict):
+    """Return the repr of a plain value, the same in every process; raise TypeError for other values."""
+    kind = type(value)
+    if kind is dict:
         return "{" + ", ".join(f"{_stable(key)}: {_stable(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple) and type(value) in (list, tuple):
-        inner = ", ".join(map(_stable, value))
-        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
+    if kind in (list, tuple, set, frozenset):
+        items = [_stable(item) for item in value]
+        if kind is list:
+            return f"[{', '.join(items)}]"
+        if kind is tuple:
+            return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+        return f"{kind.__name__}([{', '.join(sorted(items))}])"
+    if kind not in (int, float, complex, str, bytes, bool, type(None)):
+        raise TypeError
+    if kind in (float, complex) and not cmath.isfinite(value):
+        raise TypeError  # nan would not read back
     return repr(value)

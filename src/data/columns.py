@@ -5,17 +5,17 @@ import pandas as pd
 
 from src.system.errors import UserError
 
+SCALERS = ("standard", "quantile", "none")
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
-LIMIT = 1e30  # larger numbers count as this: their squares would not fit into a float32's or a mean's range
+LIMIT = 1e30  # larger numbers are cut to this: their squares would leave a float32's or a mean's range
 MAX_FOR_QUANTILES = 100_000  # rows, evenly spaced, that quantiles are taken from
-MAX_CLASSES_OF_NUMBERS = 20  # a numeric target with more different values is a regression
 
 
 def infer_roles(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Sort columns into {"numeric", "categorical", "text", "ignored"} by their content.
 
-    Text is long and varied (four words or more on average, most of them different); a string column that hardly ever
-    repeats is an identifier and ignored, as is a column with nothing in it.
+    Text is long and varied (four words or more on average, most cells different); a string column that hardly
+    ever repeats is an identifier and ignored, as is an empty column.
     """
     roles = {"numeric": [], "categorical": [], "text": [], "ignored": []}
     for name, column in frame.items():
@@ -30,9 +30,9 @@ def _infer_role(column: pd.Series) -> str:
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return "numeric"
     sample = filled.head(2000)
-    if sample.map(lambda cell: isinstance(cell, list | tuple | dict | set | np.ndarray | bytes)).any():
+    if holds_several(sample) or sample.map(type).eq(bytes).any():
         kind = type(sample.iloc[0]).__name__
-        raise UserError(f"cells of column {column.name} hold {kind}: spread them over columns, or dataset.ignore it")
+        raise UserError(f"cells of column {column.name} hold {kind}: make columns of it or dataset.ignore it")
     sample = sample.astype(str)
     varied = sample.nunique() > 0.5 * len(sample)
     if varied and sample.str.split().str.len().mean() >= 4:
@@ -40,17 +40,13 @@ def _infer_role(column: pd.Series) -> str:
     return "ignored" if varied and len(sample) > 100 else "categorical"
 
 
-def infer_task(target: pd.Series) -> str:
-    """ "classification" for text, booleans and few whole numbers; else "regression"."""
-    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
-        return "classification"
-    values = np.asarray(target.dropna().unique(), np.float64)
-    whole = np.isfinite(values).all() and np.all(np.mod(values, 1) == 0)
-    return "classification" if whole and len(values) <= MAX_CLASSES_OF_NUMBERS else "regression"
+def holds_several(cells: pd.Series) -> bool:
+    """Return whether a cell holds a list, an array, ... instead of one value."""
+    return cells.map(lambda cell: isinstance(cell, list | tuple | dict | set | np.ndarray)).any()
 
 
 def numbers(column: pd.Series) -> np.ndarray:
-    """(n,) float64; dates in days since 1970, infinities and empty cells nan.
+    """Return (n,) float64; dates in days since 1970, infinite and empty cells nan.
 
     Raises
     ------
@@ -71,40 +67,45 @@ def numbers(column: pd.Series) -> np.ndarray:
 
 
 def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str) -> dict:
-    """How to impute and scale each column, as a plain dict: {"scaler", "columns": {name: {"median", ...}}}.
+    """Return how to impute and scale each column: {"scaler", "columns": {name: {"median", ...}}}.
 
-    ``scaler``: "standard" (mean 0, deviation 1), "quantile" (to a normal distribution by up to 1,000 quantiles, as in
-    Gorishniy et al. 2021), or "none". Columns with empty cells get the median and a 0/1 column of their own.
+    ``scaler``: "standard" (mean 0, deviation 1), "quantile" (to a normal distribution by <= 1,000 quantiles,
+    Gorishniy et al. 2021), or "none". Empty cells get the column's median, and a 0/1 column flags them.
     """
-    if scaler not in ("standard", "quantile", "none"):
-        raise UserError(f"model.scaler={scaler} is unknown; known: standard, quantile, none")
-    return {"scaler": scaler, "columns": {name: _fit_column(name, numbers(frame[name]), scaler) for name in columns}}
+    if scaler not in SCALERS:
+        raise UserError(f"model.scaler={scaler} is unknown; known: {', '.join(SCALERS)}")
+    fitted = {name: _fit_column(name, numbers(frame[name]), scaler) for name in columns}
+    return {"scaler": scaler, "columns": fitted}
 
 
 def _fit_column(name: str, x: np.ndarray, scaler: str) -> dict:
     x = np.clip(x, -LIMIT, LIMIT)
     filled = x[~np.isnan(x)]
     if not len(filled):
-        raise UserError(f"column {name} has no value in the training rows; drop it")
+        raise UserError(f"column {name} has no value in the training rows: dataset.ignore it")
     state = {"median": float(np.median(filled)), "flagged": len(filled) < len(x)}
-    x = np.where(np.isnan(x), state["median"], x) if state["flagged"] else x
+    if state["flagged"]:
+        x = np.where(np.isnan(x), state["median"], x)
     if scaler == "standard":
         varies = x.max() > x.min()  # the computed deviation of a constant may be 1e-17
         state |= {"mean": float(x.mean()), "std": float(x.std()) if varies else 1.0}
     if scaler == "quantile":
         n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
-        some = x[:: -(-len(x) // MAX_FOR_QUANTILES)]
-        state["quantiles"] = np.quantile(some, np.linspace(0, 1, n_quantiles)).tolist()
+        sample = x[:: -(-len(x) // MAX_FOR_QUANTILES)]  # every k-th row, k rounded up
+        state["quantiles"] = np.quantile(sample, np.linspace(0, 1, n_quantiles)).tolist()
     return state
 
 
 def n_numeric(state: dict) -> int:
-    """Columns that `apply_numeric` makes: one for each number, one more where training rows had empty cells."""
+    """Return F of `apply_numeric`: a column for each number, another where training rows had empty cells."""
     return sum(1 + column["flagged"] for column in state["columns"].values())
 
 
 def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
-    """(n, F) float32 without nan: the numbers, then the flags. One column at a time, so that little memory is taken."""
+    """Return (n, F) float32 without nan: the numbers, then the flags.
+
+    One column at a time: a float64 copy of the table is never held.
+    """
     out = np.empty((len(frame), n_numeric(state)), np.float32)
     flag = len(state["columns"])
     for i, (name, column) in enumerate(state["columns"].items()):
@@ -124,12 +125,14 @@ def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
 
 
 def _to_normal(x: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """Rank within ``quantiles`` -> normal deviate; a value that spans several quantiles gets their middle."""
+    """Turn ranks within ``quantiles`` into normal deviates; one of several quantiles gets their middle."""
     from scipy.special import ndtri
 
+    if quantiles[0] == quantiles[-1]:
+        return np.zeros_like(x)
     levels = np.linspace(0, 1, len(quantiles))
     up, down = np.interp(x, quantiles, levels), -np.interp(-x, -quantiles[::-1], -levels[::-1])
-    return ndtri(np.clip((up + down) / 2, 1e-7, 1 - 1e-7)) if quantiles[0] < quantiles[-1] else np.zeros_like(x)
+    return ndtri(np.clip((up + down) / 2, 1e-7, 1 - 1e-7))
 
 
 def fit_categories(frame: pd.DataFrame, columns: list[str]) -> dict:
@@ -137,7 +140,7 @@ def fit_categories(frame: pd.DataFrame, columns: list[str]) -> dict:
 
 
 def apply_categories(state: dict, frame: pd.DataFrame) -> np.ndarray:
-    """(n, C) int64 codes: 0 for a value that training never saw, 1 for an empty cell."""
+    """Return (n, C) int64 codes: 0 for a value that training never saw, 1 for an empty cell."""
     out = np.full((len(frame), len(state)), UNSEEN, np.int64)
     for i, (name, values) in enumerate(state.items()):
         code_of = {value: code for code, value in enumerate(values, start=2)}
@@ -148,5 +151,5 @@ def apply_categories(state: dict, frame: pd.DataFrame) -> np.ndarray:
 
 
 def as_text(column: pd.Series) -> list[str]:
-    """Cells as text; 3 and 3.0 are the same, as a column of whole numbers with empty cells is read as float."""
+    """Return cells as text; 3 and 3.0 are the same, as whole numbers with empty cells are read as float."""
     return [str(int(x)) if isinstance(x, float) and x.is_integer() else str(x) for x in column]

@@ -1,25 +1,77 @@
-"""The arrays of a dataset: read, ETL, prepare."""
+"""From the name of a dataset to its arrays: read, ETL, cut, shape."""
 
 import importlib
+from pathlib import Path
+
+import pandas as pd
 
 from src.data import versions
-from src.data.prepare import Data, prepare
-from src.data.source import check_frame
+from src.data.prepare import Data, cut, shape
+from src.data.source import check_frame, read_csv, read_parquet
+from src.system.errors import UserError
 
 
-def load_data(cfg: dict, frame=None) -> Data:
-    """The arrays of ``cfg["dataset"]``, or of ``frame`` read in its words, after the dataset's ETL."""
-    dataset, name = cfg["dataset"], cfg["dataset"]["name"]
-    module = importlib.import_module(f"src.dataset.{name}")
-    raw = check_frame(module.read(dataset) if frame is None else frame)
+def etl(df: pd.DataFrame) -> pd.DataFrame:
+    """Return ``df`` as it is: the ETL of a dataset whose file has none."""
+    return df  # name, annotations and body give the code's digest, which recorded versions know
+
+
+def read_and_etl(dataset: str):
+    """Return ``read(cfg)`` and ``etl(df, ...)`` of ``src/dataset/<dataset>.py``."""
+    module = importlib.import_module(f"src.dataset.{dataset}")
+    return module.read, getattr(module, "etl", etl)
+
+
+def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
+    """Return a dataset's table after its ETL, and the record of its version.
+
+    Parameters
+    ----------
+    dataset : dict
+        the config's section.
+    frame : DataFrame, optional
+        taken instead of what the dataset reads.
+    """
+    name = dataset["name"]
+    read, function = read_and_etl(name)
+    location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
+    raw = check_frame(read(dataset) if frame is None else frame)
     if dataset["etl"] is None:
-        location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
-        frame, record = versions.run_etl(name, module.etl, raw, location, dataset["args"], dataset)
+        made, record = versions.run_versioned(name, function, raw, location, dataset["args"], dataset)
     else:
         record = versions.read_version(name, dataset["etl"])
-        frame = versions.replay(record, raw)
-    del raw
-    return prepare(
-        check_frame(frame), dataset, scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+        made = versions.replay(record, raw)
+    return check_frame(made), record
+
+
+def read_input(data) -> tuple[pd.DataFrame, str]:
+    """Return (frame, location) of a frame in memory, or of the path of a CSV or Parquet file."""
+    if not isinstance(data, str | Path):
+        return check_frame(data), "memory"
+    path = Path(data).expanduser().resolve()
+    return (read_parquet if path.suffix == ".parquet" else read_csv)(path), str(path)
+
+
+def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
+    """Make the data of a version again by its recorded code from its recorded input, and prove it equal.
+
+    data : DataFrame or path, optional
+        the input, if it was a frame in memory or has moved
+    """
+    record = versions.read_version(dataset, version)
+    if data is None and record["cfg"]:
+        read, _ = read_and_etl(record["cfg"]["name"])
+        data = read(record["cfg"])
+    if data is None and record["location"] == "memory":
+        raise UserError(f"{dataset} {version} was made from a frame in memory: pass it again with data=df")
+    raw, _ = read_input(record["location"] if data is None else data)
+    return versions.replay(record, raw)
+
+
+def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None) -> Data:
+    """Return the arrays of a dataset; the options are those of `cut` and `shape`."""
+    frame, record = load_frame(dataset, frame)
+    return shape(
+        frame, cut(frame, dataset, seed), dataset, scaler=scaler, class_weight=class_weight,
         etl_version=record["version"], data_digest=record["output"],
-    )  # fmt: skip
+    )

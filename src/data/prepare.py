@@ -1,4 +1,7 @@
-"""From a frame to `Data`: roles, target, split, and the transforms learned on the training rows."""
+"""From a frame to `Data`, in two steps: `cut` its rows into parts, `shape` them into arrays.
+
+Folds cut rows another way; a cache may keep what `cut` was given. Nothing is learned before `shape`.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -13,12 +16,18 @@ from src.system.errors import UserError
 
 log = logging.getLogger("reprise")
 Part = dict[str, np.ndarray]
+COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
+ROLE_KEYS = ("numeric", "categorical", "text", "ignore")  # each names several
 
 
 @dataclass
 class Data:
-    """parts: {"train", "val", "test"} of named arrays (`x_num`, `x_cat`, `input_ids`, `attention_mask`, `y`, ...);
-    info: what a model is built from; transforms: how to turn new rows into the same arrays. The last two are JSON."""
+    """Named arrays of each part, and what belongs to them.
+
+    parts : {"train", "val", "test"} of arrays (`x_num`, `x_cat`, `input_ids`, `attention_mask`, `y`, ...)
+    info : what a model is built from; JSON
+    transforms : how to turn new rows into the same arrays; JSON
+    """
 
     parts: dict[str, Part]
     info: dict
@@ -38,77 +47,106 @@ class Rows:
         return self.frame[name].iloc[self.rows]
 
 
-def prepare(
-    frame: pd.DataFrame, cfg: dict, *, scaler: str, class_weight, seed: int, etl_version=None, data_digest=None
-) -> Data:
-    """``cfg`` is the dataset section of the config; ``scaler`` what the model wants its numbers to be like."""
-    cfg = _named_as_text(cfg)
-    frame = frame.reset_index(drop=True)  # from here on the index is the row's number in the user's table
-    frame = _drop_missing_target(frame, cfg)
-    roles = _roles(frame, cfg)
-    task, target_text = target.infer(frame, cfg)
-    rows = split(
-        len(frame),
-        named=_texts(frame, cfg["split"]) if cfg["split"] else None,
-        classes=np.unique(target_text, return_inverse=True)[1] if task == "classification" else None,
-        groups=np.array(_texts(frame, cfg["group"])) if cfg["group"] else None,
-        test_size=cfg["test_size"],
-        val_size=cfg["val_size"],
-        split_seed=cfg["split_seed"],
-        seed=seed,
+def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
+    """Return the row numbers of each part, ascending: {"train", "val", "test"}.
+
+    A row without a target is refused, or with ``drop_missing_target`` in no part.
+
+    Parameters
+    ----------
+    dataset : dict
+        the config's section: ``split`` or ``test_size``, ``val_size``, ``group``, ``max_rows``, ...
+    seed : int
+        cuts val; ``dataset["split_seed"]`` cuts test.
+    """
+    frame, dataset = _checked(frame, dataset)
+    rows = _rows_with_target(frame, dataset)
+    some = Rows(frame, rows)
+    y = some[dataset["target"]]
+    task = target.task_of(y, dataset["task"])
+    sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
+    parts = split(
+        len(rows),
+        named=columns.as_text(some[dataset["split"]]) if dataset["split"] else None,
+        classes=target.class_of_row(y) if task == "classification" else None,
+        groups=np.array(columns.as_text(some[dataset["group"]])) if dataset["group"] else None,
+        seed=seed, **sizes,
     )
-    if cfg["max_rows"]:
-        rng = np.random.default_rng(cfg["split_seed"])
-        rows = {name: np.sort(rng.permutation(index)[: cfg["max_rows"]]) for name, index in rows.items()}
-    ids = _ids(frame, cfg)
-    train = Rows(frame, rows["train"])
-    transforms = fit_transforms(train, roles, cfg, scaler)
-    info = target.describe(task, cfg, train) | _input_info(transforms, cfg)
-    info |= {"etl_version": etl_version, "digest": data_digest or digest(frame)}
+    if dataset["max_rows"]:
+        rng = np.random.default_rng(dataset["split_seed"])
+        parts = {name: np.sort(rng.permutation(part)[: dataset["max_rows"]]) for name, part in parts.items()}
+    return {name: rows[part] for name, part in parts.items()}
+
+
+def shape(
+    frame: pd.DataFrame, rows: dict[str, np.ndarray], dataset: dict, *, scaler: str, class_weight=None,
+    etl_version: str | None = None, data_digest: str | None = None,
+) -> Data:
+    """Return the arrays of each part of ``rows``; all that is learned is learned from ``rows["train"]``.
+
+    Roles of columns and the task, where the config does not name them, are inferred from the whole table,
+    so that all folds have the same.
+
+    Parameters
+    ----------
+    rows : {part: (n,) int}
+        as `cut` returns them, or cut another way.
+    scaler : str
+        how the model wants its numbers; one of `columns.SCALERS`.
+    class_weight : None, "balanced" or {class: factor}
+        multiplies the weights of training rows.
+    """
+    frame, dataset = _checked(frame, dataset)
+    y = frame[dataset["target"]]
+    info = target.target_info(y.iloc[rows["train"]], target.task_of(y, dataset["task"]), dataset["positive"])
+    ids, roles = _ids(frame, dataset["id"]), _roles(frame, dataset)
+    transforms = fit_transforms(Rows(frame, rows["train"]), roles, dataset, scaler)
     parts = {}
     for name, index in rows.items():
         part = Rows(frame, index)
-        parts[name] = apply_transforms(transforms, part) | {"y": target.encode(part, info, name), "id": ids[index]}
-        if cfg["weight"]:
-            parts[name]["weight"] = _weights(part, cfg["weight"])
+        own = {"y": target.encode(part[dataset["target"]], info, name), "id": ids[index]}
+        parts[name] = apply_transforms(transforms, part) | own
+        if dataset["weight"]:
+            parts[name]["weight"] = _weights(part[dataset["weight"]])
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
+    info |= _input_info(transforms) | {"dataset": dataset["name"]}
+    info |= {"etl_version": etl_version, "digest": data_digest or digest(frame)}
     return Data(parts, info, transforms)
 
 
-def describe(data: Data) -> str:
-    """What was inferred, for people: one line on rows and target, one on columns."""
+def describe_data(data: Data) -> str:
+    """Return what was inferred, for people: a line on rows and target, a line for each role of columns."""
     info, n = data.info, {name: len(part["y"]) for name, part in data.parts.items()}
-    predicted = f"{info['target']} ({info['task']}"
-    predicted += (
-        f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''})" if info["classes"] else ")"
-    )
-    lines = [f"rows     {n['train']:,} train, {n['val']:,} val, {n['test']:,} test   target {predicted}"]
-    for role in ("numeric", "categorical", "text", "ignored"):
-        names = info["columns"][role]
+    task = info["task"]
+    if info["classes"]:
+        task += f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''}"
+    counts = f"{n['train']:,} train, {n['val']:,} val, {n['test']:,} test"
+    lines = [f"rows     {counts}   target {info['target']} ({task})"]
+    for role, names in info["columns"].items():
         if names:
-            shown = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
-            lines.append(f"{role:<12} {shown}")
+            more = f", … ({len(names)} in all)" if len(names) > 12 else ""
+            lines.append(f"{role:<12} {', '.join(names[:12])}{more}")
     return "\n".join(lines)
 
 
-def fit_transforms(frame: pd.DataFrame, roles: dict, cfg: dict, scaler: str) -> dict:
-    """Everything learned from training rows that turns columns into arrays, as JSON."""
-    transforms = {"roles": roles, "categories": columns.fit_categories(frame, roles["categorical"])}
-    transforms["numeric"] = columns.fit_numeric(frame, roles["numeric"], scaler)
+def fit_transforms(train: Rows, roles: dict, dataset: dict, scaler: str) -> dict:
+    """Return, as JSON, everything that is learned from training rows to turn columns into arrays."""
+    transforms = {"roles": roles, "categories": columns.fit_categories(train, roles["categorical"])}
+    transforms["numeric"] = columns.fit_numeric(train, roles["numeric"], scaler)
     if roles["text"]:
-        words = {key: cfg[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
-        transforms["tokenizer"] = tokenizer.fit(_joined(frame, roles["text"]), **words)
+        options = {key: dataset[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
+        transforms["tokenizer"] = tokenizer.fit(_joined(train, roles["text"]), **options)
     return transforms
 
 
-def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
-    """New rows to arrays, keys absent where there is no such column.
+def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
+    """Return the arrays of new rows, without the keys of roles that no column has.
 
     Raises
     ------
     UserError
-        naming columns that are missing or cells that do not fit.
+        naming missing columns, or a cell that does not fit.
     """
     roles = transforms["roles"]
     wanted = [*roles["numeric"], *roles["categorical"], *roles["text"]]
@@ -126,91 +164,84 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame) -> Part:
     return part
 
 
-def _named_as_text(cfg: dict) -> dict:
-    """Names of columns are text, also those that look like numbers: dataset.target=0."""
-    one = {key: cfg[key] if cfg[key] is None or isinstance(cfg[key], list) else str(cfg[key]) for key in COLUMN_KEYS}
-    return cfg | one | {key: [str(name) for name in cfg[key] or []] for key in ROLE_KEYS}
+def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
+    """Return the frame with row numbers as its index, and the config with names of columns as text.
 
-
-COLUMN_KEYS = ("target", "split", "group", "weight", "id")
-ROLE_KEYS = ("numeric", "categorical", "text", "ignore")
-
-
-def _drop_missing_target(frame, cfg):
-    name = cfg["target"]
-    if isinstance(name, list | tuple):
+    Names may look like numbers: dataset.target=0.
+    """
+    if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
-    for key in COLUMN_KEYS:
-        if cfg[key] is not None and cfg[key] not in frame.columns:
-            raise UserError(f"dataset.{key}={cfg[key]}: no such column; there are {', '.join(frame.columns[:30])}")
-    sample = frame[name].dropna().head(100)
-    if sample.map(lambda x: isinstance(x, list | tuple | set | dict | np.ndarray)).any():
-        raise UserError(f"cells of {name} hold several values: multi-label tasks are not supported")
-    empty = frame[name].isna().to_numpy()
-    if empty.any() and not cfg["drop_missing_target"]:
+    dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
+    dataset |= {key: [str(name) for name in dataset[key] or []] for key in ROLE_KEYS}
+    for key in (*COLUMN_KEYS, *ROLE_KEYS):
+        for name in dataset[key] if key in ROLE_KEYS else [dataset[key]]:
+            if name is not None and name not in frame.columns:
+                there = ", ".join(frame.columns[:30])
+                raise UserError(f"dataset.{key}={name}: no such column; there are {there}")
+    return frame.reset_index(drop=True), dataset
+
+
+def _rows_with_target(frame: pd.DataFrame, dataset: dict) -> np.ndarray:
+    y = frame[dataset["target"]]
+    if columns.holds_several(y.dropna().head(100)):
+        raise UserError(f"cells of {y.name} hold several values: multi-label tasks are not supported")
+    empty = y.isna().to_numpy()
+    if empty.any() and not dataset["drop_missing_target"]:
         raise UserError(
-            f"target {name} is empty in {empty.sum()} of {len(frame)} rows, first in row {int(np.argmax(empty))}: "
+            f"target {y.name} is empty in {empty.sum()} of {len(y)} rows, first in row {np.argmax(empty)}: "
             "fill them, or leave these rows out with dataset.drop_missing_target=true"
         )
-    return frame[~empty] if empty.any() else frame
+    return np.flatnonzero(~empty)
 
 
-def _roles(frame, cfg) -> dict:
-    """Roles named in the config, the rest inferred."""
-    special = {cfg[key] for key in COLUMN_KEYS} | set(cfg["ignore"])
-    named = {role: cfg[role] for role in ("numeric", "categorical", "text")}
-    for role, wanted in [*named.items(), ("ignore", cfg["ignore"])]:
-        for name in wanted:
-            if name not in frame.columns:
-                there = ", ".join(frame.columns[:30])
-                raise UserError(f"dataset.{role} names {name}: no such column; there are {there}")
-            if name == cfg["target"]:
-                raise UserError(f"dataset.{role} names the target {name}")
-    twice = [name for name in frame.columns if sum(name in some for some in named.values()) > 1]
-    if twice:
-        raise UserError(f"dataset names {twice[0]} in two roles; a column has one")
-    taken = special | {name for some in named.values() for name in some}
+def _roles(frame: pd.DataFrame, dataset: dict) -> dict[str, list[str]]:
+    """Return the roles named in the config, the rest inferred."""
+    named = {role: dataset[role] for role in ROLE_KEYS if role != "ignore"}
+    for role in ROLE_KEYS:
+        if dataset["target"] in dataset[role]:
+            raise UserError(f"dataset.{role} names the target {dataset['target']}")
+    taken = {dataset[key] for key in COLUMN_KEYS} | set(dataset["ignore"])
+    for role, names in named.items():
+        for name in names:
+            if any(name in others for other, others in named.items() if other != role):
+                raise UserError(f"dataset names {name} in two roles; a column has one")
+        taken |= set(names)
     roles = columns.infer_roles(frame[[name for name in frame.columns if name not in taken]])
-    for role, some in named.items():
-        roles[role] = [name for name in frame.columns if name in some or name in roles[role]]
+    for role, names in named.items():
+        roles[role] = [name for name in frame.columns if name in names or name in roles[role]]
     if not (roles["numeric"] or roles["categorical"] or roles["text"]):
         raise UserError("no column is left to learn from")
     return roles
 
 
-def _input_info(transforms, cfg) -> dict:
-    words = transforms.get("tokenizer")
+def _input_info(transforms: dict) -> dict:
+    text = transforms.get("tokenizer")
     return {
-        "dataset": cfg["name"],
         "columns": transforms["roles"],
         "n_num_features": columns.n_numeric(transforms["numeric"]),
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
-        "vocab_size": tokenizer.vocab_size(words) if words else 0,
-        "max_len": words["max_len"] if words else 0,
+        "vocab_size": tokenizer.vocab_size(text) if text else 0,
+        "max_len": text["max_len"] if text else 0,
     }
 
 
-def _ids(frame, cfg) -> np.ndarray:
-    """(n,) the id column as int64 or text, or the row's number in the user's table."""
-    if not cfg["id"]:
-        return frame.index.to_numpy(np.int64)
-    column = frame[cfg["id"]]
-    whole = pd.api.types.is_integer_dtype(column) and not column.isna().any()
-    return column.to_numpy(np.int64) if whole else np.array(columns.as_text(column))
+def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
+    """Return (n,) the id column as int64 or text, or row numbers."""
+    if not name:
+        return np.arange(len(frame), dtype=np.int64)
+    whole = pd.api.types.is_integer_dtype(frame[name]) and not frame[name].isna().any()
+    return frame[name].to_numpy(np.int64) if whole else np.array(columns.as_text(frame[name]))
 
 
-def _weights(frame, name) -> np.ndarray:
-    weight = columns.numbers(frame[name])
+def _weights(column: pd.Series) -> np.ndarray:
+    weight = columns.numbers(column)
     if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-        raise UserError(f"dataset.weight={name} holds empty, infinite or negative cells, or only zeros")
+        raise UserError(f"dataset.weight={column.name} holds empty, infinite or negative cells, or only 0")
     return weight.astype(np.float32)
 
 
-def _texts(frame, name) -> list[str]:
-    return columns.as_text(frame[name])
-
-
-def _joined(frame, columns) -> list[str]:
-    """Text columns of a row as one text; empty cells count as empty text."""
-    texts = [frame[name].astype(object).where(frame[name].notna(), "").astype(str).tolist() for name in columns]
+def _joined(frame: pd.DataFrame | Rows, names: list[str]) -> list[str]:
+    """Return the text columns of each row as one text; empty cells count as empty text."""
+    cells = (frame[name] for name in names)
+    texts = [column.astype(object).where(column.notna(), "").astype(str).tolist() for column in cells]
     return texts[0] if len(texts) == 1 else [" ".join(row) for row in zip(*texts, strict=True)]

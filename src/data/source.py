@@ -1,8 +1,7 @@
-"""Reads tables from files and fetches public ones, each failure in one sentence."""
+"""Read tables from files and fetch public ones, each failure in one sentence."""
 
 import csv
 import importlib.util
-import logging
 import lzma
 import re
 import warnings
@@ -15,13 +14,20 @@ import pandas as pd
 from src.system.errors import UserError
 from src.system.paths import data_dir
 
-log = logging.getLogger("reprise")
+# of a damaged CSV file, packed or not
+DAMAGED = (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 
 
-def find(folder: str, *names: str) -> list[Path] | None:
-    """The files ``data_dir()/folder/name``, or None if one is missing."""
+def find_files(folder: str, *names: str) -> list[Path] | None:
+    """Return the files ``data_dir()/folder/name``, or None if one is missing."""
     paths = [data_dir() / folder / name for name in names]
     return paths if all(path.is_file() for path in paths) else None
+
+
+def find_in_sklearn(name: str) -> Path:
+    """Return a data file of scikit-learn, found without importing it: 1.5 s, which a torch run saves."""
+    (place,) = importlib.util.find_spec("sklearn").submodule_search_locations
+    return Path(place) / "datasets" / "data" / name
 
 
 def download(url: str, checksum: str, folder: str) -> Path:
@@ -30,61 +36,65 @@ def download(url: str, checksum: str, folder: str) -> Path:
     Raises
     ------
     UserError
-        when the source cannot be reached or what came is not what was expected.
+        when the server is not reached or sends another file.
     """
     import pooch
 
-    target = data_dir() / folder
+    target, name = data_dir() / folder, url.rpartition("/")[2]
     try:
-        return Path(pooch.retrieve(url, checksum, fname=url.rpartition("/")[2], path=target, progressbar=True))
-    except ValueError as error:  # pooch's word for a wrong checksum; it keeps no such file
+        return Path(pooch.retrieve(url, checksum, fname=name, path=target, progressbar=True))
+    except ValueError as error:  # pooch raises it for a wrong checksum, and keeps no such file
         raise UserError(f"{url} is not the file that was expected ({str(error).splitlines()[0]})") from None
     except (OSError, ImportError) as error:
         raise UserError(f"{url} could not be fetched into {target}: {_short(error)}") from None
 
 
-def of_sklearn(name: str) -> Path:
-    """A file that scikit-learn carries, found without importing it: that takes seconds, which a torch run saves."""
-    (place,) = importlib.util.find_spec("sklearn").submodule_search_locations
-    return Path(place) / "datasets" / "data" / name
-
-
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
-    """A CSV file (also .gz, .zip, .bz2, .xz) as a frame; pandas' ``options``. Duplicate headers are refused."""
+    """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``.
+
+    Duplicate headers are refused, and rows longer than the header.
+    """
     path = _existing(path)
-    if len(sep) == 1:
-        options |= {"sep": sep, "low_memory": False}
-    else:
-        options |= {"sep": re.escape(sep), "engine": "python"}
+    options |= {"sep": sep} if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
+    whole = {"low_memory": False} if len(sep) == 1 else {}
     try:
-        first = {name: value for name, value in options.items() if name != "low_memory"}
-        _refuse_duplicates(pd.read_csv(path, header=None, nrows=1, dtype=str, **first).iloc[0].tolist(), path)
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
+        _refuse_duplicates(header, path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            frame = pd.read_csv(path, index_col=False, **options)
+            return _not_empty(pd.read_csv(path, index_col=False, **options, **whole), path)
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
-    except (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error) as error:
-        hint = "its separator is said by dataset.separator, its encoding has to be UTF-8"
+    except DAMAGED as error:
+        hint = "set dataset.separator if it is not a comma; the file must be UTF-8"
         raise UserError(f"{path} is not a readable CSV file: {_short(error)}; {hint}") from None
-    return _not_empty(frame, path)
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
-    """A Parquet file as a frame."""
+    """Return a Parquet file as a frame."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = _existing(path)
     try:
-        with pq.ParquetFile(path) as file:  # a column at a time: the whole table would be held twice
+        with pq.ParquetFile(path) as file:  # column by column: the whole table would be in memory twice
             names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
             _refuse_duplicates(names, path)
             columns = {name: file.read(columns=[name]).column(0).to_pandas() for name in names}
-        frame = pd.DataFrame(columns, copy=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {_short(error)}") from None
-    return _not_empty(frame, path)
+    return _not_empty(pd.DataFrame(columns, copy=False), path)
+
+
+def check_frame(frame) -> pd.DataFrame:
+    """Return a user's frame with plain text as column names; refuse duplicates."""
+    if not isinstance(frame, pd.DataFrame):
+        raise UserError(f"data must be a pandas DataFrame, not {type(frame).__name__}")
+    if isinstance(frame.columns, pd.MultiIndex):
+        raise UserError("the frame has columns of several levels; flatten them first")
+    frame = frame.rename(columns=str)
+    _refuse_duplicates(frame.columns.tolist(), "the frame")
+    return _not_empty(frame, "the frame")
 
 
 def _existing(path: str | Path) -> Path:
@@ -101,17 +111,6 @@ def _refuse_duplicates(header: list, where) -> None:
     twice = sorted({str(name) for name in header if header.count(name) > 1 and not pd.isna(name)})
     if twice:
         raise UserError(f"{where} names a column twice: {', '.join(twice)}; rename one of them")
-
-
-def check_frame(frame) -> pd.DataFrame:
-    """A user's frame with plain text column names, duplicates refused."""
-    if not isinstance(frame, pd.DataFrame):
-        raise UserError(f"data must be a pandas DataFrame, not {type(frame).__name__}")
-    if isinstance(frame.columns, pd.MultiIndex):
-        raise UserError("the frame has columns of several levels; flatten them first")
-    frame = frame.rename(columns=str)
-    _refuse_duplicates(frame.columns.tolist(), "the frame")
-    return _not_empty(frame, "the frame")
 
 
 def _not_empty(frame: pd.DataFrame, where) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Cuts rows into train, val and test: by a column, by whole groups, or at random within each class."""
+"""Cut rows into train, val and test: by a column, by whole groups, or at random within each class."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "t
 
 
 def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size, split_seed, seed):
-    """Row numbers of each part, ascending: {"train", "val", "test"}.
+    """Return the row numbers of each part, ascending: {"train", "val", "test"}.
 
     named : (n_rows,) text or None
-        the part that each row belongs to; parts that it does not name are cut as below.
+        the part of each row; parts that do not occur in it are cut as below.
     classes : (n_rows,) int or None
         keeps each class's share in every part.
     groups : (n_rows,) or None
@@ -20,7 +20,8 @@ def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size,
         ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share their test rows.
     """
     parts = _named_parts(named) if named is not None else {"train": np.arange(n_rows)}
-    for stream, (name, size, part_seed) in enumerate([("test", test_size, split_seed), ("val", val_size, seed)]):
+    cuts = [("test", test_size, split_seed), ("val", val_size, seed)]
+    for stream, (name, size, part_seed) in enumerate(cuts):
         if name in parts:
             continue
         if not 0 < size < 1:
@@ -46,11 +47,12 @@ def _named_parts(named) -> dict:
 
 
 def _draw(rng, size, n_rows, classes, groups):
-    """(n_rows,) bool, true for the rows held out."""
+    """Return (n_rows,) bool, true for the rows held out."""
     if groups is not None:
         names, group_of_row = np.unique(groups, return_inverse=True)
         order = rng.permutation(len(names))
-        rows_before = np.cumsum(np.bincount(group_of_row)[order]) - np.bincount(group_of_row)[order]
+        counts = np.bincount(group_of_row)[order]
+        rows_before = np.cumsum(counts) - counts
         return np.isin(group_of_row, order[rows_before < size * n_rows])
     held = np.zeros(n_rows, bool)
     for k in np.unique(classes) if classes is not None else [None]:

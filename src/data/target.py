@@ -1,4 +1,4 @@
-"""The column that is predicted: its task, its classes, its numbers for a model, the weight of its classes."""
+"""The column to predict: its task, its classes, its numbers for a model, the weight of its classes."""
 
 import numpy as np
 import pandas as pd
@@ -6,53 +6,57 @@ import pandas as pd
 from src.data import columns
 from src.system.errors import UserError
 
+TASKS = ("classification", "regression")
+MAX_CLASSES_OF_NUMBERS = 20  # a numeric target with more different values is a regression
 
-def infer(frame, cfg):
-    """("classification" | "regression", target as text for stratifying)."""
-    target = frame[cfg["target"]]
-    task = cfg["task"] or columns.infer_task(target)
-    if task not in ("classification", "regression"):
-        raise UserError(f"dataset.task={task} is unknown; known: classification, regression")
+
+def task_of(target: pd.Series, named: str | None = None) -> str:
+    """Return the task ``named`` in the config, or else infer it: few whole numbers are classes."""
+    if named:
+        if named not in TASKS:
+            raise UserError(f"dataset.task={named} is unknown; known: {', '.join(TASKS)}")
+        return named
+    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
+        return "classification"
+    values = np.asarray(target.dropna().unique(), np.float64)
+    whole = np.isfinite(values).all() and np.all(np.mod(values, 1) == 0)
+    return "classification" if whole and len(values) <= MAX_CLASSES_OF_NUMBERS else "regression"
+
+
+def class_of_row(target: pd.Series) -> np.ndarray:
+    """Return (n,) int; refuse a target without anything to learn: one class, or each row another."""
+    names, classes = np.unique(columns.as_text(target), return_inverse=True)
+    if len(names) == len(target) > 2:
+        raise UserError(f"each row has another {target.name}: name another target or dataset.task=regression")
+    if len(names) < 2:
+        raise UserError(f"target {target.name} holds only {str(names[0])!r}: there is nothing to learn")
+    return classes
+
+
+def target_info(train: pd.Series, task: str, positive) -> dict:
+    """Return the target's keys of ``info``: task, n_outputs, classes; of a regression mean and deviation."""
+    info = {"target": train.name, "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
     if task == "regression":
-        columns.numbers(target)
-        if np.isinf(pd.to_numeric(target, errors="coerce").to_numpy(np.float64, na_value=np.nan)).any():
-            raise UserError(f"target {cfg['target']} holds an infinite value")
-        return task, None
-    texts = columns.as_text(target)
-    if len(set(texts)) == len(texts) and len(texts) > 2:
-        raise UserError(f"every row has a {cfg['target']} of its own: name another target, or dataset.task=regression")
-    if len(set(texts)) < 2:
-        raise UserError(f"target {cfg['target']} has the one value {texts[0]!r}: there is nothing to learn")
-    return task, texts
-
-
-def describe(task, cfg, train) -> dict:
-    """What ``info`` says of the target: task, n_outputs, classes, or mean and deviation of the training rows."""
-    column = train[cfg["target"]]
-    info = {"target": cfg["target"], "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}
-    if task == "regression":
-        y = columns.numbers(column)
-        info |= {"y_mean": float(y.mean()), "y_std": float(y.std()) if y.min() < y.max() else 1.0}
-        return info | {"task": "regression", "n_outputs": 1}
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    classes = sorted(set(columns.as_text(column)), key=float if numeric else None)
-    positive = cfg["positive"]
+        y = _finite(train)
+        std = float(y.std()) if y.min() < y.max() else 1.0
+        return info | {"y_mean": float(y.mean()), "y_std": std, "task": "regression", "n_outputs": 1}
+    numeric = pd.api.types.is_numeric_dtype(train) and not pd.api.types.is_bool_dtype(train)
+    classes = sorted(set(columns.as_text(train)), key=float if numeric else None)
     if positive is not None:
         if str(positive) not in classes or len(classes) != 2:
-            raise UserError(f"dataset.positive={positive} is not one of two classes: {', '.join(classes[:10])}")
-        classes = [name for name in classes if name != str(positive)] + [str(positive)]
+            known = ", ".join(classes[:10])
+            raise UserError(f"dataset.positive={positive} is not one of two classes: {known}")
+        classes.sort(key=str(positive).__eq__)  # it becomes class 1
     if len(classes) < 2:
         raise UserError(f"the training part holds one class only: {classes[0]!r}")
     return info | {
-        "task": "binary" if len(classes) == 2 else "multiclass",
-        "n_outputs": len(classes),
-        "classes": classes,
-        "class_type": _class_type(column),
+        "task": "binary" if len(classes) == 2 else "multiclass", "n_outputs": len(classes),
+        "classes": classes, "class_type": _class_type(train),
     }
 
 
-def _class_type(column) -> str:
-    """What the names of classes are turned back into for a user: "int", "float", "bool" or "str"."""
+def _class_type(column: pd.Series) -> str:
+    """Return "int", "float", "bool" or "str": the type in which predictions name a class."""
     if pd.api.types.is_bool_dtype(column):
         return "bool"
     if not pd.api.types.is_numeric_dtype(column):
@@ -60,37 +64,42 @@ def _class_type(column) -> str:
     return "int" if all(float(x).is_integer() for x in column.unique()) else "float"
 
 
-def encode(frame: pd.DataFrame, info: dict, part: str) -> np.ndarray:
-    """(n,) int64 class numbers or float64 values; a class that training rows do not hold is refused."""
-    column = frame[info["target"]]
+def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:
+    """Return (n,) int64 class numbers or float64 values; refuse a class that does not occur in train."""
     if info["task"] == "regression":
-        return columns.numbers(frame[info["target"]])
+        return _finite(target)
     number_of = {name: i for i, name in enumerate(info["classes"])}
-    names = columns.as_text(column)
+    names = columns.as_text(target)
     unseen = sorted(set(names) - set(number_of))
     if unseen:
-        raise UserError(
-            f"the {part} part holds class {unseen[0]!r} of {info['target']}, which the training part has not"
-        )
+        raise UserError(f"class {unseen[0]!r} of {target.name} occurs in {part} but not in train")
     return np.array([number_of[name] for name in names], np.int64)
 
 
+def _finite(target: pd.Series) -> np.ndarray:
+    """Return (n,) float64; refuse empty and infinite values, which `columns.numbers` takes for empty."""
+    y = columns.numbers(target)
+    if not np.isfinite(y).all():
+        raise UserError(f"target {target.name} holds an infinite or empty value")
+    return y
+
+
 def weigh_classes(train: dict[str, np.ndarray], class_weight, info: dict) -> None:
-    """Multiply the training weights: "balanced" gives every class the same sum, a dict names a factor per class."""
+    """Multiply training weights: "balanced" gives each class the same sum, a dict a factor per class."""
     if info["task"] == "regression":
         raise UserError("class_weight is for classification; this target is a regression")
-    n_classes = info["n_outputs"]
     if class_weight == "balanced":
-        factor = len(train["y"]) / (n_classes * np.maximum(np.bincount(train["y"], minlength=n_classes), 1))
+        counts = np.bincount(train["y"], minlength=info["n_outputs"])
+        factor = len(train["y"]) / (info["n_outputs"] * np.maximum(counts, 1))
     elif isinstance(class_weight, dict):
-        unknown = [str(name) for name in class_weight if str(name) not in info["classes"]]
-        if unknown:
-            raise UserError(f"class_weight names {unknown[0]}; the classes are {', '.join(info['classes'])}")
-        by_name = {str(name): value for name, value in class_weight.items()}
-        for name, value in by_name.items():
+        factor_of = dict.fromkeys(info["classes"], 1.0)
+        for name, value in class_weight.items():
+            if str(name) not in factor_of:
+                raise UserError(f"class_weight names {name}; the classes are {', '.join(info['classes'])}")
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise UserError(f"class_weight of {name} is {value}: it should be a number, at least 0")
-        factor = np.array([by_name.get(name, 1.0) for name in info["classes"]])
+            factor_of[str(name)] = value
+        factor = np.array(list(factor_of.values()))
     else:
-        raise UserError(f"class_weight={class_weight} is neither null, balanced nor {{class: factor, ...}}")
+        raise UserError(f"class_weight={class_weight} should be null, balanced or {{class: factor, ...}}")
     train["weight"] = (train.get("weight", 1.0) * factor[train["y"]]).astype(np.float32)

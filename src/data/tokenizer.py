@@ -7,7 +7,7 @@ import numpy as np
 
 from src.system.errors import UserError
 
-PAD, UNKNOWN = 0, 1  # token numbers; words of the vocabulary start at 2
+PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
 # name of dataset.tokenizer -> text to list of tokens
 TOKENIZERS = {
     "whitespace": str.split,
@@ -17,35 +17,32 @@ TOKENIZERS = {
 
 
 def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len) -> dict:
-    """The tokenizer as a plain dict: its words by falling count, and the length beyond which texts are cut."""
+    """Return the tokenizer as a plain dict: vocabulary by falling count, and where long texts are cut."""
     if tokenizer not in TOKENIZERS:
         raise UserError(f"dataset.tokenizer={tokenizer} is unknown; known: {', '.join(TOKENIZERS)}")
     tokens = _tokens(texts, tokenizer, lower)
     counts = Counter()
     for row in tokens:
         counts.update(row)
-    words = sorted((word for word, n in counts.items() if n >= min_count), key=lambda word: (-counts[word], word))
+    frequent = [word for word, count in counts.items() if count >= min_count]
+    vocabulary = sorted(frequent, key=lambda word: (-counts[word], word))[:max_vocab]
     longest = max(map(len, tokens), default=1)
-    return {
-        "tokenizer": tokenizer,
-        "lower": lower,
-        "words": words[:max_vocab],
-        "max_len": max(1, min(longest, max_len)),
-    }
+    max_len = max(1, min(longest, max_len))
+    return {"tokenizer": tokenizer, "lower": lower, "words": vocabulary, "max_len": max_len}
 
 
 def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
-    """Token numbers (n, T) int32 and mask (n, T) bool, T the longest of ``texts`` (at most ``max_len``).
+    """Return token numbers (n, T) int32 and mask (n, T) bool, T the longest text (at most ``max_len``).
 
     An empty text is one unknown token, so that every row has something to attend to.
     """
     number_of = {word: i for i, word in enumerate(state["words"], start=2)}
-    rows = [
-        [number_of.get(token, UNKNOWN) for token in row[: state["max_len"]]] or [UNKNOWN]
-        for row in _tokens(texts, state["tokenizer"], state["lower"])
-    ]
+    rows = []
+    for tokens in _tokens(texts, state["tokenizer"], state["lower"]):
+        row = [number_of.get(token, UNKNOWN) for token in tokens[: state["max_len"]]]
+        rows.append(row or [UNKNOWN])
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]  # (T,) < (n, 1) -> (n, T)
     input_ids = np.full(mask.shape, PAD, np.int32)
     input_ids[mask] = np.concatenate(rows) if rows else []
     return input_ids, mask

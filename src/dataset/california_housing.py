@@ -4,16 +4,14 @@ import tarfile
 
 import pandas as pd
 
-from src.data.source import download, find, read_csv
+from src.data.source import download, find_files, read_csv
 
-RAW = [
-    "longitude", "latitude", "age", "rooms", "bedrooms", "population", "households", "income", "value",
-]  # fmt: skip
+RAW = ["longitude", "latitude", "age", "rooms", "bedrooms", "population", "households", "income", "value"]
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    """8 numeric features and MedHouseVal."""
-    files = find("california_housing", "california_housing.csv.gz")
+    """Return 8 numeric features and MedHouseVal."""
+    files = find_files("california_housing", "california_housing.csv.gz")
     if files:
         return read_csv(files[0])
     with tarfile.open(download(cfg["url"], cfg["checksum"], "california_housing")) as archive:
@@ -21,12 +19,8 @@ def read(cfg: dict) -> pd.DataFrame:
     return per_household(raw)
 
 
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df
-
-
 def per_household(raw: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the papers from those of the source file."""
+    """Return the columns that papers use, from those of the source file."""
     return pd.DataFrame(
         {
             "MedInc": raw["income"],

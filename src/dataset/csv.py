@@ -1,4 +1,4 @@
-"""A CSV file of your own: ``dataset=csv dataset.path=my.csv dataset.target=price``."""
+"""Your own CSV file: ``dataset=csv dataset.path=my.csv dataset.target=price``."""
 
 import pandas as pd
 
@@ -7,7 +7,3 @@ from src.data.source import read_csv
 
 def read(cfg: dict) -> pd.DataFrame:
     return read_csv(cfg["path"], sep=cfg["separator"].replace(r"\t", "\t"))
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df

@@ -2,15 +2,11 @@
 
 import pandas as pd
 
-from src.data.source import of_sklearn
+from src.data.source import find_in_sklearn
 
 COLUMNS = [f"pixel_{row}_{column}" for row in range(8) for column in range(8)]
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(of_sklearn("digits.csv.gz"), names=[*COLUMNS, "target"])
+    frame = pd.read_csv(find_in_sklearn("digits.csv.gz"), names=[*COLUMNS, "target"])
     return frame.astype(dict.fromkeys(COLUMNS, float) | {"target": int})
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df

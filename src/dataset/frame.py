@@ -6,8 +6,4 @@ from src.system.errors import UserError
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    raise UserError('dataset=frame is for notebooks: fit("model=mlp", "dataset.target=y", data=df); try dataset=csv')
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df
+    raise UserError('dataset=frame is for notebooks: fit("dataset.target=y", data=df); try dataset=csv')

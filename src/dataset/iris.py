@@ -2,15 +2,11 @@
 
 import pandas as pd
 
-from src.data.source import of_sklearn
+from src.data.source import find_in_sklearn
 
 COLUMNS = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)"]
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    frame = pd.read_csv(of_sklearn("iris.csv"), skiprows=1, names=[*COLUMNS, "target"])
+    frame = pd.read_csv(find_in_sklearn("iris.csv"), skiprows=1, names=[*COLUMNS, "target"])
     return frame.assign(target=frame["target"].map({0: "setosa", 1: "versicolor", 2: "virginica"}))
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df

@@ -1,4 +1,4 @@
-"""A Parquet file of your own: ``dataset=parquet dataset.path=my.parquet dataset.target=price``."""
+"""Your own Parquet file: ``dataset=parquet dataset.path=my.parquet dataset.target=price``."""
 
 import pandas as pd
 
@@ -7,7 +7,3 @@ from src.data.source import check_frame, read_parquet
 
 def read(cfg: dict) -> pd.DataFrame:
     return check_frame(read_parquet(cfg["path"]))
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df

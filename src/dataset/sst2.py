@@ -1,4 +1,4 @@
-"""SST-2: sentiment of film-review phrases, 0/1 (Socher et al. 2013; GLUE). The official dev rows are the test part."""
+"""SST-2: sentiment of film-review phrases, 0/1 (Socher et al. 2013). GLUE's dev rows are the test part."""
 
 import csv
 import zipfile
@@ -7,7 +7,7 @@ from itertools import accumulate
 import numpy as np
 import pandas as pd
 
-from src.data.source import download, find, read_csv
+from src.data.source import download, find_files, read_csv
 from src.system.errors import UserError
 from src.system.paths import data_dir
 
@@ -19,7 +19,7 @@ THREE_WAYS = (
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    """Columns sentence, label, split, root (the sentence that a training phrase was cut from)."""
+    """Return columns sentence, label and split; `etl` adds root, the sentence that a phrase was cut from."""
     train, dev = _tables(cfg)
     return pd.concat([train.assign(split="train"), dev.assign(split="test")], ignore_index=True)
 
@@ -31,12 +31,14 @@ def etl(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def roots(phrases: pd.Series) -> list[int]:
-    """For each phrase the number of a longer one that contains it (or its own), so that val is cut by whole sentences.
+    """Return for each phrase the number of a longer one that contains it, or its own number.
 
-    Spans of words are compared by a polynomial hash modulo 2**64 (Karp & Rabin 1987).
+    Val is cut by whole sentences then. Spans are compared by a polynomial hash mod 2**64 (Karp & Rabin 1987).
     """
     words = [phrase.split() for phrase in phrases]
-    number_of = {word: _hash_of(i) for i, word in enumerate(sorted({word for row in words for word in row}), start=1)}
+    number_of = {
+        word: _hash_of(i) for i, word in enumerate(sorted({word for row in words for word in row}), start=1)
+    }
     powers = np.array([pow(BASE, k, 2**64) for k in range(max(map(len, words)) + 1)], np.uint64)
     root_of_span, root_of_row = {}, [0] * len(words)
     for i in sorted(range(len(words)), key=lambda i: (-len(words[i]), words[i])):
@@ -63,7 +65,7 @@ def _extend(prefix: int, word: int) -> int:
 
 def _tables(cfg):
     table = {"sep": "\t", "quoting": csv.QUOTE_NONE, "keep_default_na": False}
-    files = find("sst2", "train.tsv.gz", "dev.tsv") or find("sst2", "train.tsv", "dev.tsv")
+    files = find_files("sst2", "train.tsv.gz", "dev.tsv") or find_files("sst2", "train.tsv", "dev.tsv")
     if files:
         return [read_csv(path, **table) for path in files]
     try:
@@ -71,6 +73,6 @@ def _tables(cfg):
     except UserError as error:
         path = data_dir() / "sst2" / cfg["url"].rpartition("/")[2]
         ways = tuple(way.format(url=cfg["url"], path=path) for way in THREE_WAYS)
-        raise UserError(f"SST-2 is not here, and it could not be downloaded ({error}). Three ways on:", ways) from None
+        raise UserError(f"SST-2 could not be downloaded ({error}). You have three choices:", ways) from None
     with archive:
         return [pd.read_csv(archive.open(f"SST-2/{name}.tsv"), **table) for name in ("train", "dev")]

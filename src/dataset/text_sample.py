@@ -1,6 +1,6 @@
-"""A made-up sentiment corpus, for trying text without a network: 3,000 sentences from templates, labels 10% wrong.
+"""A made-up sentiment corpus, to try text without a network: 3,000 sentences from templates, 10% mislabelled.
 
-It is no benchmark: a score on it says that the machinery works, nothing about the world.
+It is not a benchmark: a good score shows that the machinery works, nothing more.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ WORDS = {
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    """Columns sentence and label (negative, positive)."""
+    """Return columns sentence and label (negative, positive)."""
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(3000):
@@ -31,16 +31,8 @@ def read(cfg: dict) -> pd.DataFrame:
         word, word2 = rng.choice(WORDS[label], 2, replace=False)
         thing, other = rng.choice(WORDS["thing"], 2, replace=False)
         sentence = rng.choice(WORDS["frame"]).format(
-            thing=thing,
-            other=other,
-            word=word,
-            word2=word2,
-            opposite=rng.choice(WORDS[opposite]),
-            filler=rng.choice(WORDS["filler"]),
+            thing=thing, other=other, word=word, word2=word2,
+            opposite=rng.choice(WORDS[opposite]), filler=rng.choice(WORDS["filler"]),
         )
         rows.append({"sentence": sentence, "label": opposite if rng.random() < 0.1 else label})
     return pd.DataFrame(rows)
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    return df
