@@ -1,20 +1,23 @@
 # make train            the main job on data that needs no network
 # make train ARGS="model=hist_gb dataset=adult"
 # make bench            what things cost, side by side with the bare alternatives
-# make test             the tests (minutes)       make test-all   also the slow proofs
+# make test             the tests, in two processes (minutes)
+# make test-all         also the slow proofs, one after the other: they measure times and kill processes
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+# a file of tests stays in one process: its tests share runs, which are the costly part
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: train test test-all lint bench
 train: $(BIN)/.installed
 	$(BIN)/python -m src.train $(ARGS)
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not slow" $(PARALLEL) $(ARGS)
 
-test-all: $(BIN)/.installed
-	$(BIN)/python -m pytest -q $(ARGS)
+test-all: test
+	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 bench: $(BIN)/.installed
 	for name in startup epoch tracking memory inference versions; do $(BIN)/python benchmarks/$$name.py || exit 1; done

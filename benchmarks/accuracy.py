@@ -1,8 +1,8 @@
-"""Every model on the three real sets with the project's defaults: mean and spread over seeds, as a Markdown table.
+"""Print test metrics of models with their defaults on the three real sets: mean and spread over seeds.
 
     DATA_DIR=... python benchmarks/accuracy.py [model=mlp,linear] [dataset=sst2] [seeds=0,1,2]
 
-California varies ``split_seed``, as its test part is cut at random; the other two vary ``seed``.
+California varies ``split_seed``, because its test part is cut at random; the other two vary ``seed``.
 """
 
 import logging
@@ -20,18 +20,19 @@ SEED = {"sst2": "seed", "adult": "seed", "california_housing": "dataset.split_se
 
 
 def main() -> None:
-    shell.log_to_console()
-    logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # the table alone
-    words = dict(word.split("=") for word in sys.argv[1:])
-    models = words.get("model", ",".join(choices("model"))).split(",")
-    sets = words.get("dataset", ",".join(METRIC)).split(",")
-    print(f"| model | {' | '.join(f'{name} {METRIC[name]}' for name in sets)} |\n|---|{'---|' * len(sets)}", flush=True)
+    shell.console()
+    logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # print only the table
+    options = dict(option.split("=") for option in sys.argv[1:])
+    models = options.get("model", ",".join(choices("model"))).split(",")
+    sets = options.get("dataset", ",".join(METRIC)).split(",")
+    head = " | ".join(f"{name} {METRIC[name]}" for name in sets)
+    print(f"| model | {head} |\n|---|{'---|' * len(sets)}", flush=True)
     for model in models:
         cells = []
         for name in sets:
             began, values = time.perf_counter(), []
             default = "0,1,2,3,4" if name == "california_housing" else "0,1,2"
-            seeds = words.get("seeds", default).split(",")
+            seeds = options.get("seeds", default).split(",")
             for seed in seeds:
                 run = fit(f"model={model}", f"dataset={name}", f"{SEED[name]}={seed}", "logger=csv")
                 values.append(run.report["metrics"][f"test/{METRIC[name]}"])

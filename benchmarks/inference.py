@@ -1,4 +1,4 @@
-"""``load("t7").predict`` on a million rows against the bare net on ready tensors.
+"""Time ``load("t7").predict`` on a million rows against the bare net on ready tensors.
 
 python benchmarks/inference.py [rows]
 """
@@ -23,8 +23,8 @@ def compare(n: int) -> tuple[float, float, list[float]]:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(n, 20)), columns=[f"x{i}" for i in range(20)])
     train = frame.head(20_000).assign(y=lambda x: (x["x0"] > x["x1"]).astype(int))
-    words = ("model=mlp", "model.scaler=standard", "dataset.target=y", "trainer.max_epochs=1", "logger=csv")
-    run = load(fit(*words, data=train).name)
+    overrides = ["model=mlp", "model.scaler=standard", "trainer.max_epochs=1", "logger=csv"]
+    run = load(fit(*overrides, "dataset.target=y", data=train).name)
     run.predict(frame.head(10))  # loads the weights
     net = run._loaded[0]
     set_threads(n_threads(None))

@@ -1,4 +1,4 @@
-"""Peak memory of a run above its imports, over the decoded float64 frame, for tables of growing length from Parquet.
+"""Measure a run's peak memory above its imports, per byte of the float64 frame, on growing Parquet tables.
 
 python benchmarks/memory.py [rows ...]
 """
@@ -17,21 +17,22 @@ N_COLUMNS = 50
 CHILD = """
 import sys
 import lightning, torch, pyarrow, pandas, scipy.special, torchmetrics
-from src import config, job
+from src.config.compose import compose
+from src.run.job import run_job
 
-def peak():  # KiB; getrusage would begin with the peak of the process that started this one
+def peak():  # KiB; getrusage would start at the peak of the parent process
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 
 base = peak()
-words = ["model=mlp", "dataset=parquet", f"dataset.path={sys.argv[1]}", "dataset.target=y", "logger=csv",
-         "trainer.max_epochs=1", "model.batch_size=4096"]
-job.run_job(config.compose(words))
+overrides = ["model=mlp", "dataset=parquet", f"dataset.path={sys.argv[1]}", "dataset.target=y", "logger=csv",
+             "trainer.max_epochs=1", "model.batch_size=4096"]
+run_job(compose(overrides))
 print(peak() - base)
 """
 
 
 def rows():
-    sizes = [int(word) for word in sys.argv[1:]] or [250_000, 500_000, 1_000_000]
+    sizes = [int(size) for size in sys.argv[1:]] or [250_000, 500_000, 1_000_000]
     with tempfile.TemporaryDirectory() as folder:
         for n in sizes:
             path = Path(folder) / "table.parquet"

@@ -1,4 +1,4 @@
-"""Two sides in turn, A B A B ..., so that the machine's moods hit both alike; and the tables of the README."""
+"""Time two commands alternately, A B A B ..., so that other load hits both; write the tables of README.md."""
 
 import os
 import re
@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def seconds(command: list[str], folder: str) -> float:
-    """Wall seconds of one whole process; its exit code may be anything but a crash by signal."""
+    """Return the wall seconds of a whole process; exit code 2, of a typo, is accepted."""
     began = time.perf_counter()
     done = subprocess.run(
         command, cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"OUTPUTS_DIR": folder}
@@ -24,8 +24,8 @@ def seconds(command: list[str], folder: str) -> float:
     return took
 
 
-def ratio(ours: list[str], theirs: list[str], folder: str, pairs: int = 5) -> tuple[float, float, list[float]]:
-    """Median seconds of both and the ratio of each pair; one run of each goes first and is not counted."""
+def ratio(ours: list[str], theirs: list[str], folder: str, pairs=5) -> tuple[float, float, list[float]]:
+    """Return the median seconds of both and the ratio of each pair; a first run of each is not counted."""
     seconds(ours, folder), seconds(theirs, folder)
     rows = [(seconds(ours, folder), seconds(theirs, folder)) for _ in range(pairs)]
     a, b = (statistics.median(side) for side in zip(*rows, strict=True))
@@ -33,7 +33,7 @@ def ratio(ours: list[str], theirs: list[str], folder: str, pairs: int = 5) -> tu
 
 
 def row(name: str, a: float, b: float, ratios: list[float], limit: float) -> str:
-    """One line of a table with `HEAD`: name, ours, theirs, median ratio, its range, what it should be."""
+    """Return one line of a table with `HEAD`: name, ours, theirs, median ratio, its range, the aim."""
     spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f}-{max(ratios):.2f}"
     return f"| {name} | {a:.2f} | {b:.2f} | {spread} | ≤ {limit} |"
 
@@ -42,7 +42,7 @@ HEAD = "| seconds | Reprise | compared | ratio, median | range | aim |\n|---|---
 
 
 def table(name: str, head: str, rows: Iterable[str]) -> None:
-    """Print a Markdown table as its rows come, then put it in its place in the README."""
+    """Print a Markdown table row by row, then write it between its markers in README.md."""
     lines = [head]
     print(head, flush=True)
     for line in rows:

@@ -1,4 +1,4 @@
-"""The usual pattern, written out for comparison: LightningModule, DataLoader, MLFlowLogger, WandbLogger; 5 epochs.
+"""Train as a typical template does: LightningModule, DataLoader, MLFlowLogger, WandbLogger; 5 epochs.
 
 python benchmarks/template.py FOLDER
 """
@@ -21,7 +21,8 @@ from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 class Net(L.LightningModule):
     def __init__(self, d_in: int):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(d_in, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 1))
+        hidden = [nn.Linear(d_in, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU()]
+        self.net = nn.Sequential(*hidden, nn.Linear(256, 1))
         self.accuracy, self.auroc = BinaryAccuracy(), BinaryAUROC()
 
     def training_step(self, batch, _index):
@@ -52,15 +53,16 @@ def main(folder: str) -> None:
         for a, b in ((x, y), (x_val, y_val))
     )
     os.makedirs(f"{folder}/wandb", exist_ok=True)
+    store = {"tracking_uri": f"sqlite:///{folder}/mlflow.db", "artifact_location": f"{folder}/mlartifacts"}
     loggers = [
-        MLFlowLogger(
-            "template", tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=f"{folder}/mlartifacts"
-        ),
+        MLFlowLogger("template", **store),
         WandbLogger(project="template", save_dir=folder, offline=True),
     ]
-    checkpoint = ModelCheckpoint(dirpath=f"{folder}/checkpoints", monitor="val/loss", auto_insert_metric_name=False)
-    trainer = L.Trainer(max_epochs=5, logger=loggers, callbacks=[checkpoint], log_every_n_steps=1, accelerator="cpu")
-    trainer.fit(Net(x.shape[1]), DataLoader(train, batch_size=256, shuffle=True), DataLoader(val, batch_size=256))
+    keep = ModelCheckpoint(dirpath=f"{folder}/checkpoints", monitor="val/loss", auto_insert_metric_name=False)
+    options = {"max_epochs": 5, "log_every_n_steps": 1, "accelerator": "cpu"}
+    trainer = L.Trainer(**options, logger=loggers, callbacks=[keep])
+    loaders = DataLoader(train, batch_size=256, shuffle=True), DataLoader(val, batch_size=256)
+    trainer.fit(Net(x.shape[1]), *loaders)
 
 
 if __name__ == "__main__":

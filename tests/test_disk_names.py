@@ -26,13 +26,14 @@ NAMES = {
 }
 # keys of a run's JSON that load, predict, replay, resume, diff, sync or runs() read
 KEYS = {
-    "report.json": "run dataset model seed split_seed etl_version data_digest sweep parent replay_of metric best_epoch "
-    "metrics timings overrides status pid host started finished signed",
+    "report.json": "run dataset model seed split_seed etl_version data_digest sweep parent replay_of metric "
+    "best_epoch metrics timings overrides status pid host started finished signed",
     "info.json": "target classes class_type y_mean y_std task n_outputs dataset columns n_num_features "
     "cat_cardinalities vocab_size max_len etl_version digest",
     "transforms.json": "roles categories numeric",
     "env.json": "python platform machine cpu_count threads seed packages git",
-    "config.json": "seed threads metric metric_mode class_weight pictures profile tags dataset model trainer logger",
+    "config.json": "seed threads metric metric_mode class_weight pictures profile tags "
+    "dataset model trainer logger",
 }
 
 
@@ -49,7 +50,7 @@ def test_the_nets_of_the_yamls_are_in_the_list():
 
 
 def test_a_dataset_is_a_module_of_its_name():
-    """version.json and config.json hold cfg["dataset"]["name"]: reload_etl and replay import src.dataset.<name>."""
+    """version.json and config.json hold the dataset's name: reload_etl and replay import src.dataset.NAME."""
     for name in choices("dataset"):
         assert callable(importlib.import_module(f"src.dataset.{name}").read)
 
@@ -62,13 +63,13 @@ def test_the_request_of_a_replay_is_read_as_it_was_written(outputs, monkeypatch)
 
 
 def test_a_checkpoint_has_the_names_of_before():
-    """last.ckpt: the callback's key is the class name `Keep`; weights are under LitModel's `net` and `average`."""
-    from src.trainer import net
+    """last.ckpt: the callback's key is `Keep`; the weights are under LitModel's `net` and `average`."""
+    from src.trainer.callbacks import KeepBest
     from src.trainer.lit import LitModel
 
-    with zipfile.ZipFile(PACKS / "mlp_checkpoints.zip") as archive, archive.open("checkpoints/last.ckpt") as file:
-        old = torch.load(file, weights_only=True)
-    keep = net.Keep({"name": "accuracy", "mode": "max"}, 16, PACKS)
+    with zipfile.ZipFile(PACKS / "mlp_checkpoints.zip") as archive:
+        old = torch.load(archive.open("checkpoints/last.ckpt"), weights_only=True)
+    keep = KeepBest({"name": "accuracy", "mode": "max"}, 16, PACKS)
     assert list(old["callbacks"]) == [keep.state_key] == ["Keep"]
     assert keep.state_dict().keys() == old["callbacks"]["Keep"].keys()
     assert {key.partition(".")[0] for key in old["state_dict"]} == {"net", "average"}

@@ -14,6 +14,7 @@ they differ by less than 1e-5.
 
 import json
 import platform
+import re
 import zipfile
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def cpu() -> str:
     """Vendor, model and vector instructions of this CPU: what the bits of a sum depend on."""
     path = Path("/proc/cpuinfo")
     text = path.read_text().partition("\n\n")[0] if path.is_file() else ""
-    known = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
-    flags = sorted(flag for flag in known.get("flags", "").split() if flag.startswith(("avx", "fma", "amx", "sse")))
+    known = dict(line.replace("\t", "").split(":", 1) for line in text.splitlines())
+    known = {key: value.strip() for key, value in known.items()}
+    flags = sorted(flag for flag in known.get("flags", "").split() if re.match("avx|fma|amx|sse", flag))
     kind = [known.get(key, "") for key in ("vendor_id", "model name", "cpu family", "model")]
     return " ".join([platform.machine(), *kind, *flags])
 
@@ -57,7 +59,8 @@ def old(outputs):
 def bitwise(old) -> bool:
     """Whether results must be identical here: same CPU, same packages as when the packs were made."""
     packages = read_json(old["mlp"].folder / "env.json")["packages"]
-    return cpu() == read_json(PACKS / "made_on.json")["cpu"] and describe_environment(0)["packages"] == packages
+    same_packages = describe_environment(0)["packages"] == packages
+    return same_packages and cpu() == read_json(PACKS / "made_on.json")["cpu"]
 
 
 def assert_close(found: dict, bitwise: bool) -> None:

@@ -1,62 +1,100 @@
-"""README.md and the Makefile: every command composes, every block of Python runs, every path and name exists."""
+"""README.md, CONTRIBUTING.md, Makefile: every command composes, every block runs, every path exists."""
 
+import importlib
 import linecache
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
-from conftest import CHECKOUT
-from omegaconf import OmegaConf
+from conftest import CHECKOUT, QUIET
 
 from src import runs
 from src.config import shell
 from src.config.check import check
 from src.config.tree import CONF, GROUPS, choices
 from src.dataset import wine
-from src.run import folder
+from src.run import trackers
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-CODE = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", PROSE)]
-COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.replace("\\\n", " ").splitlines()]
-COMMANDS += [span for span in CODE if span.startswith("python -m")]
-MAKEFILE = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-MAKES = [line.lstrip("# ") for line in (*COMMANDS, *MAKEFILE.splitlines()) if re.match(r"(# )?make \w", line)]
+README, CONTRIBUTING, MAKEFILE = (
+    (CHECKOUT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "Makefile")
+)
+SLURM = {"SLURM_JOB_ID": "1", "SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}
 
 
-def named_in(pattern: str) -> list[str]:
-    """What ``pattern`` finds in code within the text, without what stands for a reader's own."""
-    found = [name for span in CODE for name in re.findall(pattern, span)]
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    """Return (language, content) of every fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def code_in_prose(text: str) -> list[str]:
+    """Return every `span` outside the fenced blocks, on one line."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+BLOCKS = blocks_of(README)
+CODE = code_in_prose(README)
+ALL_CODE = CODE + code_in_prose(CONTRIBUTING)
+SHELL = [block for kind, block in BLOCKS + blocks_of(CONTRIBUTING) if kind == "bash"]
+LINES = [line for block in SHELL for line in block.splitlines()]
+LINES += [span for span in ALL_CODE if "python " in span]
+MAKES = [line.lstrip("# ") for line in (*LINES, *MAKEFILE.splitlines()) if re.match(r"(# )?make \w", line)]
+
+
+def named_in(code: list[str], pattern: str) -> list[str]:
+    """Return what ``pattern`` finds in ``code``, without what stands for a reader's own file."""
+    found = [name for span in code for name in re.findall(pattern, span)]
     return sorted({name for name in found if "mine" not in name and "my" not in name})
 
 
-@pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("python -m src.")])
-def test_command_composes(command):
-    verb, *words = shlex.split(command.removeprefix("python -m src."), comments=True)
-    assert (CHECKOUT / f"src/{verb}.py").is_file()
-    if verb != "train":
-        own = OmegaConf.to_container(OmegaConf.load(CONF / f"{verb}.yaml"))
-        assert shell.verb(verb, [word for word in words if word.partition("=")[0] in own])
-        assert check([word for word in words if word.partition("=")[0] not in own])  # a replay's change
-    elif words != ["--help"]:
-        n_jobs, _ = check([word for word in words if word != "--multirun"], "--multirun" in words)
-        assert (n_jobs > 1) == ("--multirun" in words)
+@pytest.mark.parametrize("command", [line for line in LINES if "-m src." in line])
+def test_command_composes(command, monkeypatch):
+    """Also behind torchrun and srun, whose variables are set then."""
+    launcher, _, rest = command.partition("-m src.")
+    verb, *overrides = shlex.split(rest, comments=True)
+    assert re.match(r"python |torchrun --nproc_per_node=2 |srun --nodes=2 python ", launcher)
+    if "srun" in launcher:
+        for name, value in SLURM.items():
+            monkeypatch.setenv(name, value)
+    function = getattr(importlib.import_module(f"src.{verb}"), verb, None)
+    if overrides == ["--help"]:
+        assert shell.help_text() if verb == "train" else function.__doc__
+    elif verb == "train":
+        n_jobs, _ = check([word for word in overrides if word != "--multirun"], "--multirun" in overrides)
+        assert (n_jobs > 1) == ("--multirun" in overrides)
+    else:
+        bound = shell.read(function, overrides)
+        assert check(list(bound.arguments.get("changes", ())))  # of a replay
+
+
+@pytest.mark.parametrize("command", [line for line in LINES if "python benchmarks/" in line])
+def test_benchmark_exists(command):
+    assert (CHECKOUT / re.search(r"python (benchmarks/\w+\.py)", command)[1]).is_file()
+
+
+def test_the_verbs_are_listed():
+    done = subprocess.run([sys.executable, "-m", "src"], cwd=CHECKOUT, capture_output=True, text=True)
+    listed = [re.match(r"python -m src\.(\w+) +\w", line)[1] for line in done.stdout.splitlines()]
+    assert "python -m src" in [line.partition("#")[0].strip() for line in LINES]
+    assert sorted(listed) == sorted(shell.verbs())
 
 
 @pytest.mark.parametrize("command", MAKES)
 def test_make_knows_the_target_and_its_words_compose(command):
     _, target, *arguments = shlex.split(command, comments=True)
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
-    for words in (word.removeprefix("ARGS=") for word in arguments if word.startswith("ARGS=")):
-        assert check(words.split())[0] == 1
+    for overrides in (word.removeprefix("ARGS=") for word in arguments if word.startswith("ARGS=")):
+        assert target == "test" or check(overrides.split())[0] == 1
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
 def test_python_runs(block, outputs, monkeypatch):
-    """In a place of its own, so that the run is t1; without trackers, which take ten seconds to make their stores."""
-    monkeypatch.setattr(folder, "TRACKERS", {})
+    """In an empty folder of runs, so that the run is t1; without trackers, whose stores take ten seconds."""
+    monkeypatch.setattr(trackers, "TRACKERS", {})
     shutil.rmtree(outputs / "runs", ignore_errors=True)
     linecache.cache["<cell>"] = (len(block), None, block.splitlines(True), "<cell>")  # as IPython does
     df = wine.read({}).drop(columns="target").assign(age=range(178))
@@ -66,36 +104,70 @@ def test_python_runs(block, outputs, monkeypatch):
     assert set(runs()["status"]) == {"done"}
     table = README.partition("A run's folder")[2].split("\n\n")[1]
     files = re.findall(r"`([\w./]+)`", " ".join(line.split("|")[1] for line in table.splitlines()))
-    assert len(files) > 9
-    assert [name for name in files if not (outputs / "runs/t1" / name).exists()] == [
-        ".hydra/"
-    ]  # the shell's runs have it
+    assert len(files) > 9 and [name for name in files if not (outputs / "runs/t1" / name).exists()] == []
 
 
-TREE = [line.split()[0] for kind, block in BLOCKS if not kind for line in block.splitlines() if re.match(r"\w+/", line)]
+PLAIN = "".join(block for kind, block in BLOCKS if not kind)
+TREE = re.findall(r"(?:^|; )(src/[\w./]+)", PLAIN, re.MULTILINE)
+PATHS = named_in(ALL_CODE, r"\b(?:src|conf|tests|benchmarks|notebooks)/[\w./]*")
 
 
-@pytest.mark.parametrize("path", sorted({*TREE, *named_in(r"\b(?:src|conf|tests|benchmarks|notebooks)/[\w./]*")}))
+@pytest.mark.parametrize("path", sorted({*TREE, *PATHS}))
 def test_path_exists(path):
     assert (CHECKOUT / path).exists()
 
 
-def test_the_tree_was_found():
-    assert "src/train.py" in TREE and len(TREE) > 5
+def test_the_tree_is_the_tree():
+    """Every verb and every room stands in it, once, and nothing else."""
+    rooms = [f"src/{path.parent.name}/" for path in (CHECKOUT / "src").glob("*/__init__.py")]
+    assert sorted(TREE) == sorted([*rooms, *(f"src/{verb}.py" for verb in shell.verbs())])
+
+
+def test_the_floors_are_those_that_the_tests_know():
+    from test_imports import ROOMS
+
+    floors = dict(re.findall(r"^\| (\d) \| (.*) \|$", CONTRIBUTING, re.MULTILINE))
+    del floors["6"]
+    found = {room: int(floor) for floor, rooms in floors.items() for room in re.findall(r"`(\w+)`", rooms)}
+    assert found == {room: floor for room, floor in ROOMS.items() if room != "verbs"}
+
+
+def test_the_recipes_of_contributing_run(tmp_path):
+    """Each block that names its file goes into a copy of the project; its commands run in one process."""
+    for name in ("src", "conf"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    blocks = [block for _, block in blocks_of(CONTRIBUTING)]
+    found = [re.match(r"# ([\w/]+\.(?:yaml|py))\n(.*)", block, re.DOTALL) for block in blocks]
+    files = {match[1]: match[2] for match in found if match}
+    assert len(files) == 6
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    commands = [found for text in files.values() for found in re.findall(r"python -m src\.train (.*)", text)]
+    assert len(commands) == 4
+    calls = "\n".join(f"print(fit(*{command.split()}, *sys.argv[1:]).name)" for command in commands)
+    places = {"OUTPUTS_DIR": str(tmp_path / "outputs"), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\nfrom src import fit\n{calls}", *QUIET, "trainer.max_epochs=2"],
+        cwd=tmp_path, env=os.environ | places,
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "outputs/runs").glob("*/DONE"))) == 4
+    assert "val/top2" in (tmp_path / "outputs/runs/t4/report.json").read_text()
 
 
 @pytest.mark.parametrize("group", ["dataset", "model", "logger"])
 def test_every_choice_is_named_and_every_name_is_a_choice(group):
     known = {name for name in choices(group) if name != "frame"}
     assert known <= {word for span in CODE for word in re.findall(r"\w+", span)}
-    assert {name for name in named_in(rf"\b{group}=(\w+)")} <= known
+    assert {name for name in named_in(CODE, rf"\b{group}=(\w+)")} <= known
 
 
 def test_every_key_in_the_text_is_a_key():
-    """`dataset.test_size`, `model.classifier.C=10`, ...: the section's key is in the yaml of one of its choices."""
-    dotted = named_in(r"^((?:dataset|model|trainer|logger)\.[\w.]+)")
-    text = {
-        group: "".join(path.read_text() for path in (CONF / group).glob("*.yaml")) for group in GROUPS
-    }
+    """`dataset.test_size`, `model.classifier.C=10`, ...: the key is in a yaml of its section."""
+    dotted = named_in(ALL_CODE, r"^((?:dataset|model|trainer|logger)\.[\w.]+)")
+    text = {group: "".join(path.read_text() for path in (CONF / group).glob("*.yaml")) for group in GROUPS}
     assert len(dotted) > 5
-    assert [key for key in dotted if not re.search(rf"\b{key.split('.')[-1]}:", text[key.split(".")[0]])] == []
+    for key in dotted:
+        section, *_, last = key.split(".")
+        assert re.search(rf"\b{last}:", text[section]), key
