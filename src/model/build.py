@@ -1,27 +1,25 @@
-"""The one place where a class named in a config is made: ``{"class": "dotted.Name", argument: value, ...}``."""
+"""Make an object of a class that a config names: ``{"class": "dotted.Name", argument: value, ...}``."""
 
 import importlib
 
+from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
 
 def build(spec: dict, *positional, **extra):
-    """An object of ``spec["class"]`` with the rest of ``spec`` and ``extra`` as arguments.
+    """Return an object of ``spec["class"]``, made with the rest of ``spec`` and ``extra`` as arguments.
 
     Raises
     ------
     UserError
         when the class cannot be imported or does not take an argument.
     """
-    arguments = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "class"
-    }
-    module_name, _, name = str(spec["class"]).rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{spec['class']} cannot be imported: {error}") from None
+    arguments = {}
+    for key, value in spec.items():
+        if key != "class":
+            arguments[key] = tuple(value) if isinstance(value, list) else value  # yaml has no tuples
+    cls = locate(str(spec["class"]))
     try:
         return cls(*positional, **arguments, **extra)
     except (TypeError, ValueError) as error:
@@ -29,8 +27,8 @@ def build(spec: dict, *positional, **extra):
 
 
 def is_own_net(dotted: str) -> bool:
-    """Whether ``dotted`` is a net that a file of src/model/ defines: nothing that it imports, no function of it."""
-    from torch import nn  # here, as `build` serves runs that never load torch, too
+    """Return whether ``dotted`` is a net that is defined, not just imported, in a file of src/model/."""
+    from torch import nn  # here, as estimators are built without torch
 
     module, _, name = dotted.rpartition(".")
     if module not in {f"src.model.{path.stem}" for path in (CHECKOUT / "src/model").glob("*.py")}:

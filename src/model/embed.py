@@ -13,13 +13,18 @@ class Embed(nn.Module):
     Parameters
     ----------
     info : dict
-        ``n_num_features``, ``cat_cardinalities`` and ``vocab_size`` say which kinds of input there are.
+        its ``n_num_features``, ``cat_cardinalities`` and ``vocab_size`` tell which kinds of input there are.
     d_token : int
         width D of a token.
     token_dropout, word_dropout : float
-        dropout on embeddings, and the share of text tokens left out whole (Iyyer et al. 2015); in training only.
+        dropout on embeddings, and the share of text tokens left out whole (Iyyer et al. 2015), in training.
 
-    **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> (B, F + C + T, D), (B, F + C + T).
+    **Shape**: x_num (B, F), x_cat (B, C), input_ids (B, T) -> (B, F + C + T, D), (B, F + C + T)
+
+    >>> embed = Embed({"n_num_features": 4, "cat_cardinalities": [3, 5], "vocab_size": 0}, d_token=16)
+    >>> tokens, mask = embed(x_num=torch.zeros(8, 4), x_cat=torch.zeros(8, 2, dtype=torch.int64))
+    >>> tokens.shape, mask.shape
+    (torch.Size([8, 6, 16]), torch.Size([8, 6]))
     """
 
     def __init__(self, info: dict, d_token: int, token_dropout: float = 0.0, word_dropout: float = 0.0):
@@ -30,7 +35,7 @@ class Embed(nn.Module):
             self.num_weight = nn.Parameter(torch.empty(n_num, d_token).uniform_(-bound, bound))
             self.num_bias = nn.Parameter(torch.empty(n_num, d_token).uniform_(-bound, bound))
         if cardinalities:
-            self.cat = nn.Embedding(sum(cardinalities), d_token)  # all columns in one table, each from its offset
+            self.cat = nn.Embedding(sum(cardinalities), d_token)  # one table, each column at its offset
             nn.init.uniform_(self.cat.weight, -bound, bound)
             offsets = torch.tensor([0, *cardinalities[:-1]]).cumsum(0)
             self.register_buffer("cat_offsets", offsets, persistent=False)
@@ -53,9 +58,9 @@ class Embed(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """Text tokens to vectors; padding, and in training a share of words, become zeros outside the mask.
+    """Text tokens to vectors; padding, and in training a share of the words, become zeros outside the mask.
 
-    **Shape**: input_ids (B, T), attention_mask (B, T) -> (B, T, D), (B, T).
+    **Shape**: input_ids (B, T), attention_mask (B, T) -> (B, T, D), (B, T)
     """
 
     def __init__(self, vocab_size: int, d_token: int, word_dropout: float = 0.0):
@@ -69,25 +74,24 @@ class TokenEmbedding(nn.Module):
         mask = attention_mask
         if self.training and self.word_dropout:
             kept = mask & (torch.rand(mask.shape, device=mask.device) >= self.word_dropout)
-            mask = torch.where(kept.any(1, keepdim=True), kept, mask)  # never all words of a row
+            mask = torch.where(kept.any(1, keepdim=True), kept, mask)  # (B, T); never all words of a row
         return self.table(input_ids.int()) * mask[:, :, None], mask
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the tokens that the mask keeps: (B, T, D), (B, T) -> (B, D)."""
+    """Return the mean of the tokens that the mask keeps: (B, T, D), (B, T) -> (B, D)."""
     weight = mask[:, :, None].to(tokens.dtype)
     return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def masked_max(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Largest value over the tokens that the mask keeps: (B, T, D), (B, T) -> (B, D)."""
+    """Return the largest value of the tokens that the mask keeps: (B, T, D), (B, T) -> (B, D)."""
     return tokens.masked_fill(~mask[:, :, None], torch.finfo(tokens.dtype).min).amax(1)
 
 
 def positions(n: int, d_token: int, like: Tensor) -> Tensor:
-    """Sinusoidal positions (Vaswani et al. 2017), any length: (n, D)."""
+    """Return sinusoidal positions (Vaswani et al. 2017) for any length, on ``like``'s device: (n, D)."""
     half = torch.arange(d_token // 2, device=like.device, dtype=like.dtype)
-    angle = torch.arange(n, device=like.device, dtype=like.dtype)[:, None] * torch.exp(
-        -half * math.log(1e4) * 2 / d_token
-    )
+    place = torch.arange(n, device=like.device, dtype=like.dtype)
+    angle = place[:, None] * torch.exp(-half * math.log(1e4) * 2 / d_token)  # (n, D // 2)
     return F.pad(torch.cat([angle.sin(), angle.cos()], 1), (0, d_token % 2))

@@ -1,4 +1,4 @@
-"""scikit-learn's front door: any batch to a matrix."""
+"""The front door of scikit-learn: any part of the data to a matrix, any estimator's output to predictions."""
 
 from copy import copy
 
@@ -9,7 +9,11 @@ from scipy.special import expit, softmax
 from src.model.build import build
 from src.system.errors import UserError
 
-MAX_DENSE = 2000  # features of text for estimators that want dense input
+# values of model.categories: one column a category | one column of codes | codes that the estimator knows of
+CATEGORIES = ("onehot", "codes", "native")
+MAX_DENSE = 2000  # features of text for an estimator that takes dense matrices: 60,000 rows are 480 MB
+MAX_NATIVE = 255  # values of a categorical column that HistGradientBoosting takes
+DENSE_ONE_HOT = 100  # up to this many one-hot columns stay dense
 
 
 class Estimator:
@@ -18,72 +22,76 @@ class Estimator:
     Parameters
     ----------
     cfg : dict
-        the model section of the config: classifier, regressor, categories, sparse, tfidf, ...
+        the config's model section: classifier, regressor, arguments, categories, sparse, tfidf, ...
     info : dict
-        what the data says of itself.
+        task, n_num_features, cat_cardinalities, ... of the data.
+    seed : int
+        the estimator's ``random_state``, unless the config sets it.
+    n_threads : int
+        the estimator's ``n_jobs``, where the config has ``n_jobs: null``.
     """
 
     def __init__(self, cfg: dict, info: dict, seed: int, n_threads: int = 1):
         kind = "regressor" if info["task"] == "regression" else "classifier"
         if cfg[kind] is None:
-            raise UserError(f"model={cfg['name']} has no {kind}, and {info['target']} is a {info['task']} target")
+            raise UserError(f"model={cfg['name']} has no {kind}: {info['target']} is a {info['task']} target")
         self.info, self.categories, self.sparse = info, cfg["categories"], cfg["sparse"]
         self.tfidf = _vectorizer(cfg) if info["vocab_size"] else None
-        self.model = build(cfg[kind])
-        if "random_state" in self.model.get_params() and "random_state" not in cfg[kind]:
+        spec = cfg.get("arguments", {}) | cfg[kind]  # older configs have no arguments that both kinds share
+        self.model = build(spec)
+        if "random_state" in self.model.get_params() and "random_state" not in spec:
             self.model.set_params(random_state=seed)
-        if "n_jobs" in cfg[kind] and cfg[kind]["n_jobs"] is None:
+        if "n_jobs" in spec and spec["n_jobs"] is None:
             self.model.set_params(n_jobs=n_threads)
         if self.categories == "native":
-            n_columns = info["n_num_features"] + len(info["cat_cardinalities"])
-            native = [
-                n_columns - len(info["cat_cardinalities"]) + i
-                for i, n in enumerate(info["cat_cardinalities"])
-                if n <= 255
-            ]
+            first = info["n_num_features"]  # categorical columns follow the numbers
+            native = [first + i for i, n in enumerate(info["cat_cardinalities"]) if n <= MAX_NATIVE]
             self.model.set_params(categorical_features=native or None)
 
     def matrix(self, part: dict, learn: bool = False):
-        """(n, features): numbers, categories as one-hot columns or codes, text as TF-IDF of n-grams of tokens."""
+        """Return (n, features): numbers, categories as one-hot columns or codes, text as TF-IDF of n-grams.
+
+        learn : fit the TF-IDF on this part, the training part
+        """
         blocks = []
         if "x_num" in part:
-            blocks.append(part["x_num"])
+            blocks.append(part["x_num"])  # (n, F)
         if "x_cat" in part:
-            blocks.append(
-                self._one_hot(part["x_cat"]) if self.categories == "onehot" else part["x_cat"].astype(np.float32)
-            )
+            onehot = self.categories == "onehot"
+            blocks.append(self._one_hot(part["x_cat"]) if onehot else part["x_cat"].astype(np.float32))
         if self.tfidf is not None:
             texts = _as_text(part["input_ids"], part["attention_mask"])
-            blocks.append((self.tfidf.fit_transform if learn else self.tfidf.transform)(texts))
+            blocks.append(self.tfidf.fit_transform(texts) if learn else self.tfidf.transform(texts))
         if not any(sparse.issparse(block) for block in blocks):
             return np.concatenate(blocks, 1)
         x = sparse.hstack(blocks, format="csr", dtype=np.float32)
         return x if self.sparse else x.toarray()
 
     def _one_hot(self, x_cat):
-        """A value that training never saw is a column of its own that training left at zero."""
+        """(n, C) -> (n, all categories); a value that training never saw has a column that was always 0."""
         sizes = np.array(self.info["cat_cardinalities"])
-        columns = x_cat + np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        columns = x_cat + np.concatenate([[0], np.cumsum(sizes)[:-1]])  # (n, C)
         rows = np.repeat(np.arange(len(x_cat)), x_cat.shape[1])
         ones = np.ones(rows.size, np.float32)
         x = sparse.csr_matrix((ones, (rows, columns.ravel())), shape=(len(x_cat), sizes.sum()))
-        return x if self.sparse and sizes.sum() > 100 else x.toarray()
+        return x if self.sparse and sizes.sum() > DENSE_ONE_HOT else x.toarray()
 
     def target(self, part: dict) -> np.ndarray:
-        """Class numbers, or standardized values."""
+        """Return class numbers, or standardized values: (n,)."""
         y = part["y"]
         return (y - self.info["y_mean"]) / self.info["y_std"] if self.info["task"] == "regression" else y
 
     def predictions(self, output: np.ndarray) -> np.ndarray:
-        """What the estimator gives to what every model gives: probabilities, or values in the target's own units."""
+        """Return an output as probabilities (n, n_classes), or values (n,) in the target's own units."""
         if self.info["task"] == "regression":
             return np.asarray(output, np.float64).reshape(-1) * self.info["y_std"] + self.info["y_mean"]
         return np.asarray(output, np.float64)
 
     def predict(self, x) -> np.ndarray:
+        """Return `predictions` for a `matrix`."""
         model = self.model
         if hasattr(model, "estimators_") and hasattr(model, "n_jobs"):
-            model = copy(model)  # a forest adds its trees in the order in which threads end: not twice the same
+            model = copy(model)  # threads add the trees in varying order: sums would differ in the last bit
             model.n_jobs = 1
         if self.info["task"] == "regression":
             return self.predictions(model.predict(x))
@@ -91,20 +99,22 @@ class Estimator:
             return self.predictions(model.predict_proba(x))
         if not hasattr(model, "decision_function"):
             raise UserError(f"{type(model).__name__} has neither predict_proba nor decision_function")
-        score = model.decision_function(x)  # ranks as it should; not calibrated
-        return np.stack([1 - expit(score), expit(score)], 1) if score.ndim == 1 else softmax(score, 1)
+        score = model.decision_function(x)  # in the right order, but not calibrated
+        if score.ndim == 2:
+            return softmax(score, 1)
+        return np.stack([1 - expit(score), expit(score)], 1)  # two classes: (n,) -> (n, 2)
 
 
 def _vectorizer(cfg: dict):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    words = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg["tfidf"].items()}
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg["tfidf"].items()}
     if not cfg["sparse"]:
-        words["max_features"] = min(words["max_features"] or MAX_DENSE, MAX_DENSE)
-    return TfidfVectorizer(token_pattern=r"\S+", lowercase=False, dtype=np.float32, **words)
+        options["max_features"] = min(options["max_features"] or MAX_DENSE, MAX_DENSE)
+    return TfidfVectorizer(token_pattern=r"\S+", lowercase=False, dtype=np.float32, **options)
 
 
 def _as_text(input_ids: np.ndarray, mask: np.ndarray) -> list[str]:
-    """Token numbers as text again, for the vectorizer: [[5, 8, 0]] -> ["5 8"]."""
-    words = np.array([str(i) for i in range(int(input_ids.max(initial=0)) + 1)], object)
-    return [" ".join(words[ids[kept]]) for ids, kept in zip(input_ids, mask, strict=True)]
+    """Return token numbers (n, T) as text again, for the vectorizer: [[5, 8, 0]] -> ["5 8"]."""
+    names = np.array([str(i) for i in range(int(input_ids.max(initial=0)) + 1)], object)
+    return [" ".join(names[ids[kept]]) for ids, kept in zip(input_ids, mask, strict=True)]

@@ -1,4 +1,4 @@
-"""A multilayer perceptron on any data: numbers as they are, categories embedded, tokens averaged."""
+"""A multilayer perceptron for any data: numbers as they are, categories embedded, tokens averaged."""
 
 import torch
 from torch import Tensor, nn
@@ -7,9 +7,9 @@ from src.model.embed import TokenEmbedding, masked_mean
 
 
 class MLP(nn.Module):
-    """Inputs side by side, then ``n_layers`` of Linear, ReLU, Dropout, then a linear head.
+    """Concatenated inputs, ``n_layers`` times Linear, ReLU, Dropout, then a linear head.
 
-    **Shape**: any of x_num (B, F), x_cat (B, C), input_ids with attention_mask (B, T) -> logits (B, n_outputs).
+    **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> logits (B, n_outputs)
 
     >>> info = {"n_num_features": 4, "cat_cardinalities": [3, 5], "vocab_size": 0, "n_outputs": 2}
     >>> MLP(info)(x_num=torch.zeros(8, 4), x_cat=torch.zeros(8, 2, dtype=torch.int64)).shape
@@ -45,7 +45,7 @@ class MLP(nn.Module):
     def forward(self, x_num=None, x_cat=None, input_ids=None, attention_mask=None) -> Tensor:
         inputs = [] if x_num is None else [x_num]
         if x_cat is not None:
-            inputs += [table(x_cat[:, i]) for i, table in enumerate(self.categories)]
+            inputs += [table(x_cat[:, i]) for i, table in enumerate(self.categories)]  # each (B, its width)
         if input_ids is not None:
-            inputs.append(masked_mean(*self.tokens(input_ids, attention_mask)))
+            inputs.append(masked_mean(*self.tokens(input_ids, attention_mask)))  # (B, d_token)
         return self.head(self.layers(torch.cat(inputs, 1)))

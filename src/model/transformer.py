@@ -1,5 +1,6 @@
 """A small transformer encoder, its block written out (pre-norm; Vaswani et al. 2017, Xiong et al. 2020)."""
 
+import torch  # noqa: F401  for the example of Transformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -7,7 +8,7 @@ from src.model.embed import Embed, masked_mean, positions
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention. **Shape**: x (B, T, D), mask (B, T) -> (B, T, D)."""
+    """Multi-head self-attention. **Shape**: x (B, T, D), mask (B, T) -> (B, T, D)"""
 
     def __init__(self, d_token: int, n_heads: int, dropout: float):
         super().__init__()
@@ -21,12 +22,13 @@ class Attention(nn.Module):
         heads = self.qkv(x).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, nh, T, hs)
         query, key, value = heads.unbind(0)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :], dropout_p=dropout)
-        return self.out(y.transpose(1, 2).flatten(2))
+        mask = mask[:, None, None, :]  # (B, 1, 1, T): for all heads and queries
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        return self.out(y.transpose(1, 2).flatten(2))  # (B, nh, T, hs) -> (B, T, D)
 
 
 class Block(nn.Module):
-    """x + attention, then x + feed-forward, each after a layer norm. **Shape**: (B, T, D) -> (B, T, D)."""
+    """x + attention, then x + feed-forward, each after a layer norm. **Shape**: (B, T, D) -> (B, T, D)"""
 
     def __init__(self, d_token: int, n_heads: int, d_hidden: int, dropout: float):
         super().__init__()
@@ -45,9 +47,13 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Tokens, ``n_blocks`` blocks, the mean of the tokens, a linear head.
 
-    Text tokens get sinusoidal positions; columns of a table have an embedding each and need none.
+    Text tokens get sinusoidal positions. Columns of a table do not need them: each has its embedding.
 
-    **Shape**: any of x_num (B, F), x_cat (B, C), input_ids with attention_mask (B, T) -> logits (B, n_outputs).
+    **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> logits (B, n_outputs)
+
+    >>> info = {"n_num_features": 4, "cat_cardinalities": [], "vocab_size": 0, "n_outputs": 1}
+    >>> Transformer(info)(x_num=torch.zeros(8, 4)).shape
+    torch.Size([8, 1])
     """
 
     def __init__(
@@ -71,7 +77,7 @@ class Transformer(nn.Module):
         x, mask = self.embed(x_num, x_cat, input_ids, attention_mask)  # (B, T, D)
         if input_ids is not None:
             n_text, d_token = input_ids.shape[1], x.shape[2]
-            x = x + F.pad(positions(n_text, d_token, x), (0, 0, x.shape[1] - n_text, 0))
+            x = x + F.pad(positions(n_text, d_token, x), (0, 0, x.shape[1] - n_text, 0))  # text is last
         for block in self.blocks:
             x = block(x, mask)
         return self.head(masked_mean(self.norm(x), mask))

@@ -1,4 +1,4 @@
-"""Fit any scikit-learn estimator and log how it gets better, predict with it, save it, load it."""
+"""Fit any scikit-learn estimator and watch it, predict with it, save it, load it."""
 
 import inspect
 import math
@@ -14,18 +14,17 @@ from src.system.files import replacing
 from src.trainer.history import History
 
 SUFFIX = "joblib"
-MAX_ROWS = {"staged": 100, "grow": 20}  # of history; for each row a growing forest predicts with all its trees
+MAX_ROWS = {"staged": 100, "grow": 20}  # of history: a growing forest predicts with all its trees for each
 TRAIN_ROWS = 10_000  # train/loss is computed on at most this many training rows
 
 
 def fit(
-    model: dict, data, metric: dict, *, seed: int, trainer: dict, folder: Path, resume: bool, log_row, progress,
-    n_threads: int,
+    model: dict, data, metric: dict, *, seed: int, trainer: dict, folder: Path, resume: bool, log_row,
+    progress, n_threads: int,
 ) -> tuple[Estimator, int | None]:  # fmt: skip
-    """Fit the estimator that the config's model section describes; return it and the epoch that it kept.
+    """Fit the estimator that a model section describes; return it and the epoch that it kept.
 
-    ``log_row`` gets a row for each stage that ``model["progress"]`` shows. An estimator has no checkpoints, so
-    ``folder``, ``resume`` and ``progress`` are for nets alone.
+    It has no checkpoints and logs each row at once: ``folder``, ``resume`` and ``progress`` are for nets.
     """
     if model["progress"] not in PROGRESS:
         raise UserError(f"model.progress={model['progress']} is unknown; known: {', '.join(PROGRESS)}")
@@ -38,9 +37,9 @@ def fit(
         options |= {"X_val": x_val, "y_val": estimator.target(val)}
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
     stages = StageLog(estimator, x[some], train["y"][some], x_val, val["y"], metric, log_row)
-    watch, limits = PROGRESS[model["progress"]], {"max_epochs": trainer["max_epochs"], "patience": model["patience"]}
+    limits = {"max_epochs": trainer["max_epochs"], "patience": model["patience"], "seed": seed}
     try:
-        kept = watch(estimator, x, y, options, stages, seed=seed, **limits)
+        kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
     except (ValueError, TypeError) as error:  # how scikit-learn refuses arguments and data
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{type(estimator.model).__name__} refuses: {reason}") from error
@@ -52,7 +51,8 @@ def _fit_options(estimator: Estimator, train: dict) -> dict:
     if "weight" not in train:
         return {}
     if "sample_weight" not in inspect.signature(estimator.model.fit).parameters:
-        raise UserError(f"{type(estimator.model).__name__} takes no weights: leave dataset.weight and class_weight out")
+        name = type(estimator.model).__name__
+        raise UserError(f"{name} takes no weights: leave dataset.weight and class_weight out")
     return {"sample_weight": train["weight"]}
 
 
@@ -110,7 +110,7 @@ def _grow(estimator, x, y, options, stages, **_limits) -> int:
 
 
 def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience) -> int | None:
-    """Pass over shuffled rows again and again, keep the best pass on val: another algorithm than a plain fit."""
+    """Pass over shuffled rows, keep the best pass on val: another algorithm than a plain fit."""
     if max_epochs is None:
         raise UserError("model.progress=partial_fit needs a number of passes: trainer.max_epochs=100")
     regression, history, best = estimator.info["task"] == "regression", stages.history, None
@@ -145,12 +145,10 @@ PROGRESS = {"once": _once, "staged": _staged, "grow": _grow, "partial_fit": _par
 
 
 def n_epochs(model: dict, trainer: dict) -> int:
-    """Return about how many rows of history a fit logs, 0 if nobody knows."""
     return (trainer["max_epochs"] or 0) if model["progress"] == "partial_fit" else MAX_ROWS["staged"]
 
 
 def predict(estimator: Estimator, part: dict, info: dict) -> np.ndarray:
-    """Return probabilities (n, n_classes), or values (n,) in the target's own units."""
     return estimator.predict(estimator.matrix(part))
 
 
@@ -162,7 +160,7 @@ def save(estimator: Estimator, path: Path) -> None:
 
 
 def load(path: Path, model: dict, info: dict) -> Estimator:
-    """Unpickle an estimator: only for files that can be trusted, as a pickle can run any code."""
+    """Unpickle an estimator, which can run any code: the caller checks that the file can be trusted."""
     import joblib
 
     try:
@@ -172,4 +170,4 @@ def load(path: Path, model: dict, info: dict) -> Estimator:
 
 
 def difference(path: Path, other: Path) -> None:
-    """Return None: two pickled estimators have no weights that could be compared by name."""
+    """Return None: pickled estimators have no weights that could be compared by name."""

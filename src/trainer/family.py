@@ -2,9 +2,17 @@
 
 
 def family(model: dict):
-    """Return the module for the config's model section: `src.trainer.net` if it has a ``net``, else `src.trainer.estimator`.
+    """Return `src.trainer.net` for a config's model section with a ``net``, else `src.trainer.estimator`.
 
-    Both have ``fit``, ``predict``, ``save``, ``load``, ``difference``, ``n_epochs`` and ``SUFFIX``, with one signature.
+    Both have the same functions:
+
+    fit(model, data, metric, *, seed, trainer, folder, resume, log_row, progress, n_threads) -> fitted, epoch
+        ``metric`` {"name", "mode", "fn"} decides between epochs, ``log_row`` gets a row of history for each,
+        ``folder`` takes checkpoints, ``resume`` continues from them.
+    predict(fitted, part, info) -> probabilities (n, n_classes), or values (n,) in the target's own units
+    save(fitted, path), load(path, model, info) -> fitted; SUFFIX of the path
+    difference(path, other) -> largest difference of two saved models' weights, None if not comparable
+    n_epochs(model, trainer) -> about how many rows of history a fit logs, 0 if nobody knows
     """
     if "net" in model:
         from src.trainer import net as module

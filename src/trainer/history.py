@@ -1,4 +1,4 @@
-"""The rows of a run's history: which of them is the best, and what a person sees of them while the run trains."""
+"""The rows of a run's history: which is the best, and what a person sees of them while the run trains."""
 
 import logging
 import time
@@ -13,12 +13,8 @@ LINES = 20  # about this many lines of epochs in a run
 class History(list):
     """Rows of history, one an epoch: {"epoch": 3, "train/loss": ..., "val/f1": ...}.
 
-    Attributes
-    ----------
-    best : dict or None
-        the row with the best metric on val; None as long as the metric was never a number.
-    since : int
-        rows after the best one, or all rows if there is no best one: what patience counts.
+    best : the row with the best metric on val; None as long as the metric was never a number
+    since : rows after the best one, all rows if there is none: what patience counts
 
     >>> history = History({"name": "f1", "mode": "max"})
     >>> for epoch, f1 in enumerate([0.5, 0.7, 0.6], start=1):

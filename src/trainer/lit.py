@@ -6,9 +6,8 @@ import math
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
-from torchmetrics import Metric
 
 from src.metric.choose import compute, loss
 from src.model.build import build
@@ -17,54 +16,26 @@ from src.trainer.loader import INPUTS
 from src.trainer.schedule import SCHEDULES
 
 
-class Outputs(Metric):
-    """Collects row numbers (n,) and logits (n, n_outputs) over batches and ranks; torchmetrics' own casts rows to float."""
-
-    def __init__(self):
-        super().__init__(sync_on_compute=True)
-        self.add_state("rows", [], dist_reduce_fx="cat")
-        self.add_state("logits", [], dist_reduce_fx="cat")
-
-    def update(self, rows: Tensor, logits: Tensor) -> None:
-        self.rows.append(rows)
-        self.logits.append(logits.float())
-
-    def compute(self) -> tuple[Tensor, Tensor]:
-        def whole(x):
-            return torch.cat(x) if isinstance(x, list) else x
-
-        return whole(self.rows), whole(self.logits)
-
-
 class LitModel(L.LightningModule):
     """Trains ``net`` by the loss of its task and logs one row of history per epoch.
 
-    Parameters
-    ----------
-    net : nn.Module
-        called with the batch's inputs by name, returns logits (B, n_outputs).
-    info : dict
-        task, y_mean, y_std, ... of the data.
-    metric : dict
-        {"name", "mode", "fn"}, logged first.
-    val_y : (n_val,) array
-        targets of the val part in their own units.
-    log_row : function
-        gets the row of each epoch, on rank 0 alone.
-    ema : float or None
-        decay of an average of the weights (Polyak & Juditsky 1992), which then is the net that predicts.
-    seed : int
-        dropout of step k depends on (seed, k) alone, so that a resumed run draws what the straight run drew.
+    net : called with the batch's inputs by name, returns logits (B, n_outputs)
+    info : task, y_mean, y_std, ... of the data
+    metric : {"name", "mode", "fn"}, logged first
+    val_y : (n_val,) targets of the val part in their own units
+    log_row : gets the row of each epoch, on rank 0 alone
+    ema : decay of an average of the weights (Polyak & Juditsky 1992), which then is the net that predicts
+    seed : dropout of step k depends on (seed, k) alone, so a resumed run draws what the straight run drew
 
-    `training_step` takes several minibatches at once and steps the optimizer itself, which halves the cost of small
-    steps; with ``automatic_optimization`` it takes one, and Lightning steps. The weights are the same, bit for bit.
-    A subclass at the bottom of a net's file, named by ``model.lit``, may change `loss` or `configure_optimizers`.
+    `training_step` takes several minibatches and steps the optimizer itself, which halves the cost of small
+    steps; with ``automatic_optimization`` it takes one and Lightning steps, to the same weights bit for bit.
+    A subclass, named by ``model.lit``, may change `loss`, `configure_optimizers` or any hook of Lightning's.
     """
 
     def __init__(
-        self, net: nn.Module, info: dict, metric: dict, val_y: np.ndarray, *, log_row, optimizer: dict,
-        lr: float, weight_decay: float, schedule: str, warmup: float, label_smoothing: float, ema: float | None,
-        seed: int,
+        self, net: nn.Module, info: dict, metric: dict, val_y: np.ndarray, *, log_row, seed: int,
+        optimizer: dict, lr: float, weight_decay: float, schedule: str, warmup: float, label_smoothing: float,
+        ema: float | None,
     ):  # fmt: skip
         super().__init__()
         if schedule not in SCHEDULES:
@@ -75,8 +46,8 @@ class LitModel(L.LightningModule):
         self.ema, self.average = ema, None
         if ema:
             self.average = copy.deepcopy(net).requires_grad_(False)
-        self.outputs = Outputs()
         self.row = self.scores = None  # of the last epoch, and of its val part; None without a validation
+        self.outputs = []  # (row numbers (B,), logits (B, n_outputs)) of each val batch
         self.n_seen = self.n_updates = 0  # minibatches, optimizer steps; fewer if gradients are accumulated
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -124,7 +95,7 @@ class LitModel(L.LightningModule):
     def counted_loss(self, batch: dict[str, Tensor]) -> Tensor:
         seed = self.seed * 1_000_003 + self.n_seen
         if self.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds every kind of device: 0.2 ms a step
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.2 ms: it seeds all devices
         else:
             torch.manual_seed(seed)
         self.n_seen += 1
@@ -151,18 +122,23 @@ class LitModel(L.LightningModule):
     def validation_step(self, chunk: list[dict[str, Tensor]], _index: int) -> None:
         for batch in chunk:
             logits = self.predictor(**{name: batch[name] for name in INPUTS if name in batch})
-            self.outputs.update(batch["row"], logits)
+            self.outputs.append((batch["row"], logits.float()))
 
     def on_validation_epoch_end(self) -> None:
-        rows, logits = (x.cpu().numpy() for x in self.outputs.compute())
-        self.outputs.reset()
+        rows, logits = (torch.cat(tensors).cpu().numpy() for tensors in zip(*self.outputs, strict=True))
+        self.outputs = []
+        if self.trainer.world_size > 1:
+            of_ranks = [None] * self.trainer.world_size  # ranks may hold different numbers of rows
+            distributed.all_gather_object(of_ranks, (rows, logits))
+            rows, logits = map(np.concatenate, zip(*of_ranks, strict=True))
         rows, first = np.unique(rows, return_index=True)  # in the part's order, whichever rank had them
         y, p = self.val_y[rows], to_predictions(logits[first], self.info)
         values = {"loss": loss(y, p, self.info)} | compute(self.info["task"], self.metric, y, p)
         self.scores = {f"val/{name}": value for name, value in values.items()}
 
     def on_train_epoch_end(self) -> None:
-        train_loss = float(self.trainer.strategy.reduce(self.loss_sum, reduce_op="mean")) / max(1, self.n_batches)
+        loss_sum = self.trainer.strategy.reduce(self.loss_sum, reduce_op="mean")
+        train_loss = float(loss_sum) / max(1, self.n_batches)
         self.row = None
         if self.scores is not None:  # trainer.check_val_every_n_epoch leaves epochs out
             self.row = {"epoch": self.current_epoch + 1, "train/loss": train_loss, **self.scores}
@@ -171,9 +147,10 @@ class LitModel(L.LightningModule):
 
     def configure_optimizers(self):
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]  # biases, norms, scales: without weight decay
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = build(fused(self.optimizer), [group for group in groups if group["params"]], lr=self.lr)
+        others = [p for p in self.net.parameters() if p.ndim <= 1]  # biases, norms and scales
+        pairs = (decayed, self.weight_decay), (others, 0.0)
+        groups = [{"params": params, "weight_decay": decay} for params, decay in pairs if params]
+        optimizer = build(fused(self.optimizer), groups, lr=self.lr)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
         n_steps = self.trainer.estimated_stepping_batches
@@ -194,7 +171,7 @@ class LitModel(L.LightningModule):
 
 
 def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:
-    """Return logits (n, n_outputs) as probabilities (n, n_classes), or as values (n,) in the target's own units."""
+    """Return logits (n, n_outputs) as probabilities (n, n_classes), or values (n,) in the target's units."""
     logits = logits.astype(np.float64)  # metrics are computed in float64 for both families
     if info["task"] == "regression":
         return logits[:, 0] * info["y_std"] + info["y_mean"]
@@ -203,6 +180,6 @@ def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:
 
 
 def fused(optimizer: dict) -> dict:
-    """Return the optimizer with its one-kernel implementation, if it has one: the same steps, 12% faster on a CPU."""
+    """Return the optimizer with its fused kernel, if it has one: the same steps, 12% faster on a CPU."""
     name = optimizer["class"].rpartition(".")[2]
     return {"fused": True, **optimizer} if name in ("AdamW", "Adam", "SGD", "Adagrad") else optimizer
