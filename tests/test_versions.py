@@ -196,6 +196,18 @@ def test_a_module_of_the_project_is_no_value(module, store, text, name, advice):
     assert "\n" not in str(caught.value) and not list(store.glob("sales/v*"))
 
 
+def test_a_function_with_a_decorator_of_another_module_takes_its_names_from_its_own(module):
+    module(
+        "from functools import wraps\ndef loud(f):\n    @wraps(f)\n    def call(df): return f(df)\n    return call\n",
+        "helpers",
+    )
+    text = "from helpers import loud\nN = 2\n@loud\ndef cut(df): return df.head(N)\ndef etl(df): return cut(df)"
+    assert version(module(text).etl) == "v1"
+    assert version(module(text.replace("N = 2", "N = 3")).etl) == "v2"
+    sys.modules.pop("steps"), sys.modules.pop("helpers")
+    assert [len(versions.replay(versions.read_version("sales", v), FRAME)) for v in ("v1", "v2")] == [2, 3]
+
+
 def test_a_cached_helper_is_followed(module):
     text = "from functools import cache\n@cache\ndef rate(city):\n    return 2\ndef etl(df): return df * rate('Rome')"
     frame = FRAME[["price"]]
@@ -559,8 +571,8 @@ def test_a_wrong_word_is_exit_2(shell):
 
 
 def register(code: str) -> str:
-    identity = {"code": code, "arguments": {}, "input": "0" * 16}
-    return versions.register("sales", identity, {"dataset": "sales", **identity}, f"# {code}\n")
+    record = {"dataset": "sales", "code": code, "arguments": {}, "input": "0" * 16}
+    return versions.register(record, f"# {code}\n")
 
 
 def register_twenty(outputs: str, who: int) -> list[str]:

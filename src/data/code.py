@@ -20,17 +20,10 @@ from src.system.errors import UserError
 class Closure:
     """A function's own code and, transitively, the functions, classes and constants that it names.
 
-    Attributes
-    ----------
     digest : str
-        16 hex digits over the syntax of all of it: comments, docstrings and spacing do not count.
+        16 hex digits over the syntax of all of it: comments, docstrings and spacing do not count
     text : str
-        a module that defines the function as it is now.
-
-    Raises
-    ------
-    UserError
-        where no source is found, two things share a name, or a module of the project is used as a value.
+        a module that defines the function as it is now
     """
 
     def __init__(self, function: FunctionType):
@@ -76,7 +69,7 @@ class Closure:
                 if is_own(original):
                     _refuse_module(node, name, value)
                 self.imports[name] = f"import {original} as {name}"
-            elif _is_code(value) and is_own(origin):
+            elif isinstance(inspect.unwrap(value), FunctionType | type) and is_own(origin):
                 self._add(name, value)
             elif origin and original:
                 self.imports[name] = f"from {origin} import {original} as {name}"
@@ -97,12 +90,6 @@ class Closure:
                 self.definitions[name] = self.definitions.pop(name)
         else:
             self._define(name, text, text, text)
-
-
-def _is_code(value) -> bool:
-    """Return whether a value is a function, a class, or a function that a decorator wraps."""
-    wrapped = getattr(value, "__wrapped__", None)
-    return isinstance(value, FunctionType | type) or isinstance(wrapped, FunctionType)
 
 
 def _refuse_inner_imports(node: ast.AST, module: str) -> None:
@@ -195,7 +182,7 @@ def _scope(value) -> dict:
     """Return the names that a function or class sees from outside: its module's, and its closure's."""
     if isinstance(value, type):
         return vars(sys.modules[value.__module__])
-    value = value if isinstance(value, FunctionType) else inspect.unwrap(value)
+    value = inspect.unwrap(value)  # a decorator may stand in another module
     free = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     return value.__globals__ | {name: cell.cell_contents for name, cell in free}
 

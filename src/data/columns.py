@@ -46,13 +46,7 @@ def holds_several(cells: pd.Series) -> bool:
 
 
 def numbers(column: pd.Series) -> np.ndarray:
-    """Return (n,) float64; dates in days since 1970, infinite and empty cells nan.
-
-    Raises
-    ------
-    UserError
-        naming the column and the first value that is not a number.
-    """
+    """Return (n,) float64; dates in days since 1970, infinite and empty cells nan; refuse text."""
     if pd.api.types.is_datetime64_any_dtype(column):
         return ((column - pd.Timestamp(0, tz=column.dt.tz)).dt.total_seconds() / 86_400).to_numpy(np.float64)
     if not pd.api.types.is_numeric_dtype(column):
@@ -102,10 +96,7 @@ def n_numeric(state: dict) -> int:
 
 
 def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
-    """Return (n, F) float32 without nan: the numbers, then the flags.
-
-    One column at a time: a float64 copy of the table is never held.
-    """
+    """Return (n, F) float32 without nan: numbers, then flags. By columns: no float64 copy of the table."""
     out = np.empty((len(frame), n_numeric(state)), np.float32)
     flag = len(state["columns"])
     for i, (name, column) in enumerate(state["columns"].items()):

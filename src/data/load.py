@@ -23,15 +23,7 @@ def read_and_etl(dataset: str):
 
 
 def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
-    """Return a dataset's table after its ETL, and the record of its version.
-
-    Parameters
-    ----------
-    dataset : dict
-        the config's section.
-    frame : DataFrame, optional
-        taken instead of what the dataset reads.
-    """
+    """Return a dataset's table, or ``frame``, after the ETL, and the record of its version."""
     name = dataset["name"]
     read, function = read_and_etl(name)
     location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")

@@ -3,7 +3,6 @@
 Folds cut rows another way; a cache may keep what `cut` was given. Nothing is learned before `shape`.
 """
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,6 @@ from src.data.digest import digest
 from src.data.split import split
 from src.system.errors import UserError
 
-log = logging.getLogger("reprise")
 Part = dict[str, np.ndarray]
 COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
 ROLE_KEYS = ("numeric", "categorical", "text", "ignore")  # each names several
@@ -22,16 +20,9 @@ ROLE_KEYS = ("numeric", "categorical", "text", "ignore")  # each names several
 
 @dataclass
 class Data:
-    """Named arrays of each part, and what belongs to them.
-
-    parts : {"train", "val", "test"} of arrays (`x_num`, `x_cat`, `input_ids`, `attention_mask`, `y`, ...)
-    info : what a model is built from; JSON
-    transforms : how to turn new rows into the same arrays; JSON
-    """
-
-    parts: dict[str, Part]
-    info: dict
-    transforms: dict
+    parts: dict[str, Part]  # "train", "val", "test": x_num, x_cat, input_ids, attention_mask, y, weight, id
+    info: dict  # what a model is built from; JSON
+    transforms: dict  # how to turn new rows into the same arrays; JSON
 
 
 class Rows:
@@ -50,51 +41,34 @@ class Rows:
 def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     """Return the row numbers of each part, ascending: {"train", "val", "test"}.
 
-    A row without a target is refused, or with ``drop_missing_target`` in no part.
-
-    Parameters
-    ----------
-    dataset : dict
-        the config's section: ``split`` or ``test_size``, ``val_size``, ``group``, ``max_rows``, ...
-    seed : int
-        cuts val; ``dataset["split_seed"]`` cuts test.
+    ``seed`` cuts val, ``dataset["split_seed"]`` test. Rows without a target, if allowed, are in no part.
     """
     frame, dataset = _checked(frame, dataset)
-    rows = _rows_with_target(frame, dataset)
-    some = Rows(frame, rows)
+    usable = _rows_with_target(frame, dataset)
+    some = Rows(frame, usable)
     y = some[dataset["target"]]
-    task = target.task_of(y, dataset["task"])
-    sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
     parts = split(
-        len(rows),
+        len(usable), seed=seed, **{key: dataset[key] for key in ("test_size", "val_size", "split_seed")},
         named=columns.as_text(some[dataset["split"]]) if dataset["split"] else None,
-        classes=target.class_of_row(y) if task == "classification" else None,
         groups=np.array(columns.as_text(some[dataset["group"]])) if dataset["group"] else None,
-        seed=seed, **sizes,
+        classes=target.class_of_row(y) if target.task_of(y, dataset["task"]) == "classification" else None,
     )
-    if dataset["max_rows"]:
-        rng = np.random.default_rng(dataset["split_seed"])
-        parts = {name: np.sort(rng.permutation(part)[: dataset["max_rows"]]) for name, part in parts.items()}
-    return {name: rows[part] for name, part in parts.items()}
+    rng = np.random.default_rng(dataset["split_seed"])
+    for name, index in parts.items():
+        if dataset["max_rows"]:
+            index = np.sort(rng.permutation(index)[: dataset["max_rows"]])
+        parts[name] = usable[index]
+    return parts
 
 
 def shape(
     frame: pd.DataFrame, rows: dict[str, np.ndarray], dataset: dict, *, scaler: str, class_weight=None,
     etl_version: str | None = None, data_digest: str | None = None,
 ) -> Data:
-    """Return the arrays of each part of ``rows``; all that is learned is learned from ``rows["train"]``.
+    """Return the arrays of each part of ``rows``, which `cut` returns or a user's own splitter.
 
-    Roles of columns and the task, where the config does not name them, are inferred from the whole table,
-    so that all folds have the same.
-
-    Parameters
-    ----------
-    rows : {part: (n,) int}
-        as `cut` returns them, or cut another way.
-    scaler : str
-        how the model wants its numbers; one of `columns.SCALERS`.
-    class_weight : None, "balanced" or {class: factor}
-        multiplies the weights of training rows.
+    Everything is learned from ``rows["train"]`` alone. Only roles of columns and the task, unless the config
+    names them, are inferred from the whole table, so that all folds have the same.
     """
     frame, dataset = _checked(frame, dataset)
     y = frame[dataset["target"]]
@@ -110,9 +84,8 @@ def shape(
             parts[name]["weight"] = _weights(part[dataset["weight"]])
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
-    info |= _input_info(transforms) | {"dataset": dataset["name"]}
-    info |= {"etl_version": etl_version, "digest": data_digest or digest(frame)}
-    return Data(parts, info, transforms)
+    info |= {"dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame)}
+    return Data(parts, info | _input_info(transforms), transforms)
 
 
 def describe_data(data: Data) -> str:
@@ -141,13 +114,7 @@ def fit_transforms(train: Rows, roles: dict, dataset: dict, scaler: str) -> dict
 
 
 def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
-    """Return the arrays of new rows, without the keys of roles that no column has.
-
-    Raises
-    ------
-    UserError
-        naming missing columns, or a cell that does not fit.
-    """
+    """Return the arrays of new rows, without keys of roles that no column has; refuse missing columns."""
     roles = transforms["roles"]
     wanted = [*roles["numeric"], *roles["categorical"], *roles["text"]]
     missing = [name for name in wanted if name not in frame.columns]
@@ -165,19 +132,19 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
 
 
 def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
-    """Return the frame with row numbers as its index, and the config with names of columns as text.
-
-    Names may look like numbers: dataset.target=0.
-    """
+    """Return the frame with row numbers as its index, and the config with names as text: dataset.target=0."""
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
     dataset |= {key: [str(name) for name in dataset[key] or []] for key in ROLE_KEYS}
-    for key in (*COLUMN_KEYS, *ROLE_KEYS):
-        for name in dataset[key] if key in ROLE_KEYS else [dataset[key]]:
-            if name is not None and name not in frame.columns:
-                there = ", ".join(frame.columns[:30])
-                raise UserError(f"dataset.{key}={name}: no such column; there are {there}")
+    named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None]
+    named += [(key, name) for key in ROLE_KEYS for name in dataset[key]]
+    for key, name in named:
+        if name not in frame.columns:
+            there = ", ".join(frame.columns[:30])
+            raise UserError(f"dataset.{key}={name}: no such column; there are {there}")
+        if key in ROLE_KEYS and name == dataset["target"]:
+            raise UserError(f"dataset.{key} names the target {name}")
     return frame.reset_index(drop=True), dataset
 
 
@@ -196,19 +163,15 @@ def _rows_with_target(frame: pd.DataFrame, dataset: dict) -> np.ndarray:
 
 def _roles(frame: pd.DataFrame, dataset: dict) -> dict[str, list[str]]:
     """Return the roles named in the config, the rest inferred."""
-    named = {role: dataset[role] for role in ROLE_KEYS if role != "ignore"}
-    for role in ROLE_KEYS:
-        if dataset["target"] in dataset[role]:
-            raise UserError(f"dataset.{role} names the target {dataset['target']}")
-    taken = {dataset[key] for key in COLUMN_KEYS} | set(dataset["ignore"])
-    for role, names in named.items():
-        for name in names:
-            if any(name in others for other, others in named.items() if other != role):
+    role_of = {dataset[key]: None for key in COLUMN_KEYS} | dict.fromkeys(dataset["ignore"])
+    for role in ("numeric", "categorical", "text"):
+        for name in dataset[role]:
+            if role_of.setdefault(name, role) not in (role, None):
                 raise UserError(f"dataset names {name} in two roles; a column has one")
-        taken |= set(names)
-    roles = columns.infer_roles(frame[[name for name in frame.columns if name not in taken]])
-    for role, names in named.items():
-        roles[role] = [name for name in frame.columns if name in names or name in roles[role]]
+            role_of[name] = role
+    roles = columns.infer_roles(frame[[name for name in frame.columns if name not in role_of]])
+    for role in ("numeric", "categorical", "text"):
+        roles[role] = [name for name in frame.columns if role_of.get(name) == role or name in roles[role]]
     if not (roles["numeric"] or roles["categorical"] or roles["text"]):
         raise UserError("no column is left to learn from")
     return roles

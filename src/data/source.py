@@ -31,13 +31,7 @@ def find_in_sklearn(name: str) -> Path:
 
 
 def download(url: str, checksum: str, folder: str) -> Path:
-    """Fetch ``url`` once into ``data_dir()/folder``, with a progress bar; ``checksum`` as ``sha256:...``.
-
-    Raises
-    ------
-    UserError
-        when the server is not reached or sends another file.
-    """
+    """Fetch ``url`` once into ``data_dir()/folder``, with a progress bar; ``checksum`` as ``sha256:...``."""
     import pooch
 
     target, name = data_dir() / folder, url.rpartition("/")[2]
@@ -50,10 +44,7 @@ def download(url: str, checksum: str, folder: str) -> Path:
 
 
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
-    """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``.
-
-    Duplicate headers are refused, and rows longer than the header.
-    """
+    """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``."""
     path = _existing(path)
     options |= {"sep": sep} if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     whole = {"low_memory": False} if len(sep) == 1 else {}

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import json
 import logging
+import math
 import re
 import time
 from difflib import unified_diff
@@ -31,32 +32,26 @@ def folder() -> Path:
 def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, arguments=None, cfg=None):
     """Call ``function(raw, **arguments)`` and give its result a version: the old one if nothing has changed.
 
-    Parameters
-    ----------
-    dataset : str
-        whose versions these are.
-    location : str
-        where ``raw`` came from, for people: a path, "dataset=adult", or "memory".
-    cfg : dict, optional
-        the dataset section of the config, to read the input again.
+    Returns what the function made, and its record: "version" ("v2"), "output" (its digest), ...
 
-    Returns
-    -------
-    (DataFrame, dict)
-        what the function made, and its record: "version" ("v2"), "output" (its digest), ...
+    dataset : str
+        whose versions these are
+    location : str
+        where ``raw`` came from, for people: a path, "dataset=adult", or "memory"
+    cfg : dict, optional
+        the dataset section of the config, to read the input again
     """
     arguments = arguments or {}
     _check(dataset, arguments)
     closure, input_digests, input_columns = Closure(function), column_digests(raw), _schema(raw)
     frame = _call(function, raw, arguments)
     output = whole_digest(column_digests(frame, like=(raw, input_digests)))
-    identity = {"code": closure.digest, "arguments": arguments, "input": whole_digest(input_digests)}
     record = {
-        "dataset": dataset, "function": function.__name__, **identity, "location": location, "cfg": cfg,
-        "output": output, "input_rows": len(raw), "rows": len(frame), "columns": _schema(frame),
-        "input_columns": input_columns,
+        "dataset": dataset, "function": function.__name__, "code": closure.digest, "arguments": arguments,
+        "input": whole_digest(input_digests), "output": output, "location": location, "cfg": cfg,
+        "input_rows": len(raw), "rows": len(frame), "input_columns": input_columns, "columns": _schema(frame),
     }
-    version = register(dataset, identity, record, closure.text)
+    version = register(record, closure.text)
     if read_json(folder() / dataset / version / "version.json")["output"] != output:
         log.warning(
             "%s %s makes something else than when it was recorded: a library has changed, or it draws random "
@@ -65,17 +60,16 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
     return frame, record | {"version": version}
 
 
-def register(dataset: str, identity: dict, record: dict, text: str) -> str:
-    """Return the version of ``identity``: known, or the next number. Processes may register at once."""
-    key_text = json.dumps(identity, sort_keys=True, default=str)
-    key = hashlib.blake2b(key_text.encode(), digest_size=8).hexdigest()
+def register(record: dict, text: str) -> str:
+    """Return the version of a record: known, or the next number. Processes may register at once."""
+    dataset, key = record["dataset"], _key(record)
     with locked(folder() / ".lock"):
         index = read_index()
         known = index.get(dataset, {})
         if key in known:
             return known[key]
         for name in complete_versions(dataset):  # a kill may have kept one out of the index
-            if name not in known.values() and _identity(read_version(dataset, name)) == _identity(identity):
+            if name not in known.values() and _key(read_version(dataset, name)) == key:
                 break
         else:
             path = claim(folder() / dataset, "v")
@@ -166,30 +160,30 @@ def _call(function, raw: pd.DataFrame, arguments: dict) -> pd.DataFrame:
     return frame
 
 
-def _identity(record: dict) -> str:
-    return json.dumps({key: record[key] for key in ("code", "arguments", "input")}, sort_keys=True)
+def _key(record: dict) -> str:
+    """Return what tells versions apart, as 16 hex digits."""
+    text = json.dumps({key: record[key] for key in ("code", "arguments", "input")}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _check(dataset: str, arguments: dict) -> None:
     """Refuse a name that cannot be a folder's, and arguments that JSON does not give back as they were."""
     if not re.fullmatch(r"[\w-]+", dataset):
         raise UserError(f"{dataset!r} cannot name an ETL: use letters, digits, _ and -")
-    try:
-        if _same(json.loads(json.dumps(arguments, allow_nan=False)), arguments):
-            return
-    except (TypeError, ValueError):
-        pass  # told below
-    shown = " ".join(str(arguments).split())[:200]
-    raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
+    if not _is_plain(arguments):
+        shown = " ".join(str(arguments).split())[:200]
+        raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
 
 
-def _same(plain, value) -> bool:
-    """Return whether JSON gave a value back; a tuple may come back as a list."""
+def _is_plain(value) -> bool:
+    """Return whether JSON gives a value back as it was; a tuple may come back as a list."""
     if isinstance(value, dict):
-        return plain.keys() == value.keys() and all(_same(plain[key], value[key]) for key in value)
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return len(plain) == len(value) and all(map(_same, plain, value))
-    return plain == value
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
 
 
 def _schema(frame: pd.DataFrame) -> dict[str, str]:
