@@ -1,4 +1,4 @@
-"""From a frame to arrays: how rows are cut, what is learned from training rows only, and which data are refused."""
+"""From a frame to arrays: cut rows, learn from training rows only, refuse data that cannot be used."""
 
 import json
 
@@ -30,12 +30,12 @@ def prepare(frame, *, scaler="quantile", class_weight=None, seed=0, **dataset):
 
 
 def table(n=60, **columns) -> pd.DataFrame:
-    """A number, a balanced 0/1 target y, and what else is given."""
+    """Return a number a, a balanced 0/1 target y, and the given columns."""
     return pd.DataFrame({"a": np.linspace(-1, 1, n), "y": np.arange(n) % 2} | columns)
 
 
 def held_out(frame):
-    """A split column for ``frame``: the last 20 rows are test, the 20 before them val."""
+    """Return a split column for ``frame``: the last 20 rows are test, the 20 before them val."""
     return ["train"] * (len(frame) - 40) + ["val"] * 20 + ["test"] * 20
 
 
@@ -44,8 +44,8 @@ def held_out(frame):
 
 @pytest.mark.parametrize("kind", ["plain", "classes", "groups"])
 def test_parts_are_disjoint_and_cover_all_rows(kind):
-    values = {"plain": {}, "classes": {"classes": np.arange(200) % 3}, "groups": {"groups": np.arange(200) // 7}}
-    parts = split(200, **values[kind], **SPLIT)
+    values = {"plain": None, "classes": np.arange(200) % 3, "groups": np.arange(200) // 7}
+    parts = split(200, **({} if kind == "plain" else {kind: values[kind]}), **SPLIT)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(200))
     assert len(parts["test"]) == pytest.approx(40, abs=7)
     assert len(parts["val"]) == pytest.approx(0.15 * 160, abs=7)
@@ -75,7 +75,8 @@ def test_rows_of_a_group_stay_together():
 def test_named_parts_are_kept():
     named = ["test", "train", "validation", "train", "valid"]
     parts = split(5, named=named, **SPLIT)
-    assert {name: rows.tolist() for name, rows in parts.items()} == {"train": [1, 3], "val": [2, 4], "test": [0]}
+    parts = {name: rows.tolist() for name, rows in parts.items()}
+    assert parts == {"train": [1, 3], "val": [2, 4], "test": [0]}
 
 
 @pytest.mark.parametrize("given,cut", [("test", "val"), ("val", "test")])
@@ -148,7 +149,7 @@ def poison(frame, rows, y):
 
 
 def assert_learned_the_same(before, after):
-    """Two `Data` whose held-out rows differ."""
+    """Compare two `Data` whose held-out rows differ."""
     assert json.dumps(before.transforms) == json.dumps(after.transforms)
     assert before.info == after.info | {"digest": before.info["digest"]}
     for name, values in before.parts["train"].items():
@@ -188,7 +189,8 @@ def test_rows_that_are_cut_another_way_learn_from_their_own_training_rows(scaler
 def test_rows_without_a_target_are_in_no_part():
     frame = table(y=["no", "yes", None] * 20)
     rows = cut(frame, BASE | {"drop_missing_target": True}, 0)
-    assert np.sort(np.concatenate(list(rows.values()))).tolist() == np.flatnonzero(frame["y"].notna()).tolist()
+    every = np.sort(np.concatenate(list(rows.values())))
+    assert every.tolist() == np.flatnonzero(frame["y"].notna()).tolist()
     assert all((np.diff(part) > 0).all() for part in rows.values())
 
 
@@ -216,7 +218,8 @@ def test_arrays_have_the_types_and_shapes_of_the_contract():
     part, n, info = data.parts["train"], len(data.parts["train"]["y"]), data.info
     kinds = {name: (str(values.dtype), values.ndim) for name, values in part.items()}
     assert kinds == {
-        "x_num": ("float32", 2), "x_cat": ("int64", 2), "input_ids": ("int32", 2), "attention_mask": ("bool", 2),
+        "x_num": ("float32", 2), "x_cat": ("int64", 2),
+        "input_ids": ("int32", 2), "attention_mask": ("bool", 2),
         "y": ("int64", 1), "id": ("int64", 1), "weight": ("float32", 1),
     }
     assert part["x_num"].shape == (n, info["n_num_features"])
@@ -280,7 +283,8 @@ def test_a_number_beyond_float32_stays_finite(scaler):
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard"])
 def test_a_constant_column_does_not_blow_up_new_values(scaler):
-    state = columns.fit_numeric(pd.DataFrame({"a": [0.1] * 7}), ["a"], scaler)  # its deviation comes out as 1e-17
+    frame = pd.DataFrame({"a": [0.1] * 7})  # its deviation comes out as 1e-17
+    state = columns.fit_numeric(frame, ["a"], scaler)
     assert np.abs(columns.apply_numeric(state, pd.DataFrame({"a": [0.1, 0.3]}))).max() < 10
 
 
@@ -297,7 +301,7 @@ def test_booleans_are_numbers():
 @pytest.mark.parametrize(
     "frame,options,says",
     [
-        (table(b=["1"] * 59 + ["one"]), {"numeric": ["b"]}, "column b should hold numbers, but row 59 holds 'one'"),
+        (table(b=["1"] * 59 + ["one"]), {"numeric": ["b"]}, "b should hold numbers, but row 59 holds 'one'"),
         (table(b=[1.0] + [np.inf] * 59), {}, "column b has no value in the training rows"),
         (table(), {"scaler": "quantle"}, "model.scaler=quantle is unknown; known: standard, quantile, none"),
     ],
@@ -315,7 +319,8 @@ def test_unseen_category_is_0_and_missing_1():
     train = pd.DataFrame({"c": ["red", "blue", None]})
     state = columns.fit_categories(train, ["c"])
     assert columns.apply_categories(state, train).ravel().tolist() == [3, 2, 1]
-    assert columns.apply_categories(state, pd.DataFrame({"c": ["green", None, "red"]})).ravel().tolist() == [0, 1, 3]
+    new = pd.DataFrame({"c": ["green", None, "red"]})
+    assert columns.apply_categories(state, new).ravel().tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
@@ -336,13 +341,14 @@ def test_a_number_is_the_same_category_in_every_type(new):
 
 def test_whole_numbers_read_as_float_keep_their_category():
     state = columns.fit_categories(pd.DataFrame({"c": [3, 4]}), ["c"])
-    assert columns.apply_categories(state, pd.DataFrame({"c": [4.0, 3.0, np.nan]})).ravel().tolist() == [3, 2, 1]
+    new = pd.DataFrame({"c": [4.0, 3.0, np.nan]})
+    assert columns.apply_categories(state, new).ravel().tolist() == [3, 2, 1]
 
 
 # -- text
 
 
-def test_words_by_falling_count():
+def test_the_vocabulary_is_in_falling_count():
     state = tokenizer.fit(["B a a", "c b a"], **TEXT)
     assert state["words"] == ["a", "b", "c"]
     ids, mask = tokenizer.apply(state, ["a new B", "c"])
@@ -351,11 +357,11 @@ def test_words_by_falling_count():
 
 
 @pytest.mark.parametrize(
-    "words,known",
+    "options,known",
     [({"min_count": 2}, ["a", "b"]), ({"max_vocab": 1}, ["a"]), ({"lower": False}, ["a", "B", "b", "c"])],
 )
-def test_vocabulary_is_limited(words, known):
-    assert tokenizer.fit(["B a a", "c b a"], **TEXT | words)["words"] == known
+def test_vocabulary_is_limited(options, known):
+    assert tokenizer.fit(["B a a", "c b a"], **TEXT | options)["words"] == known
 
 
 @pytest.mark.parametrize(
@@ -459,7 +465,9 @@ def test_task_can_be_named():
     assert prepare(table(y=[0.5, 1.5] * 30), task="classification").info["classes"] == ["0.5", "1.5"]
 
 
-@pytest.mark.parametrize("positive,classes", [(None, ["no", "yes"]), ("yes", ["no", "yes"]), ("no", ["yes", "no"])])
+@pytest.mark.parametrize(
+    "positive,classes", [(None, ["no", "yes"]), ("yes", ["no", "yes"]), ("no", ["yes", "no"])]
+)
 def test_positive_is_class_1(positive, classes):
     assert prepare(table(y=["no", "yes"] * 30), positive=positive).info["classes"] == classes
 
@@ -491,9 +499,9 @@ def test_constant_regression_has_a_sane_unit():
         (table(y=1), {}, "target y holds only '1': there is nothing to learn"),
         (table(y=["a", "b", "c"] * 20), {"positive": "a"}, "positive=a is not one of two classes: a, b, c"),
         (table(), {"positive": "yes"}, "positive=yes is not one of two classes: 0, 1"),
-        (table(), {"task": "regresion"}, "dataset.task=regresion is unknown; known: classification, regression"),
-        (table(y=["1.5", "x"] * 30), {"task": "regression"}, "column y should hold numbers, but row 1 holds 'x'"),
-        (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "class '2' of y occurs in test but not in train"),
+        (table(), {"task": "regresion"}, "task=regresion is unknown; known: classification, regression"),
+        (table(y=["1.5", "x"] * 30), {"task": "regression"}, "y should hold numbers, but row 1 holds 'x'"),
+        (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "'2' of y occurs in test but not in train"),
         (table(y=[1] * 40 + [2] * 20), {"split": "s"}, "the training part holds one class only: '1'"),
     ],
 )
@@ -529,7 +537,8 @@ def test_weights_are_refused(weights):
 
 
 def test_balanced_classes_weigh_the_same():
-    train = prepare(tiny_table("binary").query("y == 'yes' or index < 120"), class_weight="balanced").parts["train"]
+    frame = tiny_table("binary").query("y == 'yes' or index < 120")
+    train = prepare(frame, class_weight="balanced").parts["train"]
     sums = np.bincount(train["y"], weights=train["weight"])
     assert np.bincount(train["y"])[0] != np.bincount(train["y"])[1]
     assert sums[0] == pytest.approx(sums[1], rel=1e-6)
@@ -602,14 +611,16 @@ def test_roles_are_inferred():
         note=[f"the film number {i} was fine" for i in range(n)],
     )
     assert prepare(frame).info["columns"] == {
-        "numeric": ["a", "flag", "day"], "categorical": ["colour"], "text": ["note"], "ignored": ["code", "nothing"],
+        "numeric": ["a", "flag", "day"], "categorical": ["colour"],
+        "text": ["note"], "ignored": ["code", "nothing"],
     }
 
 
 def test_roles_can_be_named():
     frame = table(size=[1, 2, 3] * 20, colour=["red", "blue"] * 30, b=2.0)
     data = prepare(frame, categorical=["size"], text=["colour"], ignore=["b"])
-    assert data.info["columns"] == {"numeric": ["a"], "categorical": ["size"], "text": ["colour"], "ignored": []}
+    roles = {"numeric": ["a"], "categorical": ["size"], "text": ["colour"], "ignored": []}
+    assert data.info["columns"] == roles
 
 
 def test_columns_that_are_called_by_numbers():
@@ -691,7 +702,8 @@ def changed(frame, change: str):
 
 
 @pytest.mark.parametrize(
-    "change", ["cell", "text cell", "empty cell", "missing or the text nan", "name", "type", "columns", "rows"]
+    "change",
+    ["cell", "text cell", "empty cell", "missing or the text nan", "name", "type", "columns", "rows"],
 )
 def test_digest_changes_with_what_is_in_the_frame(change):
     frame = tiny_table("binary")

@@ -1,4 +1,4 @@
-"""Each dataset: what it reads, from where, once, and the one sentence when it cannot."""
+"""Each dataset: what it reads and from where, that it downloads once, and the message when it cannot."""
 
 import gzip
 import hashlib
@@ -32,7 +32,7 @@ CSV = "a,b,y\n" + "".join(f"{i},{i * i},{i % 2}\n" for i in range(500))
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch, request):
-    """An empty DATA_DIR for each test but those on the real files."""
+    """Give each test an empty DATA_DIR, except those on the real files."""
     if not request.node.get_closest_marker("data"):
         monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -100,12 +100,13 @@ def read(cfg):
 """
 IN_SHELL = ("-m", "src.train", "model=linear", "dataset=mine", *QUIET)
 IN_NOTEBOOK = ("-c", f"from src import fit; print(fit('model=linear', 'dataset=mine', *{QUIET}).status)")
-IN_RUN_ETL = ("-c", "from src import reload_etl, run_etl; assert run_etl('mine').equals(reload_etl('mine', 'v1'))")
+RUN_ETL = "from src import reload_etl, run_etl; assert run_etl('mine').equals(reload_etl('mine', 'v1'))"
+IN_RUN_ETL = ("-c", RUN_ETL)
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of the code with a dataset that has no ``etl``."""
+    """Return a copy of the code with a dataset that has no ``etl``."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("src", "conf"):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -137,10 +138,11 @@ def test_csv_packed_or_not(tmp_path, suffix):
     assert (data.info["task"], data.info["columns"]["numeric"]) == ("binary", ["a", "b"])
 
 
-@pytest.mark.parametrize("word,separator", [("';'", ";"), (r"'\t'", "\t"), ("'::'", "::")])
-def test_csv_separator(tmp_path, word, separator):
+@pytest.mark.parametrize("override,separator", [("';'", ";"), (r"'\t'", "\t"), ("'::'", "::")])
+def test_csv_separator(tmp_path, override, separator):
     (tmp_path / "my.csv").write_text(CSV.replace(",", separator))
-    frame, _ = load("csv", f"dataset.path={tmp_path}/my.csv", "dataset.target=y", f"dataset.separator={word}")
+    path = f"dataset.path={tmp_path}/my.csv"
+    frame, _ = load("csv", path, "dataset.target=y", f"dataset.separator={override}")
     assert frame.shape == (500, 3)
 
 
@@ -154,7 +156,7 @@ def test_csv_is_looked_for_here_and_in_data_dir(tmp_path, data_dir, monkeypatch)
 
 
 def flipped(packed: bytes) -> bytes:
-    """The middle byte turned over."""
+    """Return bytes whose middle byte is inverted."""
     middle = len(packed) // 2
     return packed[:middle] + bytes([packed[middle] ^ 0xFF]) + packed[middle + 1 :]
 
@@ -249,7 +251,7 @@ def test_frame_belongs_to_notebooks():
 
 @pytest.fixture
 def site(tmp_path):
-    """A server on this machine: `.folder` is what it serves, `.url` where, `.asked` the paths asked of it."""
+    """Start a server here: it serves `.folder` at `.url`, and `.asked` lists the requested paths."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -267,7 +269,7 @@ def site(tmp_path):
 
 @pytest.fixture
 def dead():
-    """The address of a server that is not there."""
+    """Return the address of a server that does not exist."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -277,7 +279,10 @@ def sha256(packed: bytes) -> str:
     return f"sha256:{hashlib.sha256(packed).hexdigest()}"
 
 
-TRAIN_TSV = 'sentence\tlabel\nhide new secretions \t0\nnew secretions \t0\n" loose quote \t1\nNA\t1\nnull\t0\n'
+TRAIN_TSV = (
+    'sentence\tlabel\nhide new secretions \t0\nnew secretions \t0\n" loose quote \t1\n'
+    "NA\t1\nnull\t0\n"
+)
 DEV_TSV = "sentence\tlabel\na charming journey . \t1\nso bad\t0\n"
 
 
@@ -299,8 +304,9 @@ def test_sst2_downloads_once(site, data_dir):
     (site.folder / "SST-2.zip").write_bytes(packed)
     frame = sst2.etl(sst2.read(sst2_cfg(site.url, packed)))
     assert frame["sentence"].tolist() == [
-        "hide new secretions", "new secretions", '" loose quote', "NA", "null", "a charming journey .", "so bad",
-    ]  # fmt: skip
+        "hide new secretions", "new secretions", '" loose quote', "NA", "null",
+        "a charming journey .", "so bad",
+    ]
     assert frame["label"].tolist() == [0, 0, 1, 1, 0, 1, 0]
     assert frame["split"].tolist() == ["train"] * 5 + ["test"] * 2
     pd.testing.assert_frame_equal(sst2.etl(sst2.read(sst2_cfg(site.url, packed))), frame)
@@ -326,20 +332,23 @@ def test_sst2_put_in_place_by_hand(dead, data_dir):
 @pytest.mark.parametrize("train", ["train.tsv", "train.tsv.gz"])
 def test_sst2_in_data_dir(dead, data_dir, train):
     (data_dir / "sst2").mkdir(parents=True)
-    (data_dir / "sst2" / train).write_bytes(gzip.compress(TRAIN_TSV.encode()) if "gz" in train else TRAIN_TSV.encode())
+    content = TRAIN_TSV.encode()
+    (data_dir / "sst2" / train).write_bytes(gzip.compress(content) if "gz" in train else content)
     (data_dir / "sst2/dev.tsv").write_text(DEV_TSV)
     assert sst2.read(sst2_cfg(dead, b""))["split"].tolist() == ["train"] * 5 + ["test"] * 2
 
 
 ADULT_ROWS = [
-    "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Unmarried, White, Male, 217, 0, 40, Peru, <=50K",
-    "54, ?, 180211, Some-college, 10, Married-civ-spouse, ?, Husband, Asian-Pac-Islander, Male, 0, 0, 60, ?, >50K",
+    "39, State-gov, 77516, Bachelors, 13, Never-married, Adm-clerical, Unmarried, White, Male, "
+    "217, 0, 40, Peru, <=50K",
+    "54, ?, 180211, Some-college, 10, Married-civ-spouse, ?, Husband, Asian-Pac-Islander, Male, "
+    "0, 0, 60, ?, >50K",
 ]
 
 
 @pytest.fixture
 def adult_cfg(site):
-    """Adult as UCI serves it, one file of it with a note in the first line and stops after the labels."""
+    """Serve Adult as UCI does: the test file begins with a note, and has a full stop after labels."""
     train = "\n".join(ADULT_ROWS * 3) + "\n\n"
     test = "|1x3 Cross validator\n" + "".join(f"{row}.\n" for row in ADULT_ROWS) + "\n"
     (site.folder / "adult.data").write_text(train)
@@ -368,7 +377,9 @@ def test_adult_in_data_dir(data_dir, dead):
     assert frame["split"].tolist() == ["train"] * 2 + ["test"] * 2
 
 
-HOUSES = "-122.23,37.88,41,880,129,322,126,8.3252,452600\n-122.22,37.86,21,7099,1106,2401,1138,8.3014,358500\n"
+HOUSES = """-122.23,37.88,41,880,129,322,126,8.3252,452600
+-122.22,37.86,21,7099,1106,2401,1138,8.3014,358500
+"""
 
 
 def housing_tgz() -> bytes:
@@ -388,7 +399,7 @@ def test_california_housing_downloads_once(site):
     expected = {  # the first row of scikit-learn's own
         "MedInc": 8.3252, "HouseAge": 41.0, "AveRooms": 6.984127, "AveBedrms": 1.02381, "Population": 322.0,
         "AveOccup": 2.555556, "Latitude": 37.88, "Longitude": -122.23, "MedHouseVal": 4.526,
-    }  # fmt: skip
+    }
     assert frame.iloc[0].to_dict() == pytest.approx(expected, rel=1e-6)
     pd.testing.assert_frame_equal(california_housing.read(cfg), frame)
     assert len(site.asked) == 1
@@ -413,7 +424,7 @@ def test_dead_server_is_one_message(dead, name):
 
 
 @pytest.mark.parametrize("name", READ)
-def test_file_that_the_server_has_not_is_one_message(site, data_dir, name):
+def test_file_that_the_server_does_not_have_is_one_message(site, data_dir, name):
     with pytest.raises(UserError, match="404"):
         READ[name]({"url": f"{site.url}/file", "checksum": sha256(b""), "checksum_test": sha256(b"")})
     assert not list((data_dir / name).iterdir())
@@ -427,12 +438,12 @@ def contains(whole: str, phrase: str) -> bool:
 
 
 def test_phrases_of_one_sentence_share_a_root():
-    phrases = ["a fine film", "the plot of a fine film", "plot of", "film", "dull", "a dull plot", "fine film", "films"]
+    whole = "the plot of a fine film"
+    phrases = ["a fine film", whole, "plot of", "film", "dull", "a dull plot", "fine film", "films"]
     roots = sst2.roots(pd.Series(phrases))
     assert [phrases[root] for root in roots] == [
-        "the plot of a fine film", "the plot of a fine film", "the plot of a fine film", "the plot of a fine film",
-        "a dull plot", "a dull plot", "the plot of a fine film", "films",
-    ]  # fmt: skip
+        whole, whole, whole, whole, "a dull plot", "a dull plot", whole, "films",
+    ]
 
 
 def test_root_is_a_longer_phrase_that_contains_the_phrase():
@@ -442,7 +453,8 @@ def test_root_is_a_longer_phrase_that_contains_the_phrase():
     for phrase, root in zip(phrases, roots, strict=True):
         assert contains(phrases[root], phrase)
         assert roots[root] == root
-        assert phrases[root] != phrase or not any(contains(other, phrase) for other in phrases if other != phrase)
+        longer = [other for other in phrases if other != phrase and contains(other, phrase)]
+        assert phrases[root] != phrase or not longer
 
 
 # -- the real files

@@ -1,4 +1,4 @@
-"""A new version of data exactly when code, arguments or input changed; recorded code runs alone; nothing is lost."""
+"""Data gets a new version exactly when code, arguments or input change; recorded code runs alone."""
 
 import importlib
 import json
@@ -64,14 +64,14 @@ def etl(df, least=0, order=()):
 
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch):
-    """A store of its own for each test."""
+    """Give each test a separate, empty store."""
     monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path / "outputs"))
     return tmp_path / "outputs" / "etl"
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """``module(text)`` writes a user's module and imports it anew; an edited one keeps its name."""
+    """Return ``module(text)``, which writes a user's module and imports it, also after an edit."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     names = set()
@@ -120,7 +120,10 @@ def main(*words: str) -> None:
         ("UNUSED = 1", "UNUSED = 2"),
         ("return len(df)", "return 2 * len(df)"),
     ],
-    ids=["comment", "docstring", "docstring gone", "spacing", "quotes", "unrelated", "unused", "name of a local"],
+    ids=[
+        "comment", "docstring", "docstring gone", "spacing", "quotes", "unrelated", "unused",
+        "name of a local",
+    ],
 )
 def test_the_same_code_keeps_its_version(module, old, new):
     assert old in STEPS
@@ -148,7 +151,7 @@ def test_changed_code_is_a_new_version(module, old, new):
 HELPER = "def clean(df):\n    return df.head(2)\n"
 REACHED = {  # ways in which an ETL may come to the helper
     "import": ("from helpers import clean\ndef etl(df): return clean(df)", "helpers"),
-    "import from a package": ("from pack.helpers import clean\ndef etl(df): return clean(df)", "pack.helpers"),
+    "package": ("from pack.helpers import clean\ndef etl(df): return clean(df)", "pack.helpers"),
     "partial": (
         "from functools import partial\nfrom helpers import clean\n"
         "first = partial(clean)\ndef etl(df): return first(df)",
@@ -162,7 +165,10 @@ REACHED = {  # ways in which an ETL may come to the helper
         "helpers",
     ),
     "default": ("from helpers import clean\ndef etl(df, step=clean): return step(df)", "helpers"),
-    "nested": ("from helpers import clean\ndef etl(df):\n    def go(): return clean(df)\n    return go()", "helpers"),
+    "nested": (
+        "from helpers import clean\ndef etl(df):\n    def go(): return clean(df)\n    return go()",
+        "helpers",
+    ),
 }
 
 
@@ -183,10 +189,10 @@ def test_a_helper_is_followed_and_recorded(module, way):
     ("text", "name", "advice"),
     [
         ("import helpers\ndef etl(df): return helpers.clean(df)", "helpers", "from helpers import clean"),
-        ("import helpers as h\ndef etl(df): return h.clean(df).head()", "helpers", "from helpers import clean"),
+        ("import helpers as h\ndef etl(df): return h.clean(df)", "helpers", "from helpers import clean"),
         ("import pack.a\ndef etl(df): return pack.a.clean(df)", "pack.a", "from pack.a import clean"),
         ("from pack import a\ndef etl(df): return a.clean(df)", "pack.a", "from pack.a import clean"),
-        ("import helpers\ndef etl(df): return getattr(helpers, 'clean')(df)", "helpers", "import functions from it"),
+        ("import helpers\ndef etl(df): return vars(helpers)['clean'](df)", "helpers", "import functions"),
     ],
 )
 def test_a_module_of_the_project_is_no_value(module, store, text, name, advice):
@@ -197,11 +203,10 @@ def test_a_module_of_the_project_is_no_value(module, store, text, name, advice):
 
 
 def test_a_function_with_a_decorator_of_another_module_takes_its_names_from_its_own(module):
-    module(
-        "from functools import wraps\ndef loud(f):\n    @wraps(f)\n    def call(df): return f(df)\n    return call\n",
-        "helpers",
-    )
-    text = "from helpers import loud\nN = 2\n@loud\ndef cut(df): return df.head(N)\ndef etl(df): return cut(df)"
+    loud = "def loud(f):\n    @wraps(f)\n    def call(df): return f(df)\n    return call\n"
+    module(f"from functools import wraps\n{loud}", "helpers")
+    cut = "N = 2\n@loud\ndef cut(df): return df.head(N)\n"
+    text = f"from helpers import loud\n{cut}def etl(df): return cut(df)"
     assert version(module(text).etl) == "v1"
     assert version(module(text.replace("N = 2", "N = 3")).etl) == "v2"
     sys.modules.pop("steps"), sys.modules.pop("helpers")
@@ -209,7 +214,8 @@ def test_a_function_with_a_decorator_of_another_module_takes_its_names_from_its_
 
 
 def test_a_cached_helper_is_followed(module):
-    text = "from functools import cache\n@cache\ndef rate(city):\n    return 2\ndef etl(df): return df * rate('Rome')"
+    rate = "@cache\ndef rate(city): return 2\n"
+    text = f"from functools import cache\n{rate}def etl(df): return df * rate('Rome')"
     frame = FRAME[["price"]]
     assert version(module(text).etl, frame) == "v1"
     recorded = versions.read_version("sales", "v1")
@@ -221,7 +227,7 @@ def test_a_cached_helper_is_followed(module):
     "inside", ["import helpers; return helpers.clean(df)", "from helpers import clean; return clean(df)"]
 )
 def test_an_import_inside_a_function_is_followed_or_refused(module, inside):
-    """What is not followed would change without a new version."""
+    """Code that is not followed would change without a new version."""
     module(HELPER, "helpers")
     function = module(f"def etl(df): {inside}").etl
     try:
@@ -241,7 +247,8 @@ def test_back_to_the_old_code_names_the_old_version(module):
 
 def test_arguments_make_versions_and_their_order_does_not(module):
     function = module(STEPS).etl
-    calls = [{}, {"least": 3}, {"least": 3, "order": ["a", "b"]}, {"order": ["a", "b"], "least": 3}, {"least": 3}]
+    both, turned = {"least": 3, "order": ["a", "b"]}, {"order": ["a", "b"], "least": 3}
+    calls = [{}, {"least": 3}, both, turned, {"least": 3}]
     assert [version(function, **call) for call in calls] == ["v1", "v2", "v3", "v3", "v2"]
     assert version(function, least=3, order=["b", "a"]) == "v4"
 
@@ -276,7 +283,9 @@ def test_the_record_says_what_was_made_and_holds_no_data(module, store):
 ALONE = {
     "helpers and a constant": STEPS,
     "a constant of constants": "A = {'x': 2}\nB = A['x'] * 2\ndef etl(df): return df.head(B - 2)",
-    "a pattern": "import re\nP = re.compile('^R')\ndef etl(df): return df[[bool(P.match(str(c))) for c in df['city']]]",
+    "a pattern": (
+        "import re\nP = re.compile('^R')\ndef etl(df): return df[[bool(P.match(str(c))) for c in df['city']]]"
+    ),
     "not a number": "NONE = float('nan')\ndef etl(df): return df.assign(x=NONE)",
     "a set": "CITIES = {'Rome', 'Oslo', 'Bonn'}\ndef etl(df): return df[df['city'].isin(CITIES)]",
     "a default dict": (
@@ -288,9 +297,9 @@ ALONE = {
         "def etl(df): return df.head(LEAST)"
     ),
     "a path": "from pathlib import Path\nP = Path('a/b')\ndef etl(df): return df.assign(x=P.name)",
-    "a type": "import numpy as np\nKIND = np.float32\ndef etl(df): return df.assign(price=df['price'].astype(KIND))",
+    "a type": "import numpy as np\nKIND = np.float32\ndef etl(df): return df[['price']].astype(KIND)",
     "a list of types": (
-        "import numpy as np\nKINDS = [np.float32]\ndef etl(df): return df.assign(x=df['price'].astype(KINDS[0]))"
+        "import numpy as np\nKINDS = [np.float32]\ndef etl(df): return df[['price']].astype(KINDS[0])"
     ),
     "annotations": (
         "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
@@ -302,21 +311,25 @@ ALONE = {
         "def etl(df): return df.assign(x=root(4), y=where.join('a', 'b'), z=json.dumps([1]))"
     ),
     "a package of a library": (
-        "import xml.etree.ElementTree\ndef etl(df): return df.assign(x=xml.etree.ElementTree.Element('a').tag)"
+        "import xml.etree.ElementTree\n"
+        "def etl(df): return df.assign(x=xml.etree.ElementTree.Element('a').tag)"
     ),
     "recursion": (
-        "def f(n): return n and 1 + g(n - 1)\ndef g(n): return n and 1 + f(n - 1)\ndef etl(df): return df.head(f(3))"
+        "def f(n): return n and 1 + g(n - 1)\ndef g(n): return n and 1 + f(n - 1)\n"
+        "def etl(df): return df.head(f(3))"
     ),
     "a class": (
         "from dataclasses import dataclass\n@dataclass\nclass Base:\n    n: int = 2\nclass Cut(Base):\n"
         "    def go(self, df): return df.head(self.n)\ndef etl(df): return Cut().go(df)"
     ),
     "a closure": (
-        "def cut(df, n): return df.head(n)\ndef make(n):\n    def etl(df):\n        return cut(df, n)\n    return etl\n"
+        "def cut(df, n): return df.head(n)\n"
+        "def make(n):\n    def etl(df):\n        return cut(df, n)\n    return etl\n"
         "etl = make(2)"
     ),
     "a decorator": (
-        "from functools import wraps\ndef loud(f):\n    @wraps(f)\n    def call(*a, **k): return f(*a, **k).head(2)\n"
+        "from functools import wraps\n"
+        "def loud(f):\n    @wraps(f)\n    def call(*a, **k): return f(*a, **k).head(2)\n"
         "    return call\n@loud\ndef half(df): return df.tail(3)\ndef etl(df): return half(df)"
     ),
 }
@@ -337,15 +350,14 @@ def test_closures_over_other_values_are_other_versions(module):
 
 @pytest.mark.parametrize("case", ["a set", "a list of types", "a default dict"])
 def test_every_process_gives_the_same_digest(module, tmp_path, case):
-    """An address in a repr, or the order of a set, would make a version a process."""
+    """An address in a repr, or the order of a set, would make a new version in each process."""
     module(ALONE[case])
     code = "from src.data.code import Closure; import steps; print(Closure(steps.etl).digest)"
     found = set()
     for seed in ("1", "2"):
         places = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{CHECKOUT}", "PYTHONHASHSEED": seed}
-        found.add(
-            subprocess.run([sys.executable, "-c", code], env=os.environ | places, capture_output=True, text=True).stdout
-        )
+        command = [sys.executable, "-c", code]
+        found.add(subprocess.run(command, env=os.environ | places, capture_output=True, text=True).stdout)
     assert len(found) == 1 and len(found.pop().strip()) == 16
 
 
@@ -391,7 +403,7 @@ def test_a_frame_in_memory_is_asked_for(module):
         reload_etl("sales", "v7", data=FRAME)
 
 
-def test_an_etl_that_draws_without_a_seed_is_told(module, caplog):
+def test_an_etl_that_draws_without_a_seed_is_warned_about(module, caplog):
     draws = module("import random\ndef etl(df): return df.assign(x=random.random())").etl
     version(draws)
     assert not caplog.messages
@@ -422,16 +434,18 @@ CELLS = (
 
 
 def test_an_etl_of_a_notebook_reloads_in_a_fresh_process(tmp_path):
-    """Also where the notebook has a ``df`` of its own, as they all do."""
+    """Also if the notebook has a global ``df``, as most have."""
     FRAME.to_csv(tmp_path / "sales.csv", index=False)
 
-    def python(*words: str) -> str:
-        done = subprocess.run([sys.executable, "-c", *words], cwd=CHECKOUT, capture_output=True, text=True)
+    def python(*arguments: str) -> str:
+        command = [sys.executable, "-c", *arguments]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    said = python(NOTEBOOK, *(cell.replace("{path}", str(tmp_path / "sales.csv")) for cell in CELLS)).splitlines()
-    assert [line.partition(":")[0] for line in said] == ["sales v1", "sales v1", "sales v2"]
+    cells = (cell.replace("{path}", str(tmp_path / "sales.csv")) for cell in CELLS)
+    lines = python(NOTEBOOK, *cells).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["sales v1", "sales v1", "sales v2"]
     code = "from src import reload_etl; print(*reload_etl('sales', {!r})['price'])"
     assert python(code.format("v1")).split() == ["6.0", "7.5"]
     assert reload_etl("sales", "v2")["price"].tolist() == [7.0, 8.5]
@@ -442,7 +456,8 @@ def test_an_etl_of_a_notebook_reloads_in_a_fresh_process(tmp_path):
 
 def same_names(module):
     module(HELPER + "def step(df):\n    return clean(df)\n", "helpers")
-    return module("from helpers import step\ndef clean(df): return df\ndef etl(df): return clean(step(df))").etl
+    text = "from helpers import step\ndef clean(df): return df\ndef etl(df): return clean(step(df))"
+    return module(text).etl
 
 
 class Steps:
@@ -476,7 +491,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(module, store, case):
 
 
 def test_a_fault_inside_an_etl_is_not_called_a_wrong_argument(module):
-    """Its traceback is what its writer needs."""
+    """Its author needs the traceback."""
     function = module("def help(a): return a\ndef etl(df): return help()").etl
     with pytest.raises(TypeError, match="positional argument"):
         version(function)
@@ -487,13 +502,14 @@ def test_a_fault_inside_an_etl_is_not_called_a_wrong_argument(module):
 
 @pytest.fixture
 def two(module, tmp_path):
-    """The dataset "csv" with v1, the first two rows of a notebook's function, and v2, its own."""
+    """Return overrides of the dataset "csv" with v1, made by a notebook, and v2, made by the dataset."""
     path = tmp_path / "sales.csv"
     pd.concat([FRAME.dropna().assign(y=[i % 2, 1 - i % 2]) for i in range(20)]).to_csv(path, index=False)
-    run_etl("csv", module("import math\ndef etl(df, n=20):\n    return df.head(n)[['city', 'y']]").etl, data=path, n=30)
-    words = ["dataset=csv", f"dataset.path={path}", "dataset.target=y", "model=linear"]
-    assert load(words).info["etl_version"] == "v2"
-    return words
+    text = "import math\ndef etl(df, n=20):\n    return df.head(n)[['city', 'y']]"
+    run_etl("csv", module(text).etl, data=path, n=30)
+    overrides = ["dataset=csv", f"dataset.path={path}", "dataset.target=y", "model=linear"]
+    assert load(overrides).info["etl_version"] == "v2"
+    return overrides
 
 
 def test_a_dataset_can_be_pinned(two):
@@ -515,8 +531,8 @@ def test_a_dataset_without_an_etl_keeps_the_versions_that_were_recorded_when_it_
     assert Closure(then).digest == Closure(identity).digest
     cfg = compose(["dataset=iris"])["dataset"]
     _, record = versions.run_versioned("iris", then, check_frame(iris.read(cfg)), "dataset=iris", {}, cfg)
-    words = ["dataset=iris", "model=linear"]
-    for overrides in (words, [*words, "dataset.etl=v1"]):
+    today = ["dataset=iris", "model=linear"]
+    for overrides in (today, [*today, "dataset.etl=v1"]):
         data = load(overrides)
         assert (data.info["etl_version"], data.info["digest"]) == ("v1", record["output"])
     assert versions.complete_versions("iris") == ["v1"]
@@ -533,16 +549,16 @@ def test_the_shell_lists_compares_and_reloads(two, capsys):
     assert lines[0] == ["csv"] and [line[0] for line in lines[1:]] == ["v1", "v2"]
     assert "30 x 2" in listed and "40 x 3" in listed and "n=30" in listed
     main("dataset=csv", "diff=v1,v2")
-    said = capsys.readouterr().out
-    for words in (
+    shown = capsys.readouterr().out
+    for text in (
         "rows: 30 -> 40",
         "column new: price",
         "arguments: {'n': 30} -> {}",
         "-    return df.head(n)",
         "+    return df",
     ):
-        assert words in said
-    assert "input" not in said, "it is the same"
+        assert text in shown
+    assert "input" not in shown, "it is the same"
     main("dataset=csv", "replay=v1")
     assert "30 rows, identical" in capsys.readouterr().out
 
@@ -562,7 +578,7 @@ def test_what_the_shell_cannot_show_is_one_sentence(two, words, says):
         main(*words)
 
 
-def test_a_wrong_word_is_exit_2(shell):
+def test_an_unknown_option_is_exit_2(shell):
     done = shell("etl", "datset=csv")
     assert done.returncode == 2 and "did you mean dataset?" in done.stderr and done.stderr.count("\n") == 1
 
@@ -576,14 +592,14 @@ def register(code: str) -> str:
 
 
 def register_twenty(outputs: str, who: int) -> list[str]:
-    """Ten of its own, and ten that all processes register."""
+    """Register ten codes of this process, and ten that all processes register."""
     os.environ["OUTPUTS_DIR"] = outputs
     return [register(f"{i}" if i % 2 else f"{who}-{i}") for i in range(20)]
 
 
 @pytest.fixture(scope="module")
 def processes():
-    """Processes that start with everything imported."""
+    """Return a context whose processes start with everything imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["test_versions", "src.data.versions"])
     return context
@@ -591,7 +607,8 @@ def processes():
 
 def test_eight_processes_at_once_lose_nothing_and_give_nothing_twice(processes, tmp_path):
     with processes.Pool(8) as pool:
-        given = pool.starmap(register_twenty, [(str(tmp_path / "outputs"), who) for who in range(8)], chunksize=1)
+        calls = [(str(tmp_path / "outputs"), who) for who in range(8)]
+        given = pool.starmap(register_twenty, calls, chunksize=1)
     assert len({tuple(names[1::2]) for names in given}) == 1, "the shared ten have one version each"
     own = [name for names in given for name in names[::2]]
     assert len({*own, *given[0]}) == 90 == len(own) + 10
@@ -601,7 +618,7 @@ def test_eight_processes_at_once_lose_nothing_and_give_nothing_twice(processes, 
 
 
 def register_and_die(outputs: str, code: str, moment: int, after: bool) -> None:
-    """Killed before or after the file number ``moment`` takes its place."""
+    """Register, and be killed before or after file number ``moment`` is moved to its place."""
     os.environ["OUTPUTS_DIR"] = outputs
     replace, times = os.replace, iter(range(1, 100))
 
@@ -621,7 +638,8 @@ def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
     assert register("first") == "v1"
     for moment, after in ((m, a) for m in (1, 2, 3) for a in (False, True)):
         code = f"{moment}{after}"
-        child = processes.Process(target=register_and_die, args=(str(tmp_path / "outputs"), code, moment, after))
+        arguments = (str(tmp_path / "outputs"), code, moment, after)
+        child = processes.Process(target=register_and_die, args=arguments)
         child.start()
         child.join(60)
         assert child.exitcode == -signal.SIGKILL, code
