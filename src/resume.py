@@ -1,7 +1,6 @@
-"""``python -m src.resume run=t7``: go on with a run that did not end."""
+"""Go on with a run that was stopped, killed or failed: ``run=t7``."""
 
 import logging
-import sys
 
 from src.config import shell
 from src.system.errors import UserError
@@ -9,42 +8,45 @@ from src.system.errors import UserError
 log = logging.getLogger("reprise")
 
 
-def main() -> None:
-    words = shell.verb("resume", sys.argv[1:])
-    if (epochs := words["max_epochs"]) is not None and not epochs.isdecimal():
-        shell.refuse(f"max_epochs={epochs}: should be a whole number", 2)
-    resume(words["run"], None if epochs is None else int(epochs))
+def resume(run: str, max_epochs: int | None = None):
+    """Train the rest of a run from its last checkpoint, by its recorded config; returns the `Run`.
 
+    python -m src.resume run=t7
+    python -m src.resume run=t7 max_epochs=200
 
-def resume(name: str, max_epochs: int | None = None):
-    """Train the rest of run ``name`` by its own recorded config; returns the `Run`."""
+    run : the run, t7
+    max_epochs : train longer than the run's trainer.max_epochs; may only rise
+    """
     from src.run.folder import Run
     from src.run.job import run_job
     from src.run.trust import check_trust
+    from src.trainer import ranks
 
-    run = Run.open(name)
-    cfg = run.cfg
-    if run.report.get("received_as"):
-        check_trust(run, code=True)
-    before = cfg["trainer"]["max_epochs"]
+    started = Run.open(run)
+    cfg, before = started.cfg, started.cfg["trainer"]["max_epochs"]
+    if started.report.get("received_as"):
+        check_trust(started, code=True)
     longer = max_epochs is not None and max_epochs != before
     if longer and before is None:
-        raise UserError(f"{name} began without an end, max_epochs=null: it goes on as it is")
+        raise UserError(f"{run} was started with max_epochs=null, it has no limit: leave max_epochs out")
     if longer and max_epochs < before:
-        raise UserError(f"max_epochs={max_epochs} is less than the {before} that {name} began with; it may only rise")
-    if run.status == "running":
-        raise UserError(f"{name} is still running, in process {run.report['pid']} on {run.report['host']}")
-    if run.status == "done" and not longer:
-        log.info("%s is done already: %s", name, run)
-        return run
-    if not cfg["logger"]["csv"] and (run.folder / "checkpoints" / "last.ckpt").is_file():
-        raise UserError(f"{name} was made with logger.csv=false and has no history to go on from; train it anew")
-    if cfg["dataset"]["name"] == "frame":
-        raise UserError(f"{name} was trained on a DataFrame of a notebook, which is gone; fit again there")
+        raise UserError(f"max_epochs={max_epochs} is less than the {before} of {run}; it may only rise")
     if longer:
         cfg = {**cfg, "trainer": {**cfg["trainer"], "max_epochs": max_epochs}}
-    return run_job(cfg, resume=run)
+    if ranks.rank() > 0:  # rank 0 checks the rest, and may have started
+        return run_job(cfg, resume=started)
+    if started.status == "running":
+        report = started.report
+        raise UserError(f"{run} is still running, in process {report['pid']} on {report['host']}")
+    if started.status == "done" and not longer:
+        log.info("%s is done already: %s", run, started)
+        return started
+    if not cfg["logger"]["csv"] and (started.folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{run} was made with logger.csv=false, it has no history: train it again")
+    if cfg["dataset"]["name"] == "frame":
+        raise UserError(f"{run} was trained on a DataFrame of a notebook, which is gone: fit again there")
+    return run_job(cfg, resume=started)
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.call(resume)

@@ -1,9 +1,10 @@
-"""``python -m src.train model=mlp dataset=sst2``: train one model, or many with ``--multirun``."""
+"""Train one model on one dataset, or many with ``--multirun``: ``model=mlp dataset=sst2``."""
 
 import os
 import sys
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -11,26 +12,29 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import shell
 from src.config.check import check
+from src.config.tree import addable
+from src.study.sweep import membership, sweep
 from src.system.errors import UserError, one_line
 from src.system.paths import check_outputs
 
-failed = []  # the runs of this process that ended in a UserError
+failed = []  # the runs of this process that ended in a `UserError`
 
 
 @hydra.main(version_base=None, config_path="../conf", config_name="train")
 def job(cfg) -> float:
-    """Train one run and return its deciding metric on val."""
+    """Train one run and return its deciding metric on val, which a sweep optimises."""
     from src.run.job import run_job
-    from src.study.sweep import membership
 
-    shell.log_to_console()
-    hydra_cfg = HydraConfig.get()
-    report = {"overrides": list(hydra_cfg.overrides.task)} | membership(hydra_cfg)
-    n_side_by_side = hydra_cfg.launcher.get("n_jobs") or 1
+    shell.console()
+    settings = HydraConfig.get()
+    report = {"overrides": list(settings.overrides.task)} | membership(settings)
     try:
         plain = OmegaConf.to_container(cfg, resolve=True)
-        return run_job(plain, report=report, n_side_by_side=n_side_by_side).objective
+        run = run_job(plain, report=report, n_side_by_side=settings.launcher.get("n_jobs") or 1)
+        return run.objective if run else float("nan")  # only rank 0 has a run
     except UserError as error:  # print now: Hydra reports only the first failed job, and only at the end
+        if error.run is None:  # refused before it became a run
+            raise
         print(f"error: {error.run}: {error}", file=sys.stderr)
         failed.append(error.run)
         return float("nan")
@@ -40,22 +44,17 @@ def job(cfg) -> float:
 
 
 def main() -> None:
-    from hydra._internal.utils import get_args_parser
-
     args = get_args_parser().parse_args()
     if args.help:
-        print(shell.help_text())
-        return
+        return print(shell.help_text())
     if args.cfg or args.info or args.hydra_help:
-        job()
-        return
+        return job()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     try:
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
+        sys.argv[1:] = map(addable, sys.argv[1:])
         if args.multirun:
-            from src.study.sweep import sweep
-
             with sweep(first["logger"], n_jobs) as found:
                 sys.argv.append(f"hydra.sweep.dir={found.folder}")
                 job()

@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src.data.load import load_data
-from src.data.prepare import Data, describe
-from src.metric.choose import better, choose, compute, loss
-from src.run.folder import Run
+from src.data.prepare import Data, describe_data
+from src.metric.choose import choose, compute, loss
+from src.run.folder import Run, model_path
+from src.run.follow import follow
 from src.run.overview import summary
 from src.run.record import Recorder
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
 from src.system.files import replacing, write_json
-from src.trainer import family, ranks
+from src.trainer import ranks
+from src.trainer.family import family
 from src.trainer.history import Progress
 
 log = logging.getLogger("reprise")
@@ -24,8 +26,8 @@ log = logging.getLogger("reprise")
 
 def run_job(
     cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1
-) -> Run:
-    """Train ``cfg["model"]`` on ``cfg["dataset"]`` and return the finished run.
+) -> Run | None:
+    """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, None on rank 1, 2, ... of a launcher.
 
     cfg : the resolved config, as plain values
     frame : DataFrame to use instead of reading the dataset's
@@ -35,28 +37,38 @@ def run_job(
 
     A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
     """
-    set_threads(n_threads(cfg["threads"], n_side_by_side))
+    model, threads = cfg["model"], n_threads(cfg["threads"], n_side_by_side)
+    trained_by = family(model)
+    ranks.check(cfg["trainer"])
+    if ranks.rank() > 0:
+        return follow(cfg, threads, resume and resume.folder / "checkpoints")
+    set_threads(threads)
     if resume is None:
         recorder = Recorder.start(cfg, report or {})
     else:
         recorder = Recorder.resume(resume, cfg, _checkpoint_epoch(resume))
     log.info("%s   %s on %s", recorder.name, cfg["model"]["name"], cfg["dataset"]["name"])
-    with recorded(recorder):
+    with recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
         set_seed(cfg["seed"])
         with recorder.timed("data"):
-            data = load_data(cfg, frame)
-            chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-            _record_data(recorder, data, chosen)
-        with recorder.timed("fit"), side_by_side(cfg, recorder, frame), profiled(cfg["profile"], recorder.folder):
-            recorder.progress = Progress(chosen, _expected_epochs(cfg))
-            model = family.fit(cfg, data, recorder, recorder.progress)
+            data = load_data(
+                cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"], frame=frame,
+            )
+            metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+            _record_data(recorder, data, metric)
+        with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
+            recorder.progress = Progress(metric, trained_by.n_epochs(model, cfg["trainer"]))
+            fitted, kept = trained_by.fit(
+                model, data, metric, seed=cfg["seed"], trainer=cfg["trainer"], folder=recorder.folder / "checkpoints",
+                resume=recorder.resumed, log_row=recorder.log_row, progress=recorder.progress, n_threads=threads,
+            )  # fmt: skip
             recorder.progress.flush()
         with recorder.timed("evaluate"):
-            predictions = {part: family.predict(model, data.parts[part], data.info) for part in ("val", "test")}
-            _evaluate(recorder, data, predictions, chosen)
+            predictions = {part: trained_by.predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
+            _evaluate(recorder, data, predictions, metric, kept)
         with recorder.timed("record"):
             _save_predictions(recorder.folder / "predictions.npz", data, predictions)
-            family.save(model, recorder.folder / "model", recorder.name)
+            trained_by.save(fitted, model_path(recorder.folder, model))
     return recorder.opened()
 
 
@@ -84,29 +96,12 @@ def recorded(recorder: Recorder):
         recorder.close()
 
 
-def _record_data(recorder: Recorder, data: Data, chosen: dict) -> None:
-    log.info(describe(data))
+def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
+    log.info(describe_data(data))
     recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
-    recorder.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
+    recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     write_json(recorder.folder / "info.json", data.info)
     write_json(recorder.folder / "transforms.json", data.transforms)
-
-
-@contextmanager
-def side_by_side(cfg: dict, run: Recorder, frame):
-    """The other ranks, where the trainer asks for several devices."""
-    n = ranks.n_devices(cfg["trainer"]) if family.is_torch(cfg["model"]) else 1
-    if n == 1:
-        yield
-        return
-    copy = run.folder / "frame.pkl"  # what only this process has, for the others to read
-    if frame is not None:
-        frame.to_pickle(copy)
-    try:
-        with ranks.others(n, run.folder):
-            yield
-    finally:
-        copy.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -125,21 +120,14 @@ def profiled(wanted: bool, folder: Path):
     log.info("profile, by cumulative seconds (more in %s):\n%s", path, top)
 
 
-def _evaluate(run: Recorder, data: Data, predictions: dict, chosen: dict) -> None:
-    best = None
-    for row in run.history:
-        if better(row, best, chosen):
-            best = row
-    staged = run.cfg["model"].get("progress") in ("once", "staged", "grow")  # the last stage is the model
-    if best is None and run.history:
-        log.warning("%s on val was never a number: the last epoch is kept", chosen["name"])
-    kept = run.history[-1] if run.history and (staged or best is None) else best
-    values = {"train/loss": kept["train/loss"]} if kept else {}
+def _evaluate(run: Recorder, data: Data, predictions: dict, metric: dict, kept: int | None) -> None:
+    row = next((row for row in run.history if row["epoch"] == kept), None)
+    values = {"train/loss": row["train/loss"]} if row else {}
     for part, p in predictions.items():
         y = data.parts[part]["y"]
-        scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], chosen, y, p)
+        scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], metric, y, p)
         values |= {f"{part}/{name}": value for name, value in scores.items()}
-    run.report |= {"best_epoch": kept and kept["epoch"], "metrics": values}
+    run.report |= {"best_epoch": kept, "metrics": values}
 
 
 def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
@@ -150,11 +138,6 @@ def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
         arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
     with replacing(path) as file, file.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-
-
-def _expected_epochs(cfg: dict) -> int:
-    model = cfg["model"]
-    return cfg["trainer"]["max_epochs"] or 0 if family.is_torch(model) or model["progress"] == "partial_fit" else 100
 
 
 def _checkpoint_epoch(run: Run) -> int:

@@ -10,6 +10,9 @@ class UserError(Exception):
     Names of columns and classes in it may hold line breaks, which are shown as spaces.
     """
 
+    code = 1  # exit code of the shell; 2 where an override is wrong
+    run = None  # the run that failed by it, t7
+
     def __init__(self, text: str, lines: tuple[str, ...] = ()):
         super().__init__("\n".join([" ".join(str(text).split()), *lines]))
 

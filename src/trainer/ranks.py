@@ -1,30 +1,32 @@
-"""More than one device: a process for each (a rank), whether the run began in a shell, a notebook or a sweep.
+"""One run on several devices or nodes: which rank this process is, and starting ranks where no launcher did.
 
-Rank 0 is the run's own process; the others read its folder's config, make the same data and train along. They write
-nothing but ``rank_1.txt``, which is kept only where one dies.
+A rank is one process of a run that trains on several devices. ``torchrun`` and ``srun`` start every rank as a
+whole command: rank 0 records the run, the others only train along. Without a launcher the run's process stays
+outside of the training: it starts all ranks through torch's own process starter, hands them the prepared arrays
+in files, and takes each row of history from rank 0 through torch's store.
 """
 
+import json
+import logging
 import os
-import socket
-import subprocess
+import signal
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.metric.choose import choose
-from src.system.environment import n_threads, set_seed, set_threads
 from src.system.errors import UserError
-from src.system.files import read_json
+from src.system.files import read_json, write_json
 from src.system.paths import CHECKOUT
 
-LOST = ("connection", "remote", "gloo", "nccl", "timed out")  # what is said when another rank is gone
-VARIABLES = ("LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+GRACE_S = 5  # for ranks to end by themselves before they are killed
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # that torch's starter takes over
 
 
 def n_devices(trainer: dict) -> int:
-    """How many devices the trainer section asks for: a number, a list, or "0,1"; one for "auto"."""
+    """Return how many devices a node uses: ``trainer.devices`` is a number, a list, "0,1" or "auto" (one)."""
     devices = trainer["devices"]
     if isinstance(devices, list):
         return len(devices)
@@ -37,135 +39,176 @@ def n_devices(trainer: dict) -> int:
     return int(devices)
 
 
+def world_size(trainer: dict) -> int:
+    """Return the number of ranks of one run, over all nodes."""
+    return n_devices(trainer) * trainer["num_nodes"]
+
+
+def launcher() -> str | None:
+    """Return "torchrun" or "srun" where it started this process as one rank of several; the same test as Lightning's."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return "torchrun" if int(os.environ["WORLD_SIZE"]) > 1 else None
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return None
+    return "srun" if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None
+
+
 def rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    """Return this process's number among all ranks of the run; 0 where there are no others."""
+    known = launcher()
+    return 0 if known is None else int(os.environ["RANK" if known == "torchrun" else "SLURM_PROCID"])
 
 
-@contextmanager
-def others(n: int, folder: Path):
-    """Ranks 1 to n - 1 train along while the block runs; one that dies ends it.
+def check(trainer: dict) -> None:
+    """Refuse numbers of devices and nodes that do not fit how this process was started."""
+    nodes, known = trainer["num_nodes"], launcher()
+    if known is None:
+        if nodes > 1:
+            raise UserError(
+                f"trainer.num_nodes={nodes} needs a launcher on every node: torchrun --nnodes={nodes} "
+                f"--nproc_per_node={n_devices(trainer)} -m src.train ..., or srun python -m src.train ..."
+            )
+        return
+    started = int(os.environ["WORLD_SIZE" if known == "torchrun" else "SLURM_NTASKS"])
+    if started != world_size(trainer):
+        raise UserError(
+            f"{known} started {started} ranks, but trainer.devices={trainer['devices']} and "
+            f"trainer.num_nodes={nodes} ask for {world_size(trainer)}: their product is the number of ranks"
+        )
+
+
+# -- without a launcher: this process starts the ranks
+
+
+def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int:
+    """Train one net in ``request["n_ranks"]`` new processes of `src.trainer.rank`; return the epoch that was kept.
+
+    request : what a rank needs to call `src.trainer.net.fit`; JSON.
+    parts : {"train", "val"} of named arrays, saved once and mapped into memory by every rank.
+    folder : a new folder for what this process and the ranks share; ``net.pt`` there is the trained net.
 
     Raises
     ------
     UserError
-        with the last words of the rank that died.
+        with the reason of the rank that failed first.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": str(n), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0"}
-    command = [sys.executable, "-m", "src.trainer.ranks", str(folder)]
-    workers, outputs = [], []
-    for i in range(1, n):
-        outputs.append((folder / f"rank_{i}.txt").open("w"))
-        variables = os.environ | common | {"LOCAL_RANK": str(i)}
-        workers.append(
-            subprocess.Popen(command, cwd=CHECKOUT, env=variables, stdout=outputs[-1], stderr=subprocess.STDOUT)
+    import numpy as np
+    from torch.distributed import TCPStore
+
+    folder.mkdir(parents=True)
+    for part, arrays in parts.items():
+        for name, array in arrays.items():
+            np.save(folder / f"{part}-{name}.npy", array)
+    write_json(folder / "request.json", request)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    n_rows = 0
+    with _started(request["n_ranks"], folder, store.port) as processes:
+        while (ended := processes.wait(0)) is None:
+            if store.check([f"row {n_rows}"]):
+                log_row(json.loads(store.get(f"row {n_rows}")))
+                store.set(f"taken {n_rows}", "")
+                n_rows += 1
+            elif store.check(["within"]):
+                progress.within(*json.loads(store.get("within")))
+                store.delete_key("within")
+            else:
+                time.sleep(0.02)
+    if ended.failures:
+        raise _reason(ended.failures)
+    return json.loads(store.get("kept"))
+
+
+@contextmanager
+def _started(n: int, folder: Path, port: int):
+    """Start ``n`` ranks as torchrun would, and end them with the block; Ctrl-C stays what it was."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std, start_processes
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the reason is shown once, by us
+    environment = {
+        "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "TORCHELASTIC_RUN_ID": "reprise", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_USE_AGENT_STORE": True,
+        "SLURM_JOB_NAME": "interactive",  # within a SLURM job too: Lightning then does not look for srun's ranks
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, sys.path)]),
+    }  # fmt: skip
+    common = {name: str(value) for name, value in environment.items()}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with tempfile.TemporaryDirectory() as logs:
+        processes = start_processes(
+            "rank",
+            sys.executable,
+            {i: ("-m", "src.trainer.rank", str(folder)) for i in range(n)},
+            {i: common | {"RANK": str(i), "LOCAL_RANK": str(i)} for i in range(n)},
+            DefaultLogsSpecs(log_dir=logs, redirects=Std.ALL),
         )
-    os.environ.update(common | {"LOCAL_RANK": "0"})
+        try:
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+            yield processes
+        finally:
+            processes.close(timeout=GRACE_S)
+
+
+def _reason(failures: dict) -> UserError:
+    """Return the error of the rank that failed first; a mistake of the user's is told as on one device."""
+    first = min(failures.values(), key=lambda failure: failure.timestamp)
+    text = _message(first.error_file_data)
+    if text is None:
+        how = f"signal {-first.exitcode}" if first.exitcode < 0 else f"exit code {first.exitcode}"
+        return UserError(f"rank {first.local_rank} died: {how}")
+    kind, _, sentence = text.partition(": ")
+    return UserError(sentence if kind == "UserError" else f"rank {first.local_rank} died: {text}")
+
+
+def _message(error_file: dict) -> str | None:
+    """Return "RuntimeError: ..." from what `torch.distributed.elastic...errors.record` wrote; None if nothing."""
+    found = error_file.get("message")
+    return found["message"] if isinstance(found, dict) else None
+
+
+# -- with a launcher: this process is one rank
+
+
+@contextmanager
+def launched(end):
+    """Watch over rank 0 of a launched run: ``end(error)`` is called if the launcher ends it while it cannot answer.
+
+    A rank that waits for a dead one stands in C++, where no signal handler of Python runs; a thread takes the
+    launcher's SIGTERM instead. Does nothing where there is no launcher.
+    """
+    if launcher() is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     over = threading.Event()
-    threading.Thread(target=_watch, args=(workers, over), daemon=True).start()
+
+    def wait() -> None:
+        while not over.is_set():
+            if signal.sigtimedwait({signal.SIGTERM}, 1) and not over.wait(GRACE_S):
+                end(UserError(lost("it waited for another rank in vain")))
+                os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
     try:
         yield
-    except BaseException as error:
-        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in LOST):
-            _wait_for_death(workers)
-        dead = _dead(workers)
-        if dead is not None and not isinstance(error, UserError):
-            raise UserError(
-                f"rank {dead + 1} died: {_last_words(folder / f'rank_{dead + 1}.txt', workers[dead])}"
-            ) from None
-        raise
     finally:
         over.set()
-        for name in VARIABLES:
-            os.environ.pop(name, None)
-        for worker in workers:
-            try:
-                worker.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-        for output in outputs:
-            output.close()
-    for i in range(1, n):
-        (folder / f"rank_{i}.txt").unlink()
 
 
-def meet(n: int) -> None:
-    """Open the process group of ``n`` ranks, which Lightning then uses; the last that each does before training.
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that the connection to another rank broke; gloo raises a plain RuntimeError."""
+    from torch.distributed import DistError
 
-    A rank asks here, in Python, whether the others have come: in torch's own rendezvous nothing could wake it from
-    waiting for one that has died.
-    """
-    import torch.distributed as dist
-
-    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(*address, n, is_master=rank() == 0, wait_for_workers=False)
-    store.set(f"rank {rank()}", "here")
-    while not store.check([f"rank {i}" for i in range(n)]):
-        time.sleep(0.02)
-    dist.init_process_group(store=store, rank=rank(), world_size=n)
+    return isinstance(error, DistError) or "gloo" in str(error)
 
 
-def _wait_for_death(workers) -> None:
-    """Rank 0 learns of a lost connection before the process at its other end has gone."""
-    until = time.monotonic() + 20
-    while _dead(workers) is None and time.monotonic() < until:
-        time.sleep(0.05)
-
-
-def _watch(workers, over) -> None:
-    """Interrupt rank 0 where another rank has died: it may wait for that one for ever."""
-    while not over.wait(0.5):
-        if _dead(workers) is not None:
-            if not over.wait(5):  # a lost connection mostly ends rank 0 by itself
-                import _thread
-
-                _thread.interrupt_main()
-            return
-
-
-def _dead(workers) -> int | None:
-    return next((i for i, worker in enumerate(workers) if worker.poll() not in (None, 0)), None)
-
-
-def _last_words(path: Path, worker) -> str:
-    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    how = f"signal {-worker.returncode}" if worker.returncode < 0 else f"exit code {worker.returncode}"
-    return f"{how}{', ' + lines[-1][:300] if lines else ''}"
-
-
-class Follower:
-    """What a rank other than 0 has for a run: a folder to read, and nobody who listens."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.name, self.resumed = folder, folder.name, (folder / "checkpoints" / "last.ckpt").is_file()
-
-    def log_row(self, row: dict) -> None:
-        """Rank 0 writes the history."""
-
-
-def main(folder: Path) -> None:
-    from src.data.load import load_data
-    from src.trainer.family import family
-    from src.trainer.history import Progress
-
-    cfg = read_json(folder / "config.json")
-    set_threads(n_threads(cfg["threads"]))
-    set_seed(cfg["seed"])
-    frame = None
-    if (folder / "frame.pkl").is_file():
-        import pandas as pd
-
-        frame = pd.read_pickle(folder / "frame.pkl")  # written by rank 0 a moment ago
-    data = load_data(cfg, frame)
-    chosen = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
-    run = Follower(folder)
-    family(cfg["model"]).fit(
-        cfg["model"], data, chosen, seed=cfg["seed"], trainer=cfg["trainer"], folder=folder / "checkpoints",
-        resume=run.resumed, log_row=run.log_row, progress=Progress(chosen, 0), n_threads=1,
-    )  # fmt: skip
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def lost(text: str) -> str:
+    """Return a sentence on why other ranks are gone: from their error files on this node, else ``text``."""
+    own = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    until = time.monotonic() + 2  # a rank writes its file before it ends, and is noticed a moment before
+    while own and time.monotonic() < until:
+        for path in sorted(Path(own).parent.parent.glob("*/error.json")):
+            if path != Path(own) and (message := _message(read_json(path))):
+                return f"rank {path.parent.name} died: {message}"
+        time.sleep(0.1)
+    return f"another rank is gone ({text}); the output of {launcher()} names it"
