@@ -1,4 +1,4 @@
-"""What tracking costs the training thread: milliseconds an epoch for MLflow, W&B and CSV together.
+"""Measure what tracking costs the training thread: milliseconds per epoch for MLflow, W&B and CSV together.
 
 python benchmarks/tracking.py
 """
@@ -19,7 +19,7 @@ N_EPOCHS = 200
 
 
 def rows():
-    shell.log_to_console()
+    shell.console()
     costs = []
     log_row = Recorder.log_row
 
@@ -40,9 +40,10 @@ def rows():
             seconds.setdefault(logger, []).append(run.report["timings"]["fit"])
         n_rows = len(run.history)
     epoch = 1000 * (statistics.median(seconds["all"]) - statistics.median(seconds["csv"])) / n_rows
-    yield f"| in the training thread's own call, median of {len(costs):,} | {statistics.median(costs):.2f} | ≤ 20 |"
+    call = statistics.median(costs)
+    yield f"| in the training thread's own call, median of {len(costs):,} | {call:.2f} | ≤ 20 |"
     yield f"| fit with all trackers less fit with CSV alone, {n_rows} epochs | {epoch:.2f} | ≤ 20 |"
-    yield f"| not counted: the first run of all, which makes the MLflow store, whole | {1000 * first:,.0f} | |"
+    yield f"| not counted: the very first run, which makes the MLflow store | {1000 * first:,.0f} | |"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest
 from conftest import tiny_table
 
 from src import fit, load, replay_train
+from src.config.shell import read
 from src.dataset import wine
 from src.resume import resume
 from src.run.folder import runs_folder
@@ -25,7 +26,7 @@ from src.share.package import pack, unpack
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import versions_in
-from src.unpack import main
+from src.unpack import unpack as verb
 
 TABLE = tiny_table("binary", n=120)
 WINE = wine.read({})
@@ -159,14 +160,12 @@ def test_only_what_is_done_is_packed(outputs, tmp_path):
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_the_shell_says_under_which_name(packs, elsewhere, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["unpack", f"file={packs['joblib']}"])
-    main()
+def test_the_shell_says_under_which_name(packs, elsewhere, capsys):
+    verb(**read(verb, [f"file={packs['joblib']}"]).arguments)
     assert "received as t1; its code and its pickles run only with trust=true" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["unpack", f"fiel={packs['joblib']}"])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 2 and versions_in(runs_folder(), "t") == [1]
+    with pytest.raises(UserError, match="did you mean file"):
+        read(verb, [f"fiel={packs['joblib']}"])
+    assert versions_in(runs_folder(), "t") == [1]
 
 
 # -- what is refused on arrival

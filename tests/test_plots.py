@@ -30,6 +30,8 @@ def test_curves_go_through_scikit_learn_s_points():
     np.testing.assert_allclose(roc.lines[0].get_xydata(), np.column_stack(expected[:2]))
     precision, recall, _ = precision_recall_curve(y, p[:, 1])
     np.testing.assert_allclose(curve.lines[0].get_xydata(), np.column_stack([recall, precision])[::-1])
+    (prevalence,) = set(curve.lines[1].get_ydata())
+    assert prevalence == y.mean()
 
 
 def test_confusion_matrix_counts():
@@ -42,8 +44,15 @@ def test_confusion_matrix_counts():
 def test_calibration_dots():
     y, p = sample(2)
     axis = plots.classification(y, p, ["a", "b"]).axes[3]
-    share, confidence = calibration_curve(p.argmax(1) == y, p.max(1), n_bins=10)
-    np.testing.assert_allclose(axis.collections[0].get_offsets(), np.column_stack([confidence, share]))
+    share, mean = calibration_curve(y, p[:, 1], n_bins=10)
+    np.testing.assert_allclose(axis.collections[0].get_offsets(), np.column_stack([mean, share]))
+
+
+def test_calibration_of_several_classes_is_that_of_the_predicted_one():
+    y, p = sample(3)
+    axis = plots.classification(y, p, ["a", "b", "c"]).axes[3]
+    share, mean = calibration_curve(p.argmax(1) == y, p.max(1), n_bins=10)
+    np.testing.assert_allclose(axis.collections[0].get_offsets(), np.column_stack([mean, share]))
 
 
 def test_regression_dots_and_a_sample_of_many():

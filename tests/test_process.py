@@ -72,7 +72,7 @@ def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs,
         patch.setattr(Recorder, "log_row", kill)
         run = fit(*WORDS)
     assert run.status == "done" and not run.trackers.get("mlflow", {}).get("closed")
-    assert "src.logger.worker mlflow, beside the run, has ended" in caplog.text and "src.sync" in caplog.text
+    assert "src.logger.worker mlflow has died" in caplog.text and "src.sync" in caplog.text
     assert sync_run(run)["mlflow"]["closed"]
 
 

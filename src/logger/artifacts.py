@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
+LEFT_OUT = ("checkpoints", "log.txt", "trackers.json")  # large, or still written to
+
 
 def artifacts(folder: str) -> list[Path]:
-    """The files of a run that trackers keep: all but checkpoints and what is still written to."""
-    left_out = ("log.txt", "trackers.json")
-    folder = Path(folder)
-    files = (
-        path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] != "checkpoints"
-    )
-    return sorted(path for path in files if not path.name.startswith(".") and path.name not in left_out)
+    """Return the files of a run that trackers keep, sorted; hidden ones are locks and temporary files."""
+    paths = [path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return sorted(path for path in paths if path.relative_to(folder).parts[0] not in LEFT_OUT)

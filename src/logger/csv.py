@@ -1,4 +1,4 @@
-"""The run's own history, ``metrics.csv``: one row an epoch, written at once, so that a kill loses none."""
+"""A run's own history, ``metrics.csv``: one row an epoch, written at once, so that a kill loses none."""
 
 import csv
 from pathlib import Path
@@ -17,18 +17,18 @@ def append(path: Path, row: dict) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """The rows, epochs as int and the rest as float; [] where there is no file."""
+    """Return the rows, epochs as int and the rest as float; [] if there is no file."""
     if not path.is_file():
         return []
-    text = path.read_text(encoding="utf-8")  # at once: its run may be writing to it
-    whole = text[: text.rfind("\n") + 1]  # a kill can cut the last line
-    rows = csv.DictReader(whole.splitlines())
+    text = path.read_text(encoding="utf-8")  # in one go: the run may be writing to it
+    complete = text[: text.rfind("\n") + 1]  # a kill can cut the last line
+    rows = csv.DictReader(complete.splitlines())
     return [{name: int(x) if name == "epoch" else float(x) for name, x in row.items()} for row in rows]
 
 
 def rewrite(path: Path, rows: list[dict]) -> None:
     """Replace the file by ``rows``."""
-    with replacing(path) as part:
-        part.touch()
+    with replacing(path) as temporary:
+        temporary.touch()
         for row in rows:
-            append(part, row)
+            append(temporary, row)

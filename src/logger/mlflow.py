@@ -6,11 +6,13 @@ import re
 import time
 
 from src.logger.artifacts import artifacts
+from src.system.errors import without_password
 from src.system.files import locked
 from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
+MAX_PARAMS, MAX_METRICS = 100, 1000  # in one request
 
 
 def uri() -> str:
@@ -18,7 +20,7 @@ def uri() -> str:
 
 
 def client():
-    """A client that gives up on a dead server after seconds, not minutes."""
+    """Return a client that gives up on a dead server after seconds, not minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     for noisy in ("alembic", "mlflow"):
@@ -26,30 +28,29 @@ def client():
     from mlflow import MlflowClient
     from mlflow.store.db import utils
 
-    utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; ten take two minutes
-    with locked(outputs() / ".mlflow.lock"):  # it lays out a new sqlite file: one process at a time
+    utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; the default of 10 takes two minutes
+    with locked(outputs() / ".mlflow.lock"):  # it makes the tables of a new sqlite file: one process at a time
         return MlflowClient(tracking_uri=uri())
 
 
 def experiment_id(mlflow, name: str) -> str:
-    """The experiment's id; made where it is new, restored where it was deleted (its name cannot be given again).
+    """Return the experiment's id: made if new, restored if deleted, as its name cannot be given again.
 
-    One process at a time: several that meet a new sqlite file would all try to lay out its tables.
+    One process at a time: of six that meet a new sqlite file, five crash while making its tables.
     """
     with locked(outputs() / ".mlflow.lock"):
         known = mlflow.get_experiment_by_name(name)
         if known is None:
             local = uri().startswith("sqlite:")
-            return mlflow.create_experiment(
-                name, artifact_location=(outputs() / "mlartifacts").as_uri() if local else None
-            )
+            location = (outputs() / "mlartifacts").as_uri() if local else None
+            return mlflow.create_experiment(name, artifact_location=location)
         if known.lifecycle_stage == "deleted":
             mlflow.restore_experiment(known.experiment_id)
         return known.experiment_id
 
 
 def start_parent(project: str, name: str) -> str:
-    """A run for a whole sweep; its jobs stand under it. Returns its id."""
+    """Start a run for a whole sweep, under which its jobs are shown, and return its id."""
     mlflow = client()
     return mlflow.create_run(experiment_id(mlflow, project), run_name=name, tags={"sweep": name}).info.run_id
 
@@ -62,14 +63,14 @@ class MLflow:
     """One run in MLflow."""
 
     def start(self, run: dict, known: dict) -> dict:
-        """``run``: name, project, config (flat), tags, parent; ``known``: what this returned for a run that goes on.
+        """Start a run and return its ids, or go on with the run of ``known``, what an earlier start returned.
 
-        Returns what finds the run again.
+        run : name, project, config (flat), tags, parent
         """
         from mlflow.entities import Param
 
         self.client = client()
-        self.held = set()  # epochs that the run has already
+        self.held = set()  # epochs that MLflow holds already
         if "run_id" in known:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
@@ -80,39 +81,48 @@ class MLflow:
             tags["mlflow.parentRunId"] = run["parent"]
         experiment = experiment_id(self.client, run["project"])
         self.run_id = self.client.create_run(experiment, run_name=run["name"], tags=tags).info.run_id
-        named = {re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII): value for key, value in run["config"].items()}
-        params = [Param(key, str(value)[:MAX_VALUE]) for key, value in named.items()]
-        for i in range(0, len(params), 100):
-            self.client.log_batch(self.run_id, params=params[i : i + 100])
+        params = []
+        for key, value in run["config"].items():
+            allowed = re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII)
+            params.append(Param(allowed, str(value)[:MAX_VALUE]))
+        for i in range(0, len(params), MAX_PARAMS):
+            self.client.log_batch(self.run_id, params=params[i : i + MAX_PARAMS])
         return {"run_id": self.run_id, "experiment_id": experiment}
 
     def log(self, rows: list[dict]) -> None:
+        """Log rows of history, without those that MLflow holds."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        rows = [row for row in rows if row["epoch"] not in self.held]
-        metrics = [
-            Metric(name, value, now, row["epoch"]) for row in rows for name, value in row.items() if name != "epoch"
-        ]
-        whole = 1000 - 1000 % max(1, len(metrics) // max(1, len(rows)))  # at most, and no row in two pieces
-        for i in range(0, len(metrics), whole):
-            self.client.log_batch(self.run_id, metrics=metrics[i : i + whole])
+        now, batch = int(time.time() * 1000), []
+        for row in rows:
+            if row["epoch"] in self.held:
+                continue
+            metrics = [Metric(name, value, now, row["epoch"]) for name, value in row.items() if name != "epoch"]
+            if len(batch) + len(metrics) > MAX_METRICS:  # never half a row: its epoch would pass for held
+                self.client.log_batch(self.run_id, metrics=batch)
+                batch = []
+            batch += metrics
+        if batch:
+            self.client.log_batch(self.run_id, metrics=batch)
 
     def record(self, folder: str, report: dict) -> None:
-        """Final metrics, the data set as input, and the run's files.
+        """Log the final metrics, the data set as input, and the run's files.
 
-        MLflow shows the last row of a curve; what the kept model has on train and val is ``best/val/...`` beside it.
+        MLflow shows the last row of a curve; the kept model's metrics on train and val are ``best/val/...``.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        name, digest = report["dataset"], report["data_digest"]
+        name, digest, metrics = report["dataset"], report["data_digest"], report["metrics"]
         dataset = Dataset(name=name, digest=digest, source_type="reprise", source=f'{{"dataset": "{name}"}}')
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
         self.held = set()
-        known = self.client.get_run(self.run_id).data.metrics.get("test/loss")
-        if known != report["metrics"]["test/loss"]:  # a resumed run may have told
-            self.log([{"epoch": report["best_epoch"] or 0, **_final(report["metrics"])}])
+        if self.client.get_run(self.run_id).data.metrics.get("test/loss") != metrics["test/loss"]:  # else resumed
+            row = {"epoch": report["best_epoch"] or 0}
+            for key, value in metrics.items():
+                if value is not None:
+                    row[key if key.startswith("test/") else f"best/{key}"] = value
+            self.log([row])
         for path in artifacts(folder):
             inside = path.parent.relative_to(folder).as_posix()
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
@@ -120,7 +130,7 @@ class MLflow:
     def finish(self, status: str) -> None:
         self.client.set_terminated(self.run_id, STATUS[status])
 
-
-def _final(metrics: dict) -> dict:
-    names = {name: name if name.startswith("test/") else f"best/{name}" for name in metrics}
-    return {names[name]: value for name, value in metrics.items() if value is not None}
+    @staticmethod
+    def link(known: dict) -> str:
+        """Return the command that shows the run, for the end of its output."""
+        return f"mlflow ui --backend-store-uri {without_password(uri())}"

@@ -1,4 +1,4 @@
-"""Weights & Biases: offline under ``outputs/wandb``, online where there is a login, or as ``WANDB_MODE`` says."""
+"""Weights & Biases: offline under ``outputs/wandb``, online if there is a login, or as ``WANDB_MODE`` says."""
 
 import os
 import struct
@@ -8,7 +8,7 @@ from src.logger.artifacts import artifacts
 from src.system.paths import outputs
 
 EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
-FINISH_TIMEOUT = 180  # seconds at the end of a run for what is still to be uploaded; then sync has to
+FINISH_TIMEOUT = 180  # seconds at the end of a run for the upload; what is left then is for sync
 BLOCK = 32768  # bytes of a block in an offline file
 
 
@@ -26,9 +26,9 @@ class WandB:
     """One run in W&B; several in one process stay apart."""
 
     def start(self, run: dict, known: dict) -> dict:
-        """``run``: name, project, config (flat), tags, parent; ``known``: what this returned for a run that goes on.
+        """Start a run and return its id, or go on with the run of ``known``, what an earlier start returned.
 
-        Returns what finds the run again.
+        run : name, project, config (flat), tags, parent
         """
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
@@ -50,21 +50,20 @@ class WandB:
                 finish_timeout_raises=True,
             ),
         )  # fmt: skip
-        uploaded = set(range(self.run.starting_step))  # as the server says, where there is one
-        self.held = held(known) if known.get("mode") == "offline" else uploaded
+        uploaded = set(range(self.run.starting_step))  # as the server says, if there is one
+        self.held = epochs_in(known["folders"]) if known.get("mode") == "offline" else uploaded
         folders = [*known.get("folders", []), str(Path(self.run.dir).parent)]
         return {"id": self.run.id, "folders": folders, "mode": mode()}
 
     def log(self, rows: list[dict]) -> None:
+        """Log rows of history, without those that W&B holds."""
         for row in rows:
-            if row["epoch"] in self.held:
-                continue
-            self.run.log(
-                {name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"], commit=True
-            )
+            if row["epoch"] not in self.held:
+                values = {name: value for name, value in row.items() if name != "epoch"}
+                self.run.log(values, step=row["epoch"], commit=True)
 
     def record(self, folder: str, report: dict) -> None:
-        """Final metrics as summary, the data set, and the run's files as one artifact."""
+        """Log the final metrics as summary, the data's digest, and the run's files as one artifact."""
         import wandb
 
         self.run.summary.update({name: value for name, value in report["metrics"].items() if value is not None})
@@ -77,19 +76,26 @@ class WandB:
     def finish(self, status: str) -> None:
         self.run.finish(exit_code=EXIT_CODE[status])
 
+    @staticmethod
+    def link(known: dict) -> str:
+        """Return the command that uploads an offline run, or an online run's id, for the end of its output."""
+        return f"wandb sync {known['folders'][-1]}" if known["mode"] == "offline" else known["id"]
 
-def held(known: dict) -> set[int]:
-    """Epochs in the offline files of a run that goes on: an offline run is continued in a second folder of its id."""
-    rows = (row for folder in known.get("folders", []) for row in records(folder).get("history", []))
-    return {row.step.num for row in rows}
+
+def epochs_in(folders: list[str]) -> set[int]:
+    """Return the epochs in offline files; each time that a run goes on offline, it gets another folder."""
+    epochs = set()
+    for folder in folders:
+        epochs |= {row.step.num for row in records(folder).get("history", [])}
+    return epochs
 
 
 def records(folder: str | Path) -> dict[str, list]:
-    """All records of an offline run's file by kind, in their order: ``records(folder)["history"]``.
+    """Return all records of an offline run's file by kind, in their order: ``records(folder)["history"]``.
 
-    W&B has no reader of its own in Python. The file is a LevelDB log after 7 bytes of its own: blocks of 32 KiB, in
-    which no record's head is split; a head is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle
-    and last piece). A file cut short gives what it holds.
+    W&B brings no reader for Python. The file is a LevelDB log after 7 bytes of W&B's: blocks of 32 KiB, in which no
+    record's head is split; a head is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle and
+    last piece). A file cut short gives the records that are complete.
     """
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record
@@ -105,7 +111,7 @@ def records(folder: str | Path) -> dict[str, list]:
         if kind in (1, 4):
             try:
                 record, content = Record.FromString(content), b""
-            except DecodeError:  # a kill in the middle of it
+            except DecodeError:  # cut by a kill
                 break
             name = record.WhichOneof("record_type")
             found.setdefault(name, []).append(getattr(record, name))

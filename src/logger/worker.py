@@ -1,4 +1,4 @@
-"""The process that talks to one tracker: ``python -m src.logger.worker mlflow``, for one run after the other.
+"""The process that talks to one tracker: ``python -m src.logger.worker mlflow``, for one run after another.
 
 It outlives a run that is killed: when the messages end without a "finish", it closes the tracker as "killed".
 """
@@ -18,35 +18,41 @@ from src.system.process import silence_output
 
 
 class Worker:
-    """Hands the messages of one run to the tracker ``name``; once it has failed, to nobody.
+    """Forwards one run's messages to the tracker ``name``; drops them after its first failure.
 
-    ``path`` keeps what every tracker of the run said of itself, each written as soon as it is known.
+    path : JSON file with what each tracker of the run returned, written as soon as it is known
+    answer : function that sends a sentence to the run
     """
 
-    def __init__(self, name: str, path: Path, tell):
-        self.name, self.path, self.tell = name, path, tell
+    def __init__(self, name: str, path: Path, answer):
+        self.name, self.path, self.answer = name, path, answer
         self.tracker = TRACKERS[name]()
 
     def work(self, messages: queue.SimpleQueue) -> bool:
-        """Until "finish", or the messages' end: False; rows that wait together are logged by one call."""
-        waiting = []
-        while message := waiting.pop(0) if waiting else messages.get():
+        """Process messages until "finish" (True) or until the run is gone (False).
+
+        Rows that wait in the queue are logged in one call.
+        """
+        waiting = []  # at most one message, the one after the rows
+        while message := waiting.pop() if waiting else messages.get():
             method, *arguments = message
             if method == "log":
+                rows = arguments
                 while not messages.empty() and not waiting:
                     following = messages.get()
                     if following and following[0] == "log":
-                        arguments += following[1:]
+                        rows += following[1:]
                     else:
                         waiting.append(following)
-                arguments = [arguments]
-            self.hand(method, *arguments)
+                arguments = [rows]
+            self.forward(method, *arguments)
             if method == "finish":
                 return True
         self.close("killed")
         return False
 
-    def hand(self, method: str, *arguments) -> None:
+    def forward(self, method: str, *arguments) -> None:
+        """Call a method of the tracker; whatever it raises, the run goes on."""
         if self.tracker is None:
             return
         try:
@@ -56,16 +62,16 @@ class Worker:
                 getattr(self.tracker, method)(*arguments)
             if method == "finish":
                 self.keep(self.known()[self.name] | {"closed": True})
-        except Exception as error:  # whatever a tracker does, the run goes on
+        except Exception as error:
             if method != "finish":
                 self.close("failed")
             self.tracker = None
             reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
             self.keep(self.known().get(self.name, {}) | {"error": reason})
-            self.tell(f"{self.name} failed, the run goes on without it (python -m src.sync later): {reason}")
+            self.answer(f"{self.name} failed, the run goes on without it (later: python -m src.sync): {reason}")
 
     def close(self, status: str) -> None:
-        """Close the tracker for now; what it lacks, sync or resume brings."""
+        """Close the tracker for now; sync or resume sends what it lacks."""
         if self.tracker is not None:
             with contextlib.suppress(Exception):
                 self.tracker.finish(status)
@@ -80,7 +86,7 @@ class Worker:
 
 
 def read(stream, messages: queue.SimpleQueue) -> None:
-    """Put each line's message into the queue; None is the end of the process that sent them."""
+    """Put each line's message into the queue, and None when the process that sends them has ended."""
     for line in stream:
         if line.endswith("\n"):  # a kill can cut the last one
             messages.put(json.loads(line))
@@ -95,15 +101,15 @@ def main(name: str) -> None:
         path = Path(path)
         with locked(path.with_name(f".{name}.lock"), 600):  # the worker of a killed run may still be closing it
             worker = Worker(name, path, answer)
-            worker.hand("start", run)
+            worker.forward("start", run)
             if not worker.work(messages):
                 break
         healthy = worker.tracker is not None
         answer(healthy)
-        if not healthy:  # who knows what the library holds of it
+        if not healthy:  # the library may be in any state: do not reuse this process
             break
 
 
 if __name__ == "__main__":
     main(sys.argv[1])
-    os._exit(0)  # to take apart all that a tracker has loaded would take a second
+    os._exit(0)  # an orderly exit takes a second, for all that a tracker has loaded

@@ -1,6 +1,7 @@
 """Compare two runs: how far their results differ, and what differs around them."""
 
 import zipfile
+from difflib import unified_diff
 
 from src.config.tree import flat
 from src.run.folder import Run, model_path
@@ -8,6 +9,7 @@ from src.system.files import read_json
 from src.trainer.family import family
 
 INF = float("inf")
+MAX_LINES = 200  # of a difference between two codes
 
 
 def compare(a: Run, b: Run) -> dict:
@@ -100,3 +102,24 @@ def files_of(run: Run) -> dict[str, bytes]:
     """Return {name: content} of a run's recorded code."""
     with zipfile.ZipFile(run.folder / "code.zip") as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def side_by_side(a: Run, b: Run) -> str:
+    """Return the metrics of both, what differs around them, and the changes of the code."""
+    lines = [f"{'':28}{a.name:>12}{b.name:>12}"]
+    for key in dict.fromkeys([*a.report["metrics"], *b.report["metrics"]]):
+        old, new = a.report["metrics"].get(key), b.report["metrics"].get(key)
+        cells = ["" if value is None else f"{value:.4f}" for value in (old, new)]
+        if old == new:
+            cells.append("=")
+        elif old is not None and new is not None:
+            cells.append(f"{new - old:+.4f}")
+        lines.append(f"{key:28}" + "".join(f"{cell:>12}" for cell in cells))
+    lines += ["", *(causes(a, b) or ["config, code, data and environment are the same"]), ""]
+    code = []
+    for name in changed_files(a, b):
+        old, new = (files_of(run).get(name, b"").decode().splitlines() for run in (a, b))
+        code += unified_diff(old, new, f"{a.name}/{name}", f"{b.name}/{name}", lineterm="")
+    if len(code) > MAX_LINES:
+        code = [*code[:MAX_LINES], f"... {len(code) - MAX_LINES} more lines"]
+    return "\n".join([*lines, *code]).rstrip()

@@ -11,6 +11,7 @@ from src.run.trust import check_trust
 from src.system.errors import UserError
 from src.system.files import read_json
 from src.system.paths import outputs, versions_in
+from src.trainer.family import family
 
 
 class Run:
@@ -84,9 +85,10 @@ class Run:
         from src.run.predictor import Predictor
 
         if not (self.folder / "DONE").is_file():
-            raise UserError(f"{self.name} is {self.status} and has no model; train it: python -m src.resume run={self.name}")
+            advice = f"train it with: python -m src.resume run={self.name}"
+            raise UserError(f"{self.name} is {self.status} and has no model yet; {advice}")
         check_trust(self)
-        return Predictor(self.folder, self.cfg["model"])
+        return Predictor(self, model_path(self.folder, self.cfg["model"]))
 
     def __repr__(self) -> str:
         text = f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}"
@@ -95,6 +97,11 @@ class Run:
                 if name.partition("/")[2] == self.report["metric"]["name"]:
                     text += f", {name} {math.nan if value is None else value:.4f}"
         return text
+
+
+def model_path(folder: Path, model: dict) -> Path:
+    """Return where the model of the run in ``folder`` is saved; ``model`` is the section of its config."""
+    return folder / "model" / f"model_{folder.name}.{family(model).SUFFIX}"
 
 
 def runs_folder() -> Path:

@@ -1,10 +1,11 @@
 """Predict new rows with a run's model and transforms: what ``load("t7").predict(df)`` calls."""
 
+from pathlib import Path
+
 import numpy as np
 
 from src.data.prepare import apply_transforms
 from src.data.source import check_frame
-from src.run.folder import model_path
 from src.system.errors import UserError
 from src.system.files import read_json
 from src.trainer.family import family
@@ -13,13 +14,12 @@ CONVERT = {"int": int, "float": float, "bool": lambda name: name == "True"}  # c
 
 
 class Predictor:
-    """The model and the transforms of a `Run`, read once."""
+    """The model, saved in ``path``, and the transforms of a `Run`, read once."""
 
-    def __init__(self, run):
+    def __init__(self, run, path: Path):
         self.name, self.info, self.transforms = run.name, run.info, read_json(run.folder / "transforms.json")
-        model = run.cfg["model"]
-        self.family = family(model)
-        self.model = self.family.load(model_path(run.folder, model), model, self.info)
+        self.family = family(run.cfg["model"])
+        self.model = self.family.load(path, run.cfg["model"], self.info)
 
     def predict(self, frame) -> np.ndarray:
         """Return class names, or values in the target's own units: (n,)."""

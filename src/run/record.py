@@ -136,9 +136,9 @@ class Recorder:
             (self.folder / "DONE").touch()
 
     def opened(self) -> Run:
-        """Return the run in the folder as everybody reads it; with its history, also where logger.csv=false."""
+        """Return the run, its history also with logger.csv=false, its nan as nan: JSON keeps them as null."""
         run = Run.open(self.name)
-        run.history = self.history
+        run.history, run.report = self.history, self.report
         return run
 
     def _write_report(self) -> None:

@@ -1,7 +1,9 @@
-"""Processes beside this one, for what takes seconds of Python and would stand in training's way: trackers, pictures.
+"""Child processes for slow work that must not delay training: trackers and plots.
 
-A message is a line of JSON, [method, *arguments]. An answer is a line, too: a sentence to show, or at the end of a
-run true, and false where the process would rather not be kept for the next.
+A message to a child is a line of JSON, [method, *arguments]. Its answer is a line, too: a string is a warning to show;
+true or false ends the run and says whether the process may be reused.
+
+Not `multiprocessing`: its spawn runs the parent's ``__main__`` again, which trains twice in a script without a guard.
 """
 
 import json
@@ -17,18 +19,20 @@ from typing import ClassVar
 from src.system.paths import CHECKOUT
 
 log = logging.getLogger("reprise")
+# of variables that numeric libraries set in the middle of a run
+NUMERIC = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
 
 
 class Child:
-    """A process of ``python -m module words``; when a run is over, it is kept, with all it has loaded, for the next.
+    """A process ``python -m module arguments``; after a run it stays, with all it has loaded, for the next run.
 
-    It ends with this process, also when that is killed: its standard input is at its end then.
+    It ends with this process, also when this one is killed: then its standard input ends.
     """
 
     idle: ClassVar[list["Child"]] = []
 
     def __init__(self, command: tuple[str, ...]):
-        self.command, self.environment = command, user_environment()
+        self.command, self.environment = command, lasting_environment()
         self.messages, self.over = queue.SimpleQueue(), queue.SimpleQueue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -39,31 +43,31 @@ class Child:
 
     @classmethod
     def reuse(cls, *command: str) -> "Child":
-        """One that is idle and was started in the surroundings of now (another server, another key), or a new one."""
-        for beside in [one for one in cls.idle if one.command == command]:
-            cls.idle.remove(beside)
-            if beside.environment == user_environment() and beside.process.poll() is None:
-                return beside
-            beside.messages.put(None)
+        """Reuse an idle child started with the same environment variables (server, key), else start one."""
+        for child in [one for one in cls.idle if one.command == command]:
+            cls.idle.remove(child)
+            if child.environment == lasting_environment() and child.process.poll() is None:
+                return child
+            child.messages.put(None)
         return cls(command)
 
     @classmethod
     def prestart(cls, *command: str) -> None:
-        """Let one load what it needs, for a `reuse` to come."""
+        """Start a child that will be needed, so that it loads its libraries meanwhile."""
         cls.idle.append(cls.reuse(*command))
 
     def send(self, method: str, *arguments) -> None:
-        """A queue's put: nobody waits."""
+        """Put a message into the queue, without waiting."""
         self.messages.put([method, *arguments])
 
     def wait(self) -> bool:
-        """Until it says that the run is over; False, and a warning, if it has ended without a word."""
-        keep = self.over.get()
-        if keep:
+        """Wait for the child to report the end of the run; False, with a warning, if it died."""
+        reusable = self.over.get()
+        if reusable:
             self.idle.append(self)
-        elif keep is None:
-            log.warning("python -m %s, beside the run, has ended by itself", " ".join(self.command))
-        return keep is not None
+        elif reusable is None:
+            log.warning("the child process python -m %s has died", " ".join(self.command))
+        return reusable is not None
 
     def _feed(self) -> None:
         try:
@@ -72,7 +76,7 @@ class Child:
                     stream.write(json.dumps(message) + "\n")
                     stream.flush()
         except OSError:
-            return  # it is gone; `wait` tells
+            return  # it died: `wait` reports that
 
     def _listen(self) -> None:
         for line in self.process.stdout:
@@ -88,25 +92,28 @@ class Child:
         self.over.put(None)
 
 
-def user_environment() -> dict[str, str]:
-    """The environment variables, without those that numeric libraries set for themselves in the middle of a run."""
-    numeric = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(numeric)}
+def lasting_environment() -> dict[str, str]:
+    """Return the environment variables that stay the same while libraries load and set their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(NUMERIC)}
 
 
 def silence_output():
-    """What the process itself does first; returns a function that sends an answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which then says "stopped"
-    os.nice(10)  # where cores are short, training goes first
+    """Prepare a child process, and return the function with which it sends an answer.
+
+    Ctrl-C is left to the run, which records "stopped"; training goes first where cores are short; and trackers print
+    a lot, so that only answers reach the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):  # trackers are talkative
+    for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
 
     def answer(value: str | bool) -> None:
         try:
             print(json.dumps(value), file=stream)
-        except OSError:  # the run is gone: nobody to tell
+        except OSError:  # the run is gone
             return
 
     return answer
