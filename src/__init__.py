@@ -1,4 +1,4 @@
-"""Reprise from a notebook, in the shell's words.
+"""Reprise from a notebook, with the overrides of the shell.
 
 >>> from src import fit, load, runs                   # doctest: +SKIP
 >>> fit("model=mlp", "dataset=wine", "seed=1")        # doctest: +SKIP
@@ -16,38 +16,41 @@ __all__ = ["fit", "load", "reload_etl", "replay_train", "run_etl", "runs"]
 
 
 def __getattr__(name: str):
-    """The rest of the notebook's functions, each from the verb that the shell uses, loaded when it is asked for."""
-    modules = {"run_etl": "etl", "reload_etl": "etl", "replay_train": "replay"}
-    if name not in modules:
+    """Return a function of the notebook that another file defines; the file is imported only now."""
+    places = {"run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl", "replay_train": "replay.replay"}
+    if name not in places:
         raise AttributeError(f"module 'src' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"src.{modules[name]}"), name)
+    module, _, function = places[name].rpartition(".")
+    return getattr(importlib.import_module(f"src.{module}"), function)
 
 
-def fit(*words: str, data=None):
+def fit(*overrides: str, data=None):
     """Train one model: ``fit("model=mlp", "dataset=wine", "model.lr=3e-4")``; returns the `Run`.
 
     data : DataFrame, optional
-        your own table, instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``.
+        a table to train on instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``
     """
     from src.config import shell
     from src.config.compose import compose
     from src.run.job import run_job
     from src.system.errors import UserError
 
-    shell.log_to_console()
-    words = tuple(words[0]) if len(words) == 1 and isinstance(words[0], list | tuple) else words
+    shell.console()
+    if len(overrides) == 1 and isinstance(overrides[0], list | tuple):
+        overrides = tuple(overrides[0])
     if data is not None:
-        if named := [word for word in words if str(word).startswith("dataset=") and word != "dataset=frame"]:
+        named = [text for text in overrides if str(text).startswith("dataset=") and text != "dataset=frame"]
+        if named:
             raise UserError(f"{named[0]} and data= are two datasets: leave one out")
-        words = ("dataset=frame", *words)
-    return run_job(compose(words), frame=data, report={"overrides": list(words)})
+        overrides = ("dataset=frame", *overrides)
+    return run_job(compose(overrides), frame=data, report={"overrides": list(overrides)})
 
 
 def load(name: str, trust: bool = False):
-    """The run ``t7``: ``load("t7").predict(df)``, ``.report``, ``.history``, ``.predictions``.
+    """Open the run ``t7``: ``load("t7").predict(df)``, ``.report``, ``.history``, ``.predictions``.
 
     trust : bool
-        use the model also where its file was brought here from elsewhere: a pickle can run any code.
+        use the model even if its file was brought here from elsewhere; a pickle can run any code
     """
     from src.run.folder import Run
 
@@ -55,7 +58,7 @@ def load(name: str, trust: bool = False):
 
 
 def runs():
-    """All runs as a DataFrame, the newest last."""
+    """Return all runs as a DataFrame, the newest last."""
     from src.run import overview
 
     return overview.runs()

@@ -1,70 +1,70 @@
-"""``python -m src.clean``: what runs weigh; ``remove=t3,t5-t9`` removes them."""
+"""Show the size of all runs, or remove some: ``remove=t3,t5-t9``."""
 
 import re
 import shutil
-import sys
 
 from src.config import shell
-from src.run.folder import Run, find, runs_folder
+from src.run.folder import Run, find, run_names, runs_folder
 from src.system.errors import UserError
 from src.system.paths import remember_removed, versions_in
 
 
-def main() -> None:
-    words = shell.verb("clean", sys.argv[1:])
-    if words["remove"] is None:
+def clean(remove: str | None = None) -> None:
+    """Show the size of every run, the largest first, or remove some; their numbers are not used again.
+
+    python -m src.clean
+    python -m src.clean remove=t3,t5-t9
+
+    remove : runs and ranges of runs; what trackers hold of them stays there
+    """
+    if remove is None:
         print(table())
-        return
-    freed = sum(remove(name) for name in expand(words["remove"]))
-    print(f"{freed / 1e6:.1f} MB freed; what trackers hold of these runs stays there")
+    else:
+        freed = sum(remove_run(name) for name in expand(remove))
+        print(f"{freed / 1e6:.1f} MB freed; what trackers hold of these runs stays there")
 
 
 def table() -> str:
-    """One line a run, the heaviest first."""
-    rows = []
-    for number in versions_in(runs_folder(), "t"):
-        folder = runs_folder() / f"t{number}"
-        what = repr(Run.open(folder.name)) if (folder / "report.json").is_file() else f"{folder.name}: never began"
-        rows.append((weight(folder), what))
+    """Return one line a run, the largest first."""
+    recorded, rows = run_names(), []
+    for name in (f"t{number}" for number in versions_in(runs_folder(), "t")):
+        text = repr(Run.open(name)) if name in recorded else f"{name}: never started"
+        rows.append((size(find(name)), text))
     if not rows:
         return f"no runs in {runs_folder()}"
-    lines = [f"{size / 1e6:9.1f} MB   {what}" for size, what in sorted(rows, key=lambda row: -row[0])]
-    total = (
-        f"{sum(size for size, _ in rows) / 1e6:9.1f} MB   in all; remove some with: python -m src.clean remove=t3,t5-t9"
-    )
-    return "\n".join([*lines, total])
+    rows.sort(key=lambda row: -row[0])
+    total = sum(n_bytes for n_bytes, _ in rows)
+    rows.append((total, "in all; remove some with: python -m src.clean remove=t3,t5-t9"))
+    return "\n".join(f"{n_bytes / 1e6:9.1f} MB   {text}" for n_bytes, text in rows)
 
 
 def expand(names: str) -> list[str]:
-    """ "t3,t5-t7" -> ["t3", "t5", "t6", "t7"]: of a range, those that there are."""
-    out = []
-    for word in names.split(","):
-        match = re.fullmatch(r"t(\d+)(?:-t(\d+))?", word.strip())
+    """ "t3,t5-t7" -> ["t3", "t5", "t6", "t7"]; a range holds only the runs that exist."""
+    known, out = versions_in(runs_folder(), "t"), []
+    for name in map(str.strip, names.split(",")):
+        match = re.fullmatch(r"t(\d+)(?:-t(\d+))?", name)
         if not match:
             raise UserError(f"remove={names}: write runs as t3,t5-t9")
         if match[2] is None:
-            out.append(find(word.strip()).name)
-        else:
-            there = versions_in(runs_folder(), "t")
-            out += [f"t{number}" for number in there if int(match[1]) <= number <= int(match[2])]
-    for name in (out := list(dict.fromkeys(out))):
-        if (find(name) / "report.json").is_file() and Run.open(name).status == "running":
+            find(name)  # refuses a run that does not exist
+        out += [f"t{number}" for number in known if int(match[1]) <= number <= int(match[2] or match[1])]
+    for name in set(out) & set(run_names()):
+        if Run.open(name).status == "running":
             raise UserError(f"{name} is still running; nothing was removed")
-    return out
+    return list(dict.fromkeys(out))
 
 
-def remove(name: str) -> int:
-    """Remove run ``name``; returns the bytes that it weighed."""
-    folder = find(name)
-    size = weight(folder)
+def remove_run(name: str) -> int:
+    """Remove a run and return how many bytes it had."""
+    n_bytes = size(folder := find(name))
     remember_removed(runs_folder(), int(name[1:]))
     shutil.rmtree(folder)
-    return size
+    return n_bytes
 
 
-def weight(folder) -> int:
+def size(folder) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.call(clean)

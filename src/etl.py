@@ -1,113 +1,63 @@
-"""``python -m src.etl``: versions of data, what changed between two, and their replay."""
-
-import importlib
-import sys
-from pathlib import Path
+"""List, compare and replay the versions of data: ``dataset=adult``."""
 
 from src.config import shell
 from src.system.errors import UserError
 
 
-def main() -> None:
-    from src.data import versions
+def etl(dataset: str | None = None, diff: str | None = None, replay: str | None = None) -> None:
+    """List the versions of a dataset's ETL, compare two, or run one again and prove that its data is equal.
 
-    words = shell.verb("etl", sys.argv[1:])
-    dataset = words["dataset"]
-    if dataset is None and (words["diff"] or words["replay"]):
-        raise UserError("diff= and replay= want a dataset: python -m src.etl dataset=... diff=v1,v2")
+    python -m src.etl
+    python -m src.etl dataset=adult
+    python -m src.etl dataset=adult diff=v1,v2
+    python -m src.etl dataset=adult replay=v1
+
+    dataset : a dataset; left out: all of them
+    diff : two versions: what changed between them?
+    replay : a version to run again, by its recorded code from its recorded input
+    """
+    from src.data import versions
+    from src.data.load import reload_etl
+
+    if dataset is None and (diff or replay):
+        raise UserError("diff= and replay= need a dataset: python -m src.etl dataset=... diff=v1,v2")
     if dataset is None:
-        print("\n".join(table(name) for name in sorted(versions.read_index())) or "no ETL has run yet")
-    elif words["diff"]:
-        pair = words["diff"].split(",")
+        print("\n".join(map(versions.listing, sorted(versions.read_index()))) or "no ETL has run yet")
+    elif diff:
+        pair = diff.split(",")
         if len(pair) != 2:
-            raise UserError(f"diff={words['diff']}: name two versions, diff=v1,v2")
+            raise UserError(f"diff={diff}: name two versions, diff=v1,v2")
         print(versions.difference(dataset, *pair))
-    elif words["replay"]:
-        frame = reload_etl(dataset, words["replay"])
-        print(f"{dataset} {words['replay']}: {len(frame):,} rows, identical")
+    elif replay:
+        print(f"{dataset} {replay}: {len(reload_etl(dataset, replay)):,} rows, identical")
     else:
-        print(table(dataset))
-
-
-def table(dataset: str) -> str:
-    """One line a version: rows, columns, input, when."""
-    from src.data import versions
-
-    names = versions.versions_of(dataset)
-    if not names:
-        raise UserError(f"dataset {dataset} has no ETL version; known: {', '.join(versions.read_index()) or 'none'}")
-    lines = [dataset]
-    for record in (versions.read_version(dataset, name) for name in names):
-        arguments = " ".join(f"{key}={value}" for key, value in record["arguments"].items())
-        shape = f"{record['rows']:>10,} x {len(record['columns']):<4} output {record['output']}"
-        lines.append(f"  {record['version']:5} {record['made']}  {shape}  {record['location']} {arguments}")
-    return "\n".join(lines)
+        print(versions.listing(dataset))
 
 
 def run_etl(dataset: str, etl=None, data=None, **arguments):
-    """Run an ETL and give its result a version; prints which.
+    """Run an ETL, give its result a version, print which, and return the result as a DataFrame.
 
-    Parameters
-    ----------
-    dataset : str
-        a dataset of the project, or a name of your own for a notebook's function.
-    etl : function, optional
-        ``etl(df, **arguments) -> df``; the dataset's own where left out.
-    data : DataFrame or path of a CSV or Parquet file, optional
-        the input; the dataset's own where left out.
-
-    Returns
-    -------
-    DataFrame
+    dataset : a dataset of the project, or a new name for a function of a notebook
+    etl : a function ``etl(df, **arguments) -> df``; left out: the dataset's
+    data : the input, a DataFrame or the path of a CSV or Parquet file; left out: what the dataset reads
     """
+    from src.config.compose import compose
     from src.data import versions
-    from src.data.source import check_frame
+    from src.data.load import read_and_etl, read_input
 
-    cfg = None
+    cfg, location = None, f"dataset={dataset}"
     if etl is None or data is None:
-
-        from src.config.compose import compose
-
-        cfg = compose([f"dataset={dataset}"])["dataset"]
-        module = importlib.import_module(f"src.dataset.{dataset}")
-        etl = etl or module.etl
-    raw, location = (module.read(cfg), f"dataset={dataset}") if data is None else _read(data)
-    frame, record = versions.run_etl(dataset, etl, check_frame(raw), location, arguments, cfg if data is None else None)
+        read, its_etl = read_and_etl(dataset)
+        etl = etl or its_etl
+    if data is None:
+        cfg = compose([location])["dataset"]
+        raw, _ = read_input(read(cfg))
+    else:
+        raw, location = read_input(data)
+    frame, record = versions.run_versioned(dataset, etl, raw, location, arguments, cfg)
     print(f"{dataset} {record['version']}: {len(frame):,} rows x {len(frame.columns)}")
     return frame
 
 
-def reload_etl(dataset: str, version: str, data=None):
-    """The data of a version, made again by its recorded code from its recorded input, and proven equal.
-
-    data : DataFrame or path, optional
-        the input, where it was a frame in memory or has moved.
-    """
-    from src.data import versions
-    from src.data.source import check_frame
-
-    record = versions.read_version(dataset, version)
-    if data is not None:
-        raw, _ = _read(data)
-    elif record["cfg"]:
-        raw = importlib.import_module(f"src.dataset.{record['cfg']['name']}").read(record["cfg"])
-    elif record["location"] == "memory":
-        raise UserError(f"{dataset} {version} was made from a frame in memory: hand it in with data=df")
-    else:
-        raw, _ = _read(record["location"])
-    return versions.replay(record, check_frame(raw))
-
-
-def _read(data):
-    """(frame, location) of a frame, or of the path of a file."""
-
-    from src.data.source import read_csv, read_parquet
-
-    if not isinstance(data, str | Path):
-        return data, "memory"
-    path = Path(data).expanduser().resolve()
-    return (read_parquet if path.suffix == ".parquet" else read_csv)(path), str(path)
-
-
 if __name__ == "__main__":
-    shell.run(main)
+    shell.call(etl)

@@ -1,18 +1,23 @@
-"""``python -m src.pack run=t7``: a run as one file, with a digest of each of its parts."""
-
-import sys
+"""Pack a run into one file for another machine: ``run=t7``."""
 
 from src.config import shell
-from src.share.package import pack
+from src.share import package
 
 
-def main() -> None:
-    words = shell.verb("pack", sys.argv[1:])
-    path = pack(words["run"], words["file"])
-    print(
-        f"{path}   {path.stat().st_size / 1e6:.1f} MB; take it in elsewhere with: python -m src.unpack file={path.name}"
-    )
+def pack(run: str, file: str | None = None):
+    """Write a run into one zip file: to predict with, compare with or replay on another machine.
+
+    python -m src.pack run=t7
+    python -m src.pack run=t7 file=best.zip
+
+    run : the run, t7
+    file : the zip file; left out: t7.zip in the current directory
+    """
+    path = package.pack(run, file)
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    print(f"{path}   {size}; unpack it elsewhere with: python -m src.unpack file={path.name}")
+    return path
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.call(pack)

@@ -1,7 +1,7 @@
-"""One job from a file, in a process of its own: ``python -m src.rerun REQUEST.json``.
+"""Train one job from a file, in the folder of a run's recorded code: ``python -m src.rerun REQUEST.json``.
 
-The request holds cfg, report (what goes into the new run's report) and perhaps frame, the path of a Parquet file; the
-name of the new run is written into it. A replay starts this in the folder of the recorded code: keep it this simple.
+The request is {"cfg", "report" (entries of the new run's report), "frame" (path of a Parquet file, or null)};
+the name of the new run is added to it. Recorded runs call this file by its name: keep it, and keep it simple.
 """
 
 import sys

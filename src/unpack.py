@@ -1,19 +1,23 @@
-"""``python -m src.unpack file=t7.zip``: take in a packed run; nothing of it runs until it is trusted."""
-
-import sys
+"""Unpack a run of another machine: ``file=t7.zip``."""
 
 from src.config import shell
-from src.share.package import unpack
+from src.share import package
 
 
-def main() -> None:
-    words = shell.verb("unpack", sys.argv[1:])
-    run = unpack(words["file"], words["trust"])
-    print(
-        f"{run}\nreceived as {run.name}"
-        + ("" if words["trust"] else "; its code and its pickles run only with trust=true")
-    )
+def unpack(file: str, trust: bool = False):
+    """Check a packed run and put it under the next free number; nothing in it is run.
+
+    python -m src.unpack file=t7.zip
+    python -m src.unpack file=t7.zip trust=true
+
+    file : the zip file
+    trust : allow its code and its pickles to run here; only if you know who made it
+    """
+    run = package.unpack(file, trust)
+    warning = "" if trust else "; its code and its pickles run only with trust=true"
+    print(f"{run}\nreceived as {run.name}{warning}")
+    return run
 
 
 if __name__ == "__main__":
-    shell.run(main)
+    shell.call(unpack)

@@ -45,17 +45,17 @@ def test_eight_processes_claim_distinct_numbers(tmp_path):
 
 def test_a_removed_number_is_never_given_again(own):
     for name in clean.expand("t2,t6"):
-        clean.remove(name)
+        clean.remove_run(name)
     assert there() == [1, 3, 4, 5]
     assert claimed() == "t7"
-    clean.remove("t7")
-    clean.remove("t1")
+    clean.remove_run("t7")
+    clean.remove_run("t1")
     assert claimed() == "t8"
 
 
 def test_no_number_comes_back_when_all_runs_are_gone(own):
     for name in clean.expand("t1-t6"):
-        clean.remove(name)
+        clean.remove_run(name)
     assert there() == [] and claimed() == "t7"
 
 
@@ -70,7 +70,7 @@ def test_ranges_name_the_runs_that_there_are(own, words, names):
 @pytest.mark.parametrize("words", ["t9", "t2,t9", "7", "t2-7", "all", ""])
 def test_what_names_no_run_is_refused_and_removes_nothing(own, words):
     with pytest.raises(UserError, match=words.rpartition(",")[2] or "remove"):
-        [clean.remove(name) for name in clean.expand(words)]
+        [clean.remove_run(name) for name in clean.expand(words)]
     assert there() == [1, 2, 3, 4, 5, 6]
 
 
@@ -80,7 +80,7 @@ def test_a_running_run_is_refused_with_all_that_were_named(own):
     write_json(runs_folder() / "t3" / "report.json", report)
     write_json(runs_folder() / "t3" / "config.json", {})
     with pytest.raises(UserError, match="t3 is still running"):
-        [clean.remove(name) for name in clean.expand("t2-t4")]
+        [clean.remove_run(name) for name in clean.expand("t2-t4")]
     assert there() == [1, 2, 3, 4, 5, 6]
 
 
@@ -91,10 +91,10 @@ def test_a_run_named_twice_is_removed_once(own):
 def test_the_shell_shows_and_removes(shell):
     for seed in (0, 1):
         fit("dataset=wine", "model=linear", *QUIET, f"seed={seed}")
-    weight = clean.weight(runs_folder() / "t1")
-    assert f"{weight / 1e6:.1f} MB" in shell("clean").stdout
+    n_bytes = clean.size(runs_folder() / "t1")
+    assert f"{n_bytes / 1e6:.1f} MB" in shell("clean").stdout
     done = shell("clean", "remove=t1")
-    assert done.returncode == 0 and f"{weight / 1e6:.1f} MB freed" in done.stdout
+    assert done.returncode == 0 and f"{n_bytes / 1e6:.1f} MB freed" in done.stdout
     assert runs().index.tolist() == ["t2"]
     wrong = shell("clean", "remove=t1,t2")
     assert wrong.returncode == 1 and "no run t1" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -1,4 +1,4 @@
-"""Every yaml of conf/: it says its command, composes, names what exists; and the words that are refused."""
+"""Every yaml of conf/ shows its command, composes and names only what exists; wrong overrides are refused."""
 
 import importlib
 import inspect
@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 
 from src.config.check import check
 from src.config.compose import compose
-from src.config.rules import CHOICES, RULES
+from src.config.rules import RULES
 from src.config.tree import CONF, choices
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
 FILES = sorted(CONF.rglob("*.yaml"))
-GLOBAL = ("model_dataset", "experiment", "debug")  # groups whose files speak of the whole config
-OWN = {  # datasets that need more words
+GLOBAL = ("model_dataset", "experiment", "debug")  # groups whose files set keys of the whole config
+REQUIRED = {  # datasets that need more overrides
     "csv": ["dataset.path=my.csv", "dataset.target=y"],
     "parquet": ["dataset.path=my.parquet", "dataset.target=y"],
     "frame": ["dataset.target=y"],
@@ -81,8 +81,7 @@ def test_yaml_opens_with_its_command(path):
     assert len(lines[0]) > 10
     if path.stem.startswith("_"):
         return  # part of others
-    words = "fit(" if path.stem == "frame" else "python -m src."
-    assert words in " ".join(lines)
+    assert ("fit(" if path.stem == "frame" else "python -m src.") in " ".join(lines)
     if path.parent != CONF and path.parent.name != "model_dataset":
         assert path.stem in " ".join(lines) or path.stem in ("default", "frame")
 
@@ -110,7 +109,8 @@ def test_datasets_mirror_their_files():
     for name in files:
         module = importlib.import_module(f"src.dataset.{name}")
         assert list(inspect.signature(module.read).parameters) == ["cfg"]
-        assert list(inspect.signature(module.etl).parameters) == ["df"]
+        if hasattr(module, "etl"):
+            assert list(inspect.signature(module.etl).parameters) == ["df"]
 
 
 def test_head_of_the_url_datasets_names_a_checksum():
@@ -152,7 +152,7 @@ def test_trainer_words_are_lightnings_with_its_defaults():
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "linear") for key in leaves(unchecked(f"model={model}"))}
     known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
-    assert not {*RULES, *CHOICES} - known
+    assert not set(RULES) - known
 
 
 SOURCE = "\n".join(path.read_text() for path in Path(CHECKOUT / "src").rglob("*.py"))
@@ -169,10 +169,10 @@ def test_every_key_is_read():
 
 
 def test_every_model_composes_with_every_dataset():
-    embedded = [name for name in choices("dataset") if name not in OWN]
+    embedded = [name for name in choices("dataset") if name not in REQUIRED]
     models = f"model={','.join(choices('model'))}"
     n_jobs, _ = check([models, f"dataset={','.join(embedded)}"], multirun=True)
-    for name, words in OWN.items():
+    for name, words in REQUIRED.items():
         n_jobs += check([models, f"dataset={name}", *words], multirun=True)[0]
     assert n_jobs == len(choices("model")) * len(choices("dataset"))
 
@@ -203,7 +203,7 @@ def test_debug_takes_both_families():
     n_jobs, _ = check([f"debug={','.join(set(choices('debug')) - {'overfit'})}", "model=cnn,linear"], multirun=True)
     assert n_jobs == (len(choices("debug")) - 1) * 2
     assert check(["debug=overfit", "model=cnn"])[0] == 1
-    with pytest.raises(UserError, match="debug=overfit is for nets, and model=linear is none"):
+    with pytest.raises(UserError, match="debug=overfit is for torch models, model=linear is not one"):
         check(["debug=overfit", "model=linear"])
 
 
@@ -234,10 +234,12 @@ REFUSED = [
     ("max_epochs=3", r"did you mean trainer\.max_epochs\?"),
     ("modl=mlp", r"modl is unknown: did you mean model\?"),
     ("+foo=1", "foo is unknown"),
-    ("model.net.d_hiden=3", r"d_hiden: did you mean d_hidden\?"),
+    ("model.net.d_hiden=3", r"model\.net\.d_hiden is not in the yaml: did you mean model\.net\.d_hidden\?"),
     ("+model.net.d_hiden=3", r"d_hiden: did you mean d_hidden\?"),
     ("model=linear +model.classifier.c=1", "LogisticRegression takes no c"),
-    ("model=linear model.net.d_hidden=3", r"model\.net\.d_hidden"),
+    ("model=linear model.net.d_hidden=3", r"model\.net\.d_hidden is unknown"),
+    ("model=linear +model.net.d_hidden=3", r"model\.net\.d_hidden is unknown"),
+    ("+model.optimizer.lr=1", r"model\.optimizer\.lr: Reprise sets lr itself"),
     ("model.optimizer.betas=[0.9,0.99]", r"write \+model\.optimizer\.betas="),
     # wrong types
     ("model.lr=abc", r"model\.lr=abc: should be a number"),
@@ -251,17 +253,17 @@ REFUSED = [
     ("dataset.lower=no", "should be true or false"),
     ("dataset.numeric=a", "should be a list or null"),
     ("model.net=null", r"model\.net=null"),
-    ("model.net.d_hidden=abc", "should be a number"),
-    ("model.net.class=3", r"model\.net\.class=3"),
-    ("model.net.class=src.model.mlp.MPL", "there is no such class"),
+    ("model.net.d_hidden=abc", "should be a whole number, at least 1 or null"),
+    ("model.net.class=3", r"model\.net\.class=3: should be the dotted name of a class"),
+    ("model.net.class=src.model.mlp.MPL", "cannot be imported: .* has no attribute 'MPL'"),
     # impossible values
-    ("model.lr=-1", r"model\.lr=-1 is impossible: it should be at least 0"),
+    ("model.lr=-1", r"model\.lr=-1: should be a number, at least 0"),
     ("++model.lr=-1", "at least 0"),
-    ("model.lr=nan", "impossible"),
-    ("model.lr=inf", "impossible"),
-    ("seed=-1", "seed=-1 is impossible: it should be between 0 and"),
+    ("model.lr=nan", "model.lr=nan: should be finite"),
+    ("model.lr=inf", "should be finite"),
+    ("seed=-1", "seed=-1: should be a whole number between 0 and 2147483647"),
     ("model.batch_size=0", "at least 1"),
-    ("dataset.val_size=1.5", "between 0 and 1"),
+    ("dataset.val_size=1.5", "a number above 0 and below 1"),
     ("trainer.max_epochs=0", "at least 1"),
     # words of a closed list
     ("model=mpl", r"model=mpl is unknown: did you mean mlp\?; there are: cnn, gradient_boosting, hist_gb"),
@@ -278,13 +280,13 @@ REFUSED = [
     ("metric=acuracy", r"metric=acuracy is unknown: did you mean accuracy\?"),
     ("metric=rmse", "not a metric of a classification task"),
     ("metric=my.module.fn", "metric_mode=max or metric_mode=min"),
-    ("metric=f1 metric_mode=up", "min, max"),
-    ("class_weight=balancd", "balanced"),
+    ("metric=f1 metric_mode=up", "should be min, max or null"),
+    ("class_weight=balancd", "should be a dict or balanced or null"),
     ("model.schedule=cosin", r"did you mean cosine\?"),
     ("model.scaler=quantle", r"did you mean quantile\?"),
     ("dataset.tokenizer=word", r"did you mean words\?"),
     ("dataset.task=regresion", r"did you mean regression\?"),
-    ("trainer.precision=bf", "should be 64-true"),
+    ("trainer.precision=bf", "should be 64-true, 32-true"),
     # what is missing, or is no override
     ("dataset=csv", r"dataset\.(path|target) is required.*conf/dataset/csv\.yaml"),
     ("dataset=csv dataset.path=my.csv", r"dataset\.target is required"),

@@ -1,4 +1,4 @@
-"""Metrics: the values against scikit-learn's and torchmetrics', what is not defined is nan, and how one is chosen."""
+"""Metrics: values against scikit-learn and torchmetrics, nan where a value is not defined, and the choice of one."""
 
 import math
 from functools import partial
@@ -173,20 +173,20 @@ def test_log_loss_of_float32_rows():
 
 @pytest.mark.parametrize("task,default,mode", [("binary", "accuracy", "max"), ("regression", "rmse", "min")])
 def test_default_metric(task, default, mode):
-    chosen = choose(None, None, task)
-    assert (chosen["name"], chosen["mode"]) == (default, mode)
+    metric = choose(None, None, task)
+    assert (metric["name"], metric["mode"]) == (default, mode)
 
 
 @pytest.mark.parametrize(
     "name,mode,task,says",
     [
         ("acuracy", None, "binary", "acuracy is unknown: did you mean accuracy.; known: accuracy, "),
-        ("rmse", None, "binary", "not a metric of a binary task; fitting here: accuracy"),
+        ("rmse", None, "binary", "not a metric of a binary task; choose one of accuracy"),
         ("rmse", None, "classification", "not a metric of a classification task"),
         ("f1_binary", None, "multiclass", "not a metric of a multiclass task"),
-        ("auroc", "min", "binary", "better when maximal"),
-        ("sklearn.metrics.accuracy_score", None, "binary", "say metric_mode=max or metric_mode=min"),
-        ("sklearn.metrics.accuracy_score", "up", "binary", "say metric_mode=max or metric_mode=min"),
+        ("auroc", "min", "binary", "better when higher"),
+        ("sklearn.metrics.accuracy_score", None, "binary", "your own function: add metric_mode=max or metric_mode=min"),
+        ("sklearn.metrics.accuracy_score", "up", "binary", "your own function: add metric_mode=max or metric_mode=min"),
         ("sklearn.metrics.no_such_score", "max", "binary", "cannot be imported"),
         ("no_such_module.score", "max", "binary", "cannot be imported"),
         ("math.pi", "max", "binary", "is not a function"),
@@ -198,30 +198,30 @@ def test_choose_refuses(name, mode, task, says):
         choose(name, mode, task)
 
 
-def test_own_function_binary_gets_class_1():
+def test_users_function_binary_gets_class_1():
     y, p = probabilities(2, 0, ties=False)
-    chosen = choose("sklearn.metrics.brier_score_loss", "min", "binary")
-    values = compute("binary", chosen, y, p)
-    assert next(iter(values)) == chosen["name"] == "brier_score_loss"
+    metric = choose("sklearn.metrics.brier_score_loss", "min", "binary")
+    values = compute("binary", metric, y, p)
+    assert next(iter(values)) == metric["name"] == "brier_score_loss"
     assert values["brier_score_loss"] == sk.brier_score_loss(y, p[:, 1])
     assert set(values) == {"brier_score_loss", *BINARY}
 
 
-def test_own_function_multiclass_gets_all_probabilities():
+def test_users_function_multiclass_gets_all_probabilities():
     y, p = probabilities(4, 0, ties=False)
-    chosen = choose("sklearn.metrics.top_k_accuracy_score", "max", "multiclass")
-    assert chosen["fn"](y, p) == sk.top_k_accuracy_score(y, p)
+    metric = choose("sklearn.metrics.top_k_accuracy_score", "max", "multiclass")
+    assert metric["fn"](y, p) == sk.top_k_accuracy_score(y, p)
 
 
-def test_own_function_regression():
-    chosen = choose("sklearn.metrics.median_absolute_error", "min", "regression")
-    assert chosen["fn"](np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.5, 9.0])) == 0.5
+def test_users_function_regression():
+    metric = choose("sklearn.metrics.median_absolute_error", "min", "regression")
+    assert metric["fn"](np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.5, 9.0])) == 0.5
 
 
-def test_own_function_named_as_a_metric_keeps_its_own_value():
+def test_users_function_named_as_a_metric_keeps_its_own_value():
     y, p = probabilities(2, 0, ties=False)
-    chosen = choose("sklearn.metrics.log_loss", "max", "binary")
-    assert compute("binary", chosen, y, p)["log_loss"] == sk.log_loss(y, p[:, 1])
+    metric = choose("sklearn.metrics.log_loss", "max", "binary")
+    assert compute("binary", metric, y, p)["log_loss"] == sk.log_loss(y, p[:, 1])
 
 
 def test_compute_is_nan_where_predictions_are():
@@ -258,6 +258,6 @@ def test_better(name, new, old, wins):
 
 
 def test_better_than_nothing():
-    chosen = choose("accuracy", None, "binary")
-    assert better({"val/accuracy": 0.0, "val/loss": 1.0}, None, chosen)
-    assert not better({"val/accuracy": math.nan, "val/loss": 1.0}, None, chosen)
+    metric = choose("accuracy", None, "binary")
+    assert better({"val/accuracy": 0.0, "val/loss": 1.0}, None, metric)
+    assert not better({"val/accuracy": math.nan, "val/loss": 1.0}, None, metric)

@@ -191,7 +191,7 @@ def test_mistakes_in_the_data_are_one_sentence(outputs, data, words, sentence):
 def test_a_run_without_a_model_says_what_to_do(outputs):
     with pytest.raises(UserError):
         fit("model=knn", "dataset=wine", "class_weight=balanced", *QUIET)
-    with pytest.raises(UserError, match="failed, it has no model"):
+    with pytest.raises(UserError, match="is failed and has no model"):
         load(runs().index[-1]).predict(tiny_table("binary"))
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_words_is_one_sentence(outputs, tmp_path):
     from src import run_etl
 
     before = len(runs())
-    with pytest.raises(UserError, match="give each as a string of its own"):
+    with pytest.raises(UserError, match="7 is not an override: write each as a string"):
         fit("model=linear", 7)
     with pytest.raises(UserError, match="dataset=wine and data= are two datasets"):
         fit("model=linear", "dataset=wine", "dataset.target=y", data=tiny_table("binary"))

@@ -1,6 +1,7 @@
 """A run runs again from its record and is the same bit for bit; where it is not, the reason is named."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import pytest
 from conftest import CHECKOUT, QUIET, tiny_table
 
 from src import diff, fit, load, replay_train, runs
+from src.config.shell import read
 from src.config.tree import choices
-from src.replay import main
 from src.run.compare import causes, compare, describe
 from src.run.folder import runs_folder
 from src.system.errors import UserError
@@ -30,11 +31,9 @@ LINEAR = ("model=linear", "dataset=wine", *QUIET)
 def replay(monkeypatch, *words: str) -> int:
     """``python -m src.replay`` in this process (the run itself is in one of its own): its exit code."""
     monkeypatch.setattr(sys, "argv", ["replay", *words])
-    try:
-        main()
-    except SystemExit as end:
-        return end.code
-    return 0
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("src.replay", run_name="__main__")
+    return end.value.code
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +142,7 @@ def test_todays_code_is_told_from_the_recorded(project):
     done = project("replay", f"run={project.run}", "code=now")
     assert done.returncode == 1, done.stdout + done.stderr
     again = runs().index[-1]
-    for words in (f"{again} is not {project.run}", "code: src/dataset/wine.py", "ETL version: v", "data digest: "):
+    for words in (f"{again} differs from {project.run}", "code: src/dataset/wine.py", "ETL version: v", "data digest: "):
         assert words in done.stdout
     assert load(again).report["code"] == "now" and load(again).report["replay_of"] == project.run
     said = diff.side_by_side(load(project.run), load(again))
@@ -187,9 +186,9 @@ def failed(outputs):
     ("words", "options", "says"),
     [
         (["model.classifer.C=2"], {}, "did you mean model.classifier.C"),
-        (["model.lr=0.1"], {}, "model.lr=0.1 does not fit"),
+        (["model.lr=0.1"], {}, "model.lr=0.1 changes no value of this run"),
         (["seed=abc"], {}, "a whole number"),
-        (["seed=0,1"], {}, "does not fit"),
+        (["seed=0,1"], {}, "seed=0,1 changes no value"),
         (["seed"], {}, "key=value"),
         (["trainer.max_epochs=0"], {}, "at least 1"),
         ([], {"code": "then"}, "known: recorded, now"),
@@ -220,36 +219,34 @@ def test_a_wrong_word_is_exit_2(linear, shell):
 # -- two runs side by side
 
 
-def compared(monkeypatch, capsys, *words: str) -> str:
-    monkeypatch.setattr(sys, "argv", ["diff", *words])
-    diff.main()
+def compared(capsys, *words: str) -> str:
+    diff.diff(**read(diff.diff, list(words)).arguments)
     return capsys.readouterr().out
 
 
-def test_diff_shows_config_and_metrics(linear, monkeypatch, capsys):
+def test_diff_shows_config_and_metrics(linear, capsys):
     other = fit(*LINEAR, "model.classifier.C=0.001", "seed=3")
-    said = compared(monkeypatch, capsys, f"runs={linear.name},{other.name}")
+    said = compared(capsys, f"runs={linear.name},{other.name}")
     assert "config model.classifier.C: 1.0 -> 0.001" in said and "config seed: 0 -> 3" in said
     row = next(line.split() for line in said.splitlines() if line.startswith("test/loss"))
     old, new = (run.report["metrics"]["test/loss"] for run in (linear, other))
     assert row == ["test/loss", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}"]
 
 
-def test_diff_of_a_run_with_itself_says_so(linear, monkeypatch, capsys):
-    said = compared(monkeypatch, capsys, f"runs={linear.name},{linear.name}")
+def test_diff_of_a_run_with_itself_says_so(linear, capsys):
+    said = compared(capsys, f"runs={linear.name},{linear.name}")
     assert "config, code, data and environment are the same" in said
     rows = [line.split() for line in said.splitlines() if line.startswith(("val/", "test/", "train/"))]
     assert len(rows) == len(linear.report["metrics"]) and all(row[-1] == "=" for row in rows)
     assert causes(linear, linear) == []
 
 
-def test_diff_refuses_what_is_no_pair(linear, monkeypatch, capsys):
+def test_diff_refuses_what_is_no_pair(linear, capsys):
     for words, says in ((f"runs={linear.name}", "name two runs"), (f"runs={linear.name},t999", "no run t999")):
         with pytest.raises(UserError, match=says):
-            compared(monkeypatch, capsys, words)
-    with pytest.raises(SystemExit) as caught:
-        compared(monkeypatch, capsys, "rnus=t1,t2")
-    assert caught.value.code == 2 and "did you mean runs?" in capsys.readouterr().err
+            compared(capsys, words)
+    with pytest.raises(UserError, match="did you mean runs?"):
+        compared(capsys, "rnus=t1,t2")
 
 
 def test_a_replay_that_cannot_run_says_so(outputs, capfd):

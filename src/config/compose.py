@@ -1,31 +1,30 @@
 """Overrides to a config."""
 
-
 from omegaconf import OmegaConf
 
 from src.config.check import check
 from src.config.rules import check_value
-from src.config.tree import _get, _hydra, _leaves, _parse
+from src.config.tree import addable, get, hydra_compose, leaves, parse
 from src.system.errors import UserError, nearest
 
 
-def compose(words) -> dict:
-    """The resolved config of one run, as a plain dict; ``words`` as in the shell: ["model=mlp", "seed=1"]."""
-    check(list(words))
-    with _hydra() as hydra_compose:
-        return OmegaConf.to_container(hydra_compose("train", list(words)), resolve=True)
+def compose(overrides) -> dict:
+    """Return the resolved config of one run as a plain dict: compose(["model=mlp", "seed=1"])."""
+    overrides = list(overrides)
+    check(overrides)
+    with hydra_compose() as compose_train:
+        return OmegaConf.to_container(compose_train("train", list(map(addable, overrides))), resolve=True)
 
 
-def change(config: dict, words: list[str]) -> dict:
-    """A recorded config with some values replaced; ``words`` as in the shell, their keys must exist in it."""
+def change(config: dict, overrides) -> dict:
+    """Return a recorded config with some values replaced; it must hold the keys of ``overrides``."""
     changed = OmegaConf.create(config)
-    for override in map(_parse, words):
+    for override in map(parse, overrides):
         key = override.key_or_group
-        default, exists = _get(config, key)
+        default, exists = get(config, key)
         if not exists or override.is_sweep_override() or isinstance(default, dict):
-            raise UserError(
-                f"{override.input_line} does not fit{nearest(key, [known for known, _ in _leaves(config)])}"
-            )
+            known = [known for known, _ in leaves(config)]
+            raise UserError(f"{override.input_line} changes no value of this run{nearest(key, known)}")
         check_value(key, override.value(), default, override.input_line)
         OmegaConf.update(changed, key, override.value())
     return OmegaConf.to_container(changed)

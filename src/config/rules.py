@@ -1,181 +1,170 @@
-"""What each value of the config may be: its type, its limits, its words."""
+"""What the value of each key may be."""
 
+import inspect
 import math
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
-from src.config import signature
+from src.system.code import locate
 from src.system.errors import UserError, nearest
 
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
-TFIDF = "sklearn.feature_extraction.text.TfidfVectorizer"
-# arguments that Reprise gives itself
+# sections that take keys which their yaml does not name
+OPEN = (*WITH_CLASS, "model.arguments", "model.tfidf", "class_weight", "dataset.args")
+# arguments that Reprise sets itself
 RESERVED = {"model.net": ("info",), "model.optimizer": ("params", "lr", "weight_decay")}
-OPEN = (*(f"{section}." for section in WITH_CLASS), "model.tfidf.", "class_weight.", "dataset.args.")
-TYPE_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    list: "a list",
-    dict: "a dict",
-}
-# key -> (types, lowest, highest) of its value; None among the types: may be null. Others keep their default's type
+
+
+class Check(NamedTuple):
+    name: str  # of what a value should be: "a whole number, at least 1"
+    fits: Callable[[object], bool]
+    words: tuple[str, ...] = ()  # a typo of one of them gets a hint
+
+
+def whole(low=-math.inf, high=math.inf):
+    return Check("a whole number" + _limits(low, high), lambda x: type(x) is int and low <= x <= high)
+
+
+def number(low=-math.inf, high=math.inf):
+    return Check("a number" + _limits(low, high), lambda x: type(x) in (int, float) and low <= x <= high)
+
+
+def _limits(low, high) -> str:
+    if high < math.inf:
+        return f" between {low} and {high}"
+    return f", at least {low}" if low > -math.inf else ""
+
+
+def one_of(*words):
+    return Check(", ".join(words), lambda x: str(x) in words, words)
+
+
+def words_in(place: str, *others: Check):
+    """A word of a list that another room keeps; the room is imported when a value is checked."""
+    return lambda: either(one_of(*locate(place)), *others)
+
+
+def matching(pattern: str, name: str, *types):
+    """Text, or a value of ``types``, that looks like ``pattern``."""
+    return Check(name, lambda x: type(x) in (str, *types) and bool(re.fullmatch(pattern, str(x))))
+
+
+def either(*checks):
+    name, words = " or ".join(check.name for check in checks), sum((check.words for check in checks), ())
+    return Check(name, lambda x: any(check.fits(x) for check in checks), words)
+
+
+def nullable(*checks):
+    return either(*checks, NULL)
+
+
+NULL = Check("null", lambda x: x is None)
+ANY = Check("any value", lambda x: True)
+TEXT = Check("text", lambda x: type(x) is str)
+FLAG = Check("true or false", lambda x: type(x) is bool)
+ITEMS = Check("a list", lambda x: type(x) is list)
+SOME = Check("a list with an item", lambda x: type(x) is list and x)
+MAPPING = Check("a dict", lambda x: type(x) is dict)
+SHARE = Check("a number above 0 and below 1", lambda x: type(x) in (int, float) and 0 < x < 1)
+CLASS = Check("the dotted name of a class", lambda x: type(x) is str and locate(x))
+LIKE = {bool: FLAG, int: whole(), float: number(), str: TEXT, list: ITEMS, dict: MAPPING}  # by default
+# keys -> what their values may be; a key without a rule takes values of its default's type
 RULES = {
-    "seed": ((int,), 0, 2**31 - 1),
-    "threads": ((int, None), 1, 4096),
-    "metric": ((str, None), None, None),
-    "metric_mode": ((str, None), None, None),
-    "class_weight": ((str, dict, None), None, None),
-    "dataset.positive": ((str, int, float, bool, None), None, None),
-    "dataset.task": ((str, None), None, None),
-    "dataset.etl": ((str, None), None, None),
-    **{f"dataset.{role}": ((list, None), None, None) for role in ("numeric", "categorical", "text", "ignore")},
-    **{f"dataset.{key}": ((str, int, None), None, None) for key in ("id", "weight", "split", "group")},
-    "dataset.target": ((str, int, list), None, None),
-    "dataset.path": ((str,), None, None),
-    "dataset.max_rows": ((int, None), 1, None),
-    "dataset.test_size": ((float,), 0, 1),
-    "dataset.val_size": ((float,), 0, 1),
-    "dataset.split_seed": ((int,), 0, 2**31 - 1),
-    "dataset.min_count": ((int,), 1, None),
-    "dataset.max_vocab": ((int,), 1, None),
-    "dataset.max_len": ((int,), 1, None),
-    "model.batch_size": ((int,), 1, None),
-    "model.lr": ((float,), 0, None),
-    "model.weight_decay": ((float,), 0, None),
-    "model.warmup": ((float,), 0, 1),
-    "model.label_smoothing": ((float,), 0, 1),
-    "model.ema": ((float, None), 0, 0.999999),
-    "model.patience": ((int, None), 1, None),
-    "model.classifier": ((dict, None), None, None),
-    "model.regressor": ((dict, None), None, None),
-    "model.tfidf.max_features": ((int, None), 1, None),
-    "trainer.max_epochs": ((int, None), 1, None),
-    "trainer.min_epochs": ((int, None), 1, None),
-    "trainer.max_steps": ((int,), -1, None),
-    "trainer.min_steps": ((int, None), 1, None),
-    "trainer.max_time": ((str, dict, None), None, None),
-    "trainer.devices": ((int, str, list), 1, None),
-    "trainer.num_nodes": ((int,), 1, None),
-    "trainer.precision": ((int, str), None, None),
-    "trainer.gradient_clip_val": ((float, None), 0, None),
-    "trainer.gradient_clip_algorithm": ((str, None), None, None),
-    "trainer.accumulate_grad_batches": ((int,), 1, None),
-    "trainer.fast_dev_run": ((bool, int), 0, None),
-    "trainer.limit_train_batches": ((float, None), 0, None),
-    "trainer.limit_val_batches": ((float, None), 0, None),
-    "trainer.overfit_batches": ((float,), 0, None),
-    "trainer.check_val_every_n_epoch": ((int,), 1, None),
-    "trainer.deterministic": ((bool, str, None), None, None),
-    "trainer.benchmark": ((bool, None), None, None),
-    "trainer.profiler": ((str, None), None, None),
+    "seed dataset.split_seed": whole(0, 2**31 - 1),
+    "threads": nullable(whole(1, 4096)),
+    "metric dataset.etl": nullable(TEXT),
+    "metric_mode": nullable(one_of("min", "max")),
+    "class_weight": nullable(MAPPING, one_of("balanced")),
+    "dataset.path": TEXT,
+    "dataset.target": either(TEXT, whole(), SOME),
+    "dataset.task": words_in("src.data.target.TASKS", NULL),
+    "dataset.positive": nullable(TEXT, number(), FLAG),
+    "dataset.numeric dataset.categorical dataset.text dataset.ignore": nullable(ITEMS),
+    "dataset.id dataset.weight dataset.split dataset.group": nullable(TEXT, whole()),
+    "dataset.test_size dataset.val_size": SHARE,
+    "dataset.tokenizer": words_in("src.data.tokenizer.TOKENIZERS"),
+    "dataset.max_rows": nullable(whole(1)),
+    "dataset.min_count dataset.max_vocab dataset.max_len": whole(1),
+    "model.lit": nullable(CLASS),
+    "model.scaler": words_in("src.data.columns.SCALERS"),
+    "model.schedule": words_in("src.trainer.schedule.SCHEDULES"),
+    "model.progress": words_in("src.trainer.estimator.PROGRESS"),
+    "model.categories": words_in("src.model.estimator.CATEGORIES"),
+    "model.batch_size": whole(1),
+    "model.lr model.weight_decay": number(0),
+    "model.warmup model.label_smoothing": number(0, 1),
+    "model.ema": nullable(number(0, 0.999999)),
+    "model.patience model.tfidf.max_features": nullable(whole(1)),
+    "model.classifier model.regressor": nullable(MAPPING),
+    "trainer.max_epochs trainer.min_epochs trainer.min_steps": nullable(whole(1)),
+    "trainer.max_steps": whole(-1),
+    "trainer.max_time": nullable(MAPPING, matching(r"\d+(:\d\d){3}", "text as 00:12:00:00 (days first)")),
+    "trainer.accelerator": one_of("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.devices": matching(
+        r"auto|-1|[1-9]\d*|\d+,(\d+,?)*|\[\d.*\]", "auto, a number of devices, or a list", int, list
+    ),
+    "trainer.num_nodes trainer.accumulate_grad_batches trainer.check_val_every_n_epoch": whole(1),
+    "trainer.strategy": one_of("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"),
+    "trainer.precision": one_of(
+        "64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", "64", "32", "16", "bf16"
+    ),
+    "trainer.gradient_clip_val": nullable(number(0)),
+    "trainer.gradient_clip_algorithm": nullable(one_of("norm", "value")),
+    "trainer.fast_dev_run": either(FLAG, whole(0)),
+    "trainer.limit_train_batches trainer.limit_val_batches": nullable(number(0, 1), whole(0)),
+    "trainer.overfit_batches": either(number(0, 1), whole(0)),
+    "trainer.deterministic": nullable(FLAG, one_of("warn")),
+    "trainer.benchmark": nullable(FLAG),
+    "trainer.profiler": nullable(one_of("simple", "advanced", "pytorch")),
 }
-# key -> the words that it takes
-CHOICES = {
-    "metric_mode": ("min", "max"),
-    "class_weight": ("balanced",),
-    "dataset.task": ("classification", "regression"),
-    "dataset.tokenizer": ("words", "whitespace", "chars"),
-    "model.scaler": ("quantile", "standard", "none"),
-    "model.schedule": ("constant", "linear", "cosine", "onecycle"),
-    "trainer.deterministic": ("True", "False", "warn"),
-    "trainer.strategy": ("auto", "ddp", "ddp_find_unused_parameters_true", "fsdp", "deepspeed"),
-    "model.progress": ("staged", "grow", "partial_fit", "once"),
-    "model.categories": ("onehot", "codes", "native"),
-    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
-    "trainer.gradient_clip_algorithm": ("norm", "value"),
-    "trainer.profiler": ("simple", "advanced", "pytorch"),
-    "trainer.precision": (
-        "64-true", "32-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed", "64", "32", "16", "bf16",
-    ),
-}  # fmt: skip
-# key -> what its text looks like, and how that is said
-PATTERNS = {
-    "trainer.devices": (
-        r"auto|-1|[1-9]\d*|\d+(,\d+)*,?|\[\d.*\]", "auto, a number of devices, or a list of them",
-    ),
-    "trainer.max_time": (r"\d+:\d\d:\d\d:\d\d", "days:hours:minutes:seconds, 00:12:00:00"),
-}  # fmt: skip
+RULES = {key: rule for keys, rule in RULES.items() for key in keys.split()}
 
 
-def check_value(key: str, value, default, word: str) -> None:
-    """Refuse what ``key`` cannot be; ``default`` is what the yaml says, ``word`` what the user typed."""
+def check_value(key: str, value, default, typed: str) -> None:
+    """Refuse a value that ``key`` cannot have; ``default`` is the yaml's, ``typed`` what the user wrote."""
     if isinstance(value, str) and "${" in value:
-        return  # an interpolation, known only when resolved
-    for wrong in (_wrong_type, _wrong_word, _wrong_number):
-        why = wrong(key, value, default)
-        if why:
-            raise UserError(f"{word}{why}")
+        return  # an interpolation, known only when it is resolved
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{typed}: should be finite")
+    check = rule_of(key, default)
+    if not check.fits(value):
+        hint = nearest(str(value), check.words) if check.words else ""
+        raise UserError(f"{typed}: should be {check.name}{hint}")
 
 
-def _wrong_type(key: str, value, default) -> str | None:
-    types = RULES[key][0] if key in RULES else _types_of(key, default)
-    if types and not _is_one_of(value, types):
-        names = [TYPE_NAMES[t] for t in types if t] + (["null"] if None in types else [])
-        return f": should be {' or '.join(names)}{'' if key in RULES else f', as its default {default}'}"
-    if isinstance(default, list) and default and not all(isinstance(x, type(default[0])) for x in value or ()):
-        return f": should be a list as its default {default}"
-    if key.startswith("class_weight.") and (not _is_one_of(value, (float,)) or not value >= 0):
-        return ": should be a number, at least 0"
-    return None
-
-
-def _wrong_word(key: str, value, _default) -> str | None:
-    if key in CHOICES and not isinstance(value, (dict, type(None))) and str(value) not in CHOICES[key]:
-        return f": should be {', '.join(CHOICES[key])}{nearest(str(value), CHOICES[key])}"
-    if key in PATTERNS and isinstance(value, str | int | list) and not re.fullmatch(PATTERNS[key][0], str(value)):
-        return f": should be {PATTERNS[key][1]}"
-    if key.endswith(".class") and key.startswith(WITH_CLASS) and signature.exists(str(value)) is False:
-        return ": there is no such class"
-    return " names no column" if key == "dataset.target" and value == [] else None
-
-
-def _wrong_number(key: str, value, _default) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if key in ("dataset.test_size", "dataset.val_size") and value in (0, 1):
-        return " is impossible: it should lie between 0 and 1"
-    if key.startswith("trainer.limit_") and isinstance(value, float) and value > 1:
-        return ": should be a share up to 1.0, or a whole number of batches"
-    low, high = RULES[key][1:] if key in RULES else _limits_of(key)
-    if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
-        limits = "finite" if low is None else f"at least {low}" if high is None else f"between {low} and {high}"
-        return f" is impossible: it should be {limits}"
-    return None
-
-
-def _types_of(key: str, default):
-    """Types that a key without a rule takes: those of its default; arguments of classes may be null, and any number."""
-    if default is None or default == "???":
-        return None
-    if isinstance(default, bool):
-        types = (bool,)
-    elif isinstance(default, int) and not key.startswith(OPEN):
-        types = (int,)
-    elif isinstance(default, int | float):
-        types = (float,)
-    else:
-        types = (type(default),)
-    if isinstance(default, str) and key.startswith(OPEN) and not key.endswith(".class"):
-        return (*types, float, None)  # max_features: sqrt, or a share
-    return (*types, None) if key.startswith(OPEN) and not key.endswith(".class") else types
-
-
-def _limits_of(key: str):
-    """(lowest, highest) of an argument by its name: shares of dropout, widths (d_) and counts (n_) of a net."""
+def rule_of(key: str, default) -> Check:
+    """Return the rule of ``key``, or one made from its name or from its default."""
     section, _, name = key.rpartition(".")
-    if section != "model.net":
-        return None, None
-    if name.endswith("dropout"):
-        return 0, 0.999999
-    return (0 if name == "n_layers" else 1, None) if name.startswith(("d_", "n_")) else (None, None)
+    if key in RULES:
+        return RULES[key]() if callable(RULES[key]) else RULES[key]
+    if section == "class_weight":
+        return number(0)
+    if section in WITH_CLASS and name == "class":
+        return CLASS
+    if section == "model.net" and name.startswith(("d_", "n_")):
+        return nullable(whole(0 if name == "n_layers" else 1))
+    if section == "model.net" and name.endswith("dropout"):
+        return nullable(number(0, 0.999999))
+    if default is None or default == "???":
+        return ANY
+    like = LIKE[type(default)]
+    if isinstance(default, list) and default:
+        kind = type(default[0])
+        like = Check(f"a list like {default}", lambda x: type(x) is list and {*map(type, x)} <= {kind})
+    if section not in OPEN:
+        return like
+    if isinstance(default, str):
+        return nullable(TEXT, number())  # max_features=sqrt, or 0.5
+    return nullable(number() if type(default) is int else like)
 
 
-def _is_one_of(value, types) -> bool:
-    if value is None:
-        return None in types
-    if isinstance(value, bool):
-        return bool in types
-    plain = tuple(t for t in types if t is not None)
-    return isinstance(value, (*plain, int) if float in plain else plain)
+def arguments(dotted: str) -> set[str] | None:
+    """Return the names of the arguments of a class; None where it takes any, or keeps them in C."""
+    try:
+        parameters = inspect.signature(locate(dotted)).parameters
+    except (ValueError, TypeError):
+        return None
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return None if takes_any else set(parameters)

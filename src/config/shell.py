@@ -1,20 +1,47 @@
-"""What every command shares: help, the words of small verbs, messages on the console, one sentence for a mistake."""
+"""Run a verb from the shell: its signature is its command line, its docstring its help."""
 
+import ast
+import inspect
 import logging
 import sys
 from pathlib import Path
+from types import NoneType
+from typing import get_args
 
 from src.config.tree import CONF, GROUPS, choices
 from src.system.errors import UserError, nearest
+from src.system.paths import CHECKOUT
+
+NOT_TYPED = ("rerun",)  # recorded runs start it
+USED = {  # most used keys of each section, shown by the help of train
+    "dataset/_base": ("target", "task", "val_size", "max_rows"),
+    "model/_torch": ("lr", "batch_size", "schedule", "patience"),
+    "trainer/default": ("max_epochs", "accelerator", "devices"),
+}
 
 
-def run(main) -> None:
-    """Call ``main``; a `UserError` is one sentence on stderr and exit code 1, Ctrl-C is exit code 130."""
-    log_to_console()
+def call(function):
+    """Run a verb with the overrides of the command line and return what it returns.
+
+    A wrong override is exit code 2, another `UserError` 1, Ctrl-C 130.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(inspect.getdoc(function).replace("``", ""))
+        sys.exit(0)
     try:
-        main()
+        bound = read(function, sys.argv[1:])
     except UserError as error:
-        refuse(error, 1)
+        refuse(error, 2)
+    return run(function, *bound.args, **bound.kwargs)
+
+
+def run(function, *args, **options):
+    """Call ``function``; a `UserError` is one sentence on stderr and its exit code, Ctrl-C is 130."""
+    console()
+    try:
+        return function(*args, **options)
+    except UserError as error:
+        refuse(error, error.code)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -25,8 +52,8 @@ def refuse(error, code: int) -> None:
     sys.exit(code)
 
 
-def log_to_console() -> None:
-    """Show the project's messages on stdout, without decoration; twice called is once done."""
+def console() -> None:
+    """Show the project's messages on stdout, without decoration; a second call changes nothing."""
     log = logging.getLogger("reprise")
     if not any(type(handler) is logging.StreamHandler for handler in log.handlers):
         handler = logging.StreamHandler(sys.stdout)
@@ -34,48 +61,84 @@ def log_to_console() -> None:
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
-    logging.raiseExceptions = False  # a closed pipe (| head) is no reason to bother a run
+    logging.raiseExceptions = False  # a closed pipe (| head) does not disturb a run
 
 
-def verb(name: str, words: list[str]) -> dict:
-    """The words of a small verb: ``conf/<name>.yaml`` with ``words`` over it; prints the yaml for --help."""
-    from omegaconf import OmegaConf
+def read(function, overrides: list[str]) -> inspect.BoundArguments:
+    """Return the arguments of ``function`` that ``key=value`` overrides give.
 
-    path = CONF / f"{name}.yaml"
-    if {"-h", "--help"} & set(words):
-        print(path.read_text().strip())
-        sys.exit(0)
-    values = OmegaConf.to_container(OmegaConf.load(path))
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in values:
-            near = nearest(key, list(values))
-            refuse(f"{word!r} is unknown{near}; write key=value with a key of {', '.join(values)}", 2)
-        values[key] = {"null": None, "true": True, "false": False}.get(value.lower(), value)
-    for key, value in values.items():
-        if value == "???":
-            refuse(f"{key} is required: python -m src.{name} {key}=...", 2)
-    return values
+    A parameter without annotation is for notebooks only; ``*changes`` takes overrides that name no parameter.
+    """
+    signature = inspect.signature(function)
+    typed = {name: one for name, one in signature.parameters.items() if one.annotation is not one.empty}
+    changes = [name for name, one in typed.items() if one.kind is one.VAR_POSITIONAL]
+    values = {name: () for name in changes}
+    for name in changes:
+        del typed[name]
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if equals and key in typed:
+            values[key] = _convert(key, text, typed[key].annotation)
+        elif changes:
+            values[changes[0]] += (override,)
+        else:
+            near = nearest(key, list(typed))
+            known = ", ".join(typed)
+            raise UserError(f"{override!r} is unknown{near}; write key=value with a key of {known}")
+    for name, one in typed.items():
+        if one.default is one.empty and name not in values:
+            raise UserError(f"{name} is required: python -m src.{function.__name__} {name}=...")
+    return inspect.BoundArguments(signature, values)
+
+
+def _convert(key: str, text: str, annotation):
+    """Return ``text`` as ``annotation`` wants it: str, int, bool, or one of them or None."""
+    kinds = get_args(annotation) or (annotation,)
+    if NoneType in kinds and text == "null":
+        return None
+    if bool in kinds:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{key}={text}: should be true or false")
+        return text.lower() == "true"
+    if int in kinds:
+        if not text.isdecimal():
+            raise UserError(f"{key}={text}: should be a whole number")
+        return int(text)
+    return text
+
+
+def verbs() -> dict[str, str]:
+    """Return {name: first line of its docstring} of the files in ``src/`` that can be typed."""
+    files = [path for path in sorted((CHECKOUT / "src").glob("[!_]*.py")) if path.stem not in NOT_TYPED]
+    texts = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
+    return {name: (text or "").partition("\n")[0].replace("``", "") for name, text in texts.items()}
 
 
 def help_text() -> str:
-    """Groups and their choices, one line each, from the comments at the heads of the yaml files."""
-    lines = ["Train one model on one dataset, or many with --multirun.", ""]
-    lines += [
-        "  python -m src.train model=mlp dataset=sst2",
+    """Return the help of train: groups and their choices, the most used keys, the other verbs."""
+    lines = [
+        "Train one model on one dataset, or many with --multirun.", "",
+        "  python -m src.train model=mlp dataset=sst2 model.lr=3e-4",
         "  python -m src.train --multirun model=mlp,hist_gb seed=0,1",
-    ]
+    ]  # fmt: skip
     for group in GROUPS:
         lines += ["", f"{group}="]
         lines += [f"  {name:20} {headline(CONF / group / f'{name}.yaml')}" for name in choices(group)]
-    lines += ["", "and any value of the config; --cfg job prints it:"]
-    own = (CONF / "train.yaml").read_text().splitlines()
-    lines += [f"  {line}" for line in own if line[:1].isalpha() and "#" in line]
-    lines += ["", "Hydra's flags: --multirun (-m), --cfg job, --resolve; hydra/launcher=joblib runs jobs side by side."]
+    lines += ["", "keys used most; --cfg job prints all:"]
+    for name, keys in {"train": None, **USED}.items():
+        section = "" if keys is None else f"{name.partition('/')[0]}."
+        for line in (CONF / f"{name}.yaml").read_text().splitlines():
+            default, _, comment = line.partition("#")
+            key = default.partition(":")[0]
+            if key in (keys or ()) or (keys is None and key.isidentifier() and comment):
+                lines.append(f"  {section + default.strip():30} {comment.strip()}".rstrip())
+    lines += ["", "other verbs, each with --help:"]
+    lines += [f"  {name:10} {text}" for name, text in verbs().items() if name != "train"]
+    lines += ["", "Hydra: --multirun (-m), --cfg job, --resolve; hydra/launcher=joblib: jobs in parallel."]
     return "\n".join(lines)
 
 
 def headline(path: Path) -> str:
-    """The first sentence of a yaml's opening comment."""
+    """Return the first sentence of a yaml's opening comment."""
     lines = [line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#")]
     return next(line for line in lines if not line.startswith("@package"))

@@ -1,6 +1,6 @@
-"""The config tree: groups, choices, keys."""
+"""The config tree: its groups and their choices, dotted keys, Hydra's parser and compose."""
 
-
+from contextlib import contextmanager
 
 from src.system.errors import UserError, one_line
 from src.system.paths import CHECKOUT
@@ -9,57 +9,31 @@ CONF = CHECKOUT / "conf"
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
 
 
-def flat(cfg: dict, prefix: str = "") -> dict:
-    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
-    out = {}
-    for key, value in cfg.items():
-        if isinstance(value, dict) and value:
-            out |= flat(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
 def choices(group: str) -> list[str]:
-    """The names that ``group=`` takes."""
+    """Return the names that ``group=`` takes."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
 
 
-class _hydra:
-    """Hydra's compose on ``conf/``; what it refuses is one sentence."""
+def leaves(value, key: str = ""):
+    """Yield (dotted key, value) of ``value`` and of everything inside it, a section before its keys.
 
-    def __enter__(self):
-        from hydra import compose, initialize_config_dir
-
-        self.initialized = initialize_config_dir(str(CONF), version_base=None, job_name="train")
-        self.initialized.__enter__()
-        return compose
-
-    def __exit__(self, kind, error, trace):
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        self.initialized.__exit__(kind, error, trace)
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            raise UserError(one_line(error)) from None
+    >>> list(leaves({"model": {"lr": 1}}))
+    [('model', {'lr': 1}), ('model.lr', 1)]
+    """
+    if key:
+        yield key, value
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
 
 
-def _parse(word: str):
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    if not isinstance(word, str):
-        raise UserError(f"{word!r} is not a word: give each as a string of its own, fit('model=mlp', 'seed=1')")
-    try:
-        override = OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        raise UserError(f"{word!r} is not an override ({str(error).splitlines()[0]}): write key=value") from None
-    if override.is_delete():
-        raise UserError(f"{word}: keys are not removed; set it to null, or choose another group")
-    return override
+def flat(config: dict) -> dict:
+    """{"model": {"lr": 1}} -> {"model.lr": 1}."""
+    return {key: value for key, value in leaves(config) if not (value and isinstance(value, dict))}
 
 
-def _get(config: dict, key: str):
+def get(config: dict, key: str) -> tuple:
+    """Return (value, True) for a dotted ``key`` of ``config``, (None, False) where it does not exist."""
     for name in key.split("."):
         if not isinstance(config, dict) or name not in config:
             return None, False
@@ -67,8 +41,50 @@ def _get(config: dict, key: str):
     return config, True
 
 
-def _leaves(config: dict, prefix: str = ""):
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        yield f"{prefix}{key}", value
+def addable(text: str) -> str:
+    """Return an override of one kind's argument as Hydra takes it: perhaps only model.arguments names it.
+
+    >>> addable("model.classifier.max_iter=10")
+    '++model.classifier.max_iter=10'
+    """
+    return f"++{text}" if text.startswith(("model.classifier.", "model.regressor.")) else text
+
+
+def default_of(config: dict, key: str) -> tuple:
+    """Return `get`; for an argument of one kind that its section does not name, that of model.arguments."""
+    section, _, name = key.rpartition(".")
+    value, exists = get(config, key)
+    if not exists and section in ("model.classifier", "model.regressor"):
+        return get(config, f"model.arguments.{name}")
+    return value, exists
+
+
+@contextmanager
+def hydra_compose():
+    """Yield Hydra's ``compose`` on ``conf/``; an error of Hydra's becomes a `UserError` of one sentence."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(CONF), version_base=None, job_name="train"):
+            yield compose
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from None
+
+
+def parse(text: str):
+    """Return Hydra's reading of one override; refuse what is not an override, and ``~key``."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if not isinstance(text, str):
+        raise UserError(f"{text!r} is not an override: write each as a string, fit('model=mlp', 'seed=1')")
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{text!r} is not an override ({reason}): write key=value") from None
+    if override.is_delete():
+        raise UserError(f"{text}: keys are not removed; set it to null, or choose another group")
+    return override

@@ -1,147 +1,121 @@
-"""One printable dict of metrics, and the metric that decides."""
+"""The dict of metrics, and the metric that decides: early stopping, checkpoints and sweeps optimise it."""
 
-import difflib
-import importlib
 import math
 
 import numpy as np
 
-from src.metric.functions import (
-    accuracy,
-    auroc,
-    average_precision,
-    balanced_accuracy,
-    calibration_error,
-    f1,
-    f1_binary,
-    f1_macro,
-    log_loss,
-    mae,
-    mcc,
-    mse,
-    r2,
-    rmse,
-    spearman,
-)
-from src.system.errors import UserError
+from src.metric import functions
+from src.system.code import locate
+from src.system.errors import UserError, nearest
 
 CLASSIFICATION = ("binary", "multiclass")
 REGRESSION = ("regression",)
 # name -> direction, the tasks that it is logged for, and the function
 METRICS = {
-    "accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": accuracy},
-    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": balanced_accuracy},
-    "f1": {"mode": "max", "tasks": CLASSIFICATION, "fn": f1},
-    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION, "fn": f1_macro},
-    "f1_binary": {"mode": "max", "tasks": ("binary",), "fn": f1_binary},
-    "auroc": {"mode": "max", "tasks": CLASSIFICATION, "fn": auroc},
-    "average_precision": {"mode": "max", "tasks": CLASSIFICATION, "fn": average_precision},
-    "mcc": {"mode": "max", "tasks": CLASSIFICATION, "fn": mcc},
-    "log_loss": {"mode": "min", "tasks": CLASSIFICATION, "fn": log_loss},
-    "calibration_error": {"mode": "min", "tasks": CLASSIFICATION, "fn": calibration_error},
-    "rmse": {"mode": "min", "tasks": REGRESSION, "fn": rmse},
-    "mae": {"mode": "min", "tasks": REGRESSION, "fn": mae},
-    "r2": {"mode": "max", "tasks": REGRESSION, "fn": r2},
-    "spearman": {"mode": "max", "tasks": REGRESSION, "fn": spearman},
+    "accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.accuracy},
+    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.balanced_accuracy},
+    "f1": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.f1},
+    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.f1_macro},
+    "f1_binary": {"mode": "max", "tasks": ("binary",), "fn": functions.f1_binary},
+    "auroc": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.auroc},
+    "average_precision": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.average_precision},
+    "mcc": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.mcc},
+    "log_loss": {"mode": "min", "tasks": CLASSIFICATION, "fn": functions.log_loss},
+    "calibration_error": {"mode": "min", "tasks": CLASSIFICATION, "fn": functions.calibration_error},
+    "rmse": {"mode": "min", "tasks": REGRESSION, "fn": functions.rmse},
+    "mae": {"mode": "min", "tasks": REGRESSION, "fn": functions.mae},
+    "r2": {"mode": "max", "tasks": REGRESSION, "fn": functions.r2},
+    "spearman": {"mode": "max", "tasks": REGRESSION, "fn": functions.spearman},
 }
 DEFAULT = {"binary": "accuracy", "multiclass": "accuracy", "regression": "rmse"}
 
 
 def choose(name: str | None, mode: str | None, task: str) -> dict:
-    """The metric that the run optimises: {"name", "mode", "fn"}.
+    """Return the metric that decides: {"name", "mode", "fn", "override"}; ``override`` chooses it again.
 
-    ``name`` is a key of `METRICS`, the dotted name of a function ``(y_true, y_score) -> float``, or null for the
-    task's default. A function of one's own gets what the built-in ones get: class numbers and the probabilities
-    (n, n_classes), of class 1 alone (n,) for two classes, or the values (n,) of a regression.
+    ``name`` is a key of `METRICS`, the dotted name of a user's function ``(y, p) -> float``, or null for the
+    task's default. A user's function gets class numbers and probabilities (n, n_classes), for two classes
+    only those of class 1 (n,); for a regression, values (n,) and values (n,).
     """
     name = name or DEFAULT[task]
     check_name(name, mode, task)
     if "." in name:
-        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _guarded(name, _own(name))}
-    return {"name": name, "mode": METRICS[name]["mode"], "fn": METRICS[name]["fn"]}
+        return {"name": name.rpartition(".")[2], "mode": mode, "fn": _users(name), "override": name}
+    return {"name": name, "mode": METRICS[name]["mode"], "fn": METRICS[name]["fn"], "override": name}
 
 
 def check_name(name: str, mode: str | None, task: str | None) -> None:
-    """Refuse a metric that cannot be; ``task`` is what is known of it: "classification", a task, or None."""
+    """Refuse an unknown metric, and one of another task.
+
+    task : a task, "classification" (not yet known how many classes), or None (nothing known yet)
+    """
     if "." in name:
         if mode not in ("min", "max"):
-            raise UserError(f"metric={name} is a function of your own: say metric_mode=max or metric_mode=min")
+            raise UserError(f"metric={name} is your own function: add metric_mode=max or metric_mode=min")
         return
     if name not in METRICS:
-        near = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"metric={name} is unknown{hint}; known: {', '.join(METRICS)}, or my.module.fn with metric_mode=max"
-        )
-    tasks = CLASSIFICATION if task == "classification" else (task,)
-    if task is not None and not set(tasks) & set(METRICS[name]["tasks"]):
-        fitting = ", ".join(known for known, entry in METRICS.items() if set(tasks) & set(entry["tasks"]))
-        raise UserError(f"metric={name} is not a metric of a {task} task; fitting here: {fitting}")
+        known = f"{', '.join(METRICS)}, or my.module.fn with metric_mode=max"
+        raise UserError(f"metric={name} is unknown{nearest(name, METRICS)}; known: {known}")
+    tasks = set(CLASSIFICATION) if task == "classification" else {task}
+    if task is not None and not tasks & set(METRICS[name]["tasks"]):
+        fitting = [known for known, entry in METRICS.items() if tasks & set(entry["tasks"])]
+        choices = ", ".join(fitting)
+        raise UserError(f"metric={name} is not a metric of a {task} task; choose one of {choices}")
     known = METRICS[name]["mode"]
     if mode not in (None, known):
-        raise UserError(f"metric={name} is better when {known}imal; leave metric_mode out")
+        better_when = "higher" if known == "max" else "lower"
+        raise UserError(f"metric={name} is better when {better_when}; leave metric_mode out")
 
 
-def _own(name: str):
-    module_name, _, function = name.rpartition(".")
-    try:
-        fn = getattr(importlib.import_module(module_name), function)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"metric={name} cannot be imported: {error}") from None
+def _users(name: str):
+    """Return a user's function as a metric; an error inside it names the metric."""
+    fn = locate(name)
     if not callable(fn):
         raise UserError(f"metric={name} is not a function")
 
-    def own(y, p):
-        return float(fn(y, p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p))
+    def metric(y, p):
+        try:
+            return float(fn(y, p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p))
+        except Exception as error:
+            raise RuntimeError(f"metric={name} failed: {type(error).__name__}: {error}") from error
 
-    return own
-
-
-def names(task: str, chosen: dict) -> list[str]:
-    """The metrics logged for ``task``, the chosen one first."""
-    rest = [name for name, entry in METRICS.items() if task in entry["tasks"] and name != chosen["name"]]
-    return [chosen["name"], *rest]
+    return metric
 
 
-def compute(task: str, chosen: dict, y, p) -> dict[str, float]:
-    """All metrics of the task, and the chosen one: {name: value}."""
+def names(task: str, metric: dict) -> list[str]:
+    """Return the metrics that are logged for ``task``, the deciding one first."""
+    rest = [name for name, entry in METRICS.items() if task in entry["tasks"] and name != metric["name"]]
+    return [metric["name"], *rest]
+
+
+def compute(task: str, metric: dict, y, p) -> dict[str, float]:
+    """Return {name: value} of the deciding metric and of all of the task; nan if ``p`` is not finite."""
     values = {}
-    for name in names(task, chosen):
-        fn = chosen["fn"] if name == chosen["name"] else METRICS[name]["fn"]
+    for name in names(task, metric):
+        fn = metric["fn"] if name == metric["name"] else METRICS[name]["fn"]
         values[name] = fn(y, p) if np.isfinite(p).all() else math.nan
     return values
 
 
-def _guarded(name: str, fn):
-    """A metric of one's own; what goes wrong within it is told as its own, not as the model's."""
-
-    def guarded(y, p):
-        try:
-            return float(fn(y, p))
-        except Exception as error:
-            raise RuntimeError(f"metric={name} failed: {type(error).__name__}: {error}") from error
-
-    return guarded
-
-
 def loss(y, p, info: dict) -> float:
-    """What both families call loss: log loss, or squared error in units of the training target's variance."""
+    """Return the loss of both families: log loss, or squared error divided by the variance of y in train."""
     if not np.isfinite(p).all():
         return math.nan
-    return mse(y, p) / info["y_std"] ** 2 if info["task"] == "regression" else log_loss(y, p)
+    if info["task"] == "regression":
+        return functions.mse(y, p) / info["y_std"] ** 2
+    return functions.log_loss(y, p)
 
 
-def better(row: dict, best: dict | None, chosen: dict) -> bool:
-    """Whether a row of history beats the best so far by the chosen metric on val, and where equal by val/loss.
+def better(row: dict, best: dict | None, metric: dict) -> bool:
+    """Return whether a row of history beats ``best`` by the deciding metric on val, and if equal by val/loss.
 
-    A small val part gives many ties in accuracy; the loss still tells these epochs apart. nan never wins.
+    A small val part gives many ties in accuracy; the loss still separates them. nan never wins.
     """
-    new = row[f"val/{chosen['name']}"]
-    if math.isnan(new):
+    key = f"val/{metric['name']}"
+    if math.isnan(row[key]):
         return False
     if best is None:
         return True
-    old = best[f"val/{chosen['name']}"]
-    if new == old:
+    if row[key] == best[key]:
         return row["val/loss"] < best["val/loss"]
-    return new > old if chosen["mode"] == "max" else new < old
+    return row[key] > best[key] if metric["mode"] == "max" else row[key] < best[key]

@@ -1,4 +1,8 @@
-"""The formulas of all metrics, in float64."""
+"""The formulas of all metrics, in float64; a value that is not defined is nan.
+
+y : (n,) class numbers, or values of a regression
+p : (n, n_classes) probabilities, or predicted values (n,)
+"""
 
 import math
 
@@ -10,13 +14,13 @@ def accuracy(y, p):
 
 
 def balanced_accuracy(y, p):
-    """Mean recall over the classes that occur in ``y``."""
+    """Return the mean recall over the classes that occur in ``y``."""
     hits, true, _ = _counts(y, p)
     return float(np.mean(hits[true > 0] / true[true > 0])) if len(y) else math.nan
 
 
 def f1(y, p):
-    """F1 of class 1 for two classes, the unweighted mean over classes for more."""
+    """Return F1 of class 1 for two classes, the unweighted mean over classes for more."""
     return f1_binary(y, p) if p.shape[1] == 2 else f1_macro(y, p)
 
 
@@ -25,13 +29,13 @@ def f1_binary(y, p):
 
 
 def f1_macro(y, p):
-    """Mean over the classes that occur in ``y`` or are predicted, as scikit-learn's."""
+    """Return the mean F1 over the classes that occur in ``y`` or are predicted, as scikit-learn does."""
     scores = _f1_per_class(y, p)
     return float(np.nanmean(scores)) if not np.isnan(scores).all() else math.nan
 
 
 def mcc(y, p):
-    """Matthews correlation of any number of classes (Gorodkin 2004); nan where either side is constant."""
+    """Return the Matthews correlation of any number of classes (Gorodkin 2004); nan if y or p is constant."""
     hits, true, predicted = _counts(y, p)
     n = float(len(y))
     covariance = hits.sum() * n - true @ predicted
@@ -40,17 +44,17 @@ def mcc(y, p):
 
 
 def auroc(y, p):
-    """Area under the ROC curve of class 1; for more classes the unweighted mean of one against the rest."""
+    """Return the area under the ROC curve of class 1; for more classes the mean of one against the rest."""
     return _mean_over_classes(auroc_binary, y, p)
 
 
 def average_precision(y, p):
-    """Sum of precision x growth in recall (no interpolation); classes as in `auroc`."""
+    """Return the sum of precision x growth in recall, without interpolation; classes as in `auroc`."""
     return _mean_over_classes(average_precision_binary, y, p)
 
 
 def log_loss(y, p):
-    """Mean negative log probability of the true class, in nats; probabilities are kept above 1e-15."""
+    """Return the mean negative log probability of the true class, in nats; probabilities are cut at 1e-15."""
     if not len(y):
         return math.nan
     p = np.asarray(p, np.float64)
@@ -59,13 +63,14 @@ def log_loss(y, p):
 
 
 def calibration_error(y, p, n_bins=15):
-    """Expected calibration error of the top class in bins of equal width (Guo et al. 2017)."""
+    """Return the expected calibration error of the top class in bins of equal width (Guo et al. 2017)."""
     if not len(y):
         return math.nan
     confidence, hit = p.max(1).astype(np.float64), p.argmax(1) == y
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gaps = np.bincount(bins, weights=hit, minlength=n_bins) - np.bincount(bins, weights=confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(y))
+    hits = np.bincount(bins, weights=hit, minlength=n_bins)
+    expected = np.bincount(bins, weights=confidence, minlength=n_bins)
+    return float(np.abs(hits - expected).sum() / len(y))
 
 
 def mse(y, p):
@@ -78,7 +83,8 @@ def rmse(y, p):
 
 
 def mae(y, p):
-    return float(np.mean(np.abs(np.asarray(y, np.float64) - np.asarray(p, np.float64)))) if len(y) else math.nan
+    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
+    return float(np.mean(np.abs(y - p))) if len(y) else math.nan
 
 
 def r2(y, p):
@@ -87,18 +93,22 @@ def r2(y, p):
 
 
 def spearman(y, p):
-    """Pearson correlation of the ranks, equal values sharing their mean rank."""
+    """Return the Pearson correlation of the ranks; equal values share their mean rank."""
+    if not len(y):
+        return math.nan
     a, b = _ranks(y), _ranks(p)
-    a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
+    a, b = a - a.mean(), b - b.mean()
     spread = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / spread if spread > 0 else math.nan
 
 
 def _counts(y, p):
-    """Per class: hits, true rows, predicted rows, each (n_classes,) float64."""
-    n_classes, predicted = p.shape[1], p.argmax(1)
-    hits = np.bincount(y[predicted == y], minlength=n_classes).astype(np.float64)
-    return hits, *(np.bincount(x, minlength=n_classes).astype(np.float64) for x in (y, predicted))
+    """Return hits, true rows and predicted rows of each class, each (n_classes,) float64."""
+    predicted = p.argmax(1)
+    hits = np.bincount(y[predicted == y], minlength=p.shape[1])
+    true = np.bincount(y, minlength=p.shape[1])
+    n_predicted = np.bincount(predicted, minlength=p.shape[1])
+    return hits.astype(np.float64), true.astype(np.float64), n_predicted.astype(np.float64)
 
 
 def _f1_per_class(y, p):
@@ -133,6 +143,6 @@ def average_precision_binary(positive, score):
 
 
 def _ranks(values):
-    """Ranks from 1, ties averaged."""
+    """Return ranks from 1; ties get their mean rank."""
     _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

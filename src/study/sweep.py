@@ -1,4 +1,4 @@
-"""A sweep, ``outputs/sweeps/s3``: one number and one parent run in MLflow for the jobs of a ``--multirun``."""
+"""A sweep, ``outputs/sweeps/s3``: a number and a parent run in MLflow for the jobs of a ``--multirun``."""
 
 import logging
 from contextlib import contextmanager
@@ -10,9 +10,10 @@ from hydra.types import RunMode
 from src.logger.mlflow import finish_parent, start_parent
 from src.run.folder import Run
 from src.run.overview import runs_of, sweep_summary
-from src.system.errors import one_line
+from src.system.errors import UserError, one_line
 from src.system.files import read_json, write_json
 from src.system.paths import claim, outputs
+from src.trainer import ranks
 
 log = logging.getLogger("reprise")
 
@@ -21,8 +22,10 @@ log = logging.getLogger("reprise")
 def sweep(logger: dict, n_jobs: int):
     """Claim the next sweep and yield its ``folder``; at the end ``failed`` names its runs that are not done.
 
-    The parent run in MLflow is closed also when a job fails.
+    The parent run in MLflow is also closed when a job fails.
     """
+    if ranks.launcher():
+        raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
     found = SimpleNamespace(folder=claim(outputs() / "sweeps", "s"), failed=[])
     name = found.folder.name
     log.info("%s   %d jobs", name, n_jobs)
@@ -30,8 +33,8 @@ def sweep(logger: dict, n_jobs: int):
     if logger["mlflow"]:
         try:
             parent = start_parent(logger["project"], name)
-        except Exception as error:  # a tracker that is down stops nothing
-            log.warning("mlflow has no parent run for %s: %s", name, one_line(error))
+        except Exception as error:  # a tracker that is down stops no sweep
+            log.warning("MLflow gets no parent run for %s: %s", name, one_line(error))
     write_json(found.folder / "sweep.json", {"parent": parent})
     try:
         yield found
@@ -44,7 +47,7 @@ def sweep(logger: dict, n_jobs: int):
             try:
                 finish_parent(parent, status)
             except Exception as error:
-                log.warning("mlflow's parent run of %s stays open: %s", name, one_line(error))
+                log.warning("the parent run of %s in MLflow stays open: %s", name, one_line(error))
         log.info(sweep_summary(name))
         found.failed += [run for run in runs_of(name) if Run.open(run).status != "done"]
 

@@ -5,6 +5,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from src.system.errors import UserError, one_line
 from src.system.files import replacing
 from src.system.paths import CHECKOUT
 
@@ -31,6 +32,15 @@ def _place(module_name: str) -> str:
     if spec is None or spec.origin == "frozen":
         return ""
     return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+
+
+def locate(dotted: str):
+    """Import and return what a dotted name stands for."""
+    module, _, name = dotted.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except Exception as error:  # a module of the user's may raise anything
+        raise UserError(f"{dotted} cannot be imported: {one_line(error) or type(error).__name__}") from None
 
 
 def snapshot_code(path: Path, names=()) -> None:
