@@ -1,7 +1,7 @@
-"""The contract of every model as plain ``check_*`` functions, and the kinds of tiny data that they are run on.
+"""The contract of every model as plain ``check_*`` functions, and the kinds of tiny data they run on.
 
-What a check is given is told by its arguments: ``case`` is a fitted (model, kind); a check that asks for ``net`` is for
-torch models, one that asks for ``padded`` for data with text; ``fresh`` is what a new process predicts.
+A check's arguments tell what it gets: ``case`` is a fitted (model, kind); a check with ``net`` is for torch
+models, one with ``padded`` for data with text; ``fresh`` is what a new process predicts.
 """
 
 import json
@@ -19,8 +19,7 @@ from src.metric.choose import choose, names
 from src.metric.functions import rmse
 from src.model.build import build
 from src.model.estimator import Estimator
-from src.run.folder import Run
-from src.run.predictor import model_path
+from src.run.folder import Run, model_path
 from src.trainer.family import family
 from src.trainer.history import Progress
 from src.trainer.loader import INPUTS
@@ -29,7 +28,7 @@ from src.trainer.loader import INPUTS
 
 
 def table(task: str) -> pd.DataFrame:
-    """`tiny_table` with twenty colours that occur once each: some of them only after training."""
+    """Return `tiny_table` with twenty colours that occur once each: some of them only outside of training."""
     frame = tiny_table(task)
     rare = frame.index[::12]
     frame.loc[rare, "colour"] = [f"rare {i}" for i in rare]
@@ -37,7 +36,7 @@ def table(task: str) -> pd.DataFrame:
 
 
 def sequences(letters: str, n_favoured: int, n: int = 200) -> pd.DataFrame:
-    """Strings of 6 to 30 letters; ``share`` of them, a third to a half, favour the letter that ``favoured`` numbers."""
+    """Return strings of 6 to 30 letters, the letter that each favours, and its share."""
     rng = np.random.default_rng(0)
     rows = []
     for _ in range(n):
@@ -45,7 +44,8 @@ def sequences(letters: str, n_favoured: int, n: int = 200) -> pd.DataFrame:
         odds = np.full(len(letters), (1 - share) / len(letters))
         odds[favoured] += share
         text = "".join(rng.choice(list(letters), rng.integers(6, 31), p=odds))
-        rows.append({"sequence": text, "favoured": favoured, "share": text.count(letters[favoured]) / len(text)})
+        share = text.count(letters[favoured]) / len(text)
+        rows.append({"sequence": text, "favoured": favoured, "share": share})
     return pd.DataFrame(rows)
 
 
@@ -60,7 +60,7 @@ def protein() -> pd.DataFrame:
 
 
 OF_LETTERS = {"target": "y", "text": ["sequence"], "tokenizer": "chars"}
-# kind -> (its frame, its words of the dataset section)
+# kind -> (function that makes its frame, options of the dataset section)
 KINDS = {
     "binary": (lambda: table("binary"), {"target": "y"}),
     "multiclass": (lambda: table("multiclass"), {"target": "y"}),
@@ -73,7 +73,7 @@ WITH_TEXT = ("text", "dna", "protein")
 
 
 def strange(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows as training never saw them: empty cells, unseen categories, unknown tokens, texts far too long."""
+    """Return rows unlike those of training: empty cells, unseen categories and tokens, long texts."""
     frame = frame.head(4).copy()
     for name in frame:
         if frame[name].dtype.kind in "if":
@@ -90,8 +90,8 @@ def strange(frame: pd.DataFrame) -> pd.DataFrame:
 class Case:
     """One model fitted twice on one kind of data: as a run, and again from arrays without their test part.
 
-    frame, as_passed : what the run was given, and a copy made before
-    data, arrays : what the second fit was given, and a copy of its parts made before
+    frame, as_passed : the run's table, and a copy from before the run
+    data, arrays : the second fit's data, and a copy of its parts from before the fit
     again, rows : the second fit's model and history
     """
 
@@ -105,7 +105,7 @@ class Case:
 
 
 def fit_again(cfg: dict, data: Data, folder: Path) -> tuple[object, list[dict]]:
-    """The model and the history that ``cfg`` makes of ``data``; its test part is kept from the model."""
+    """Return the model and the history that ``cfg`` makes of ``data`` without its test part."""
     rows, model, metric = [], cfg["model"], choose(None, None, data.info["task"])
     without_test = Data({name: data.parts[name] for name in ("train", "val")}, data.info, data.transforms)
     fitted, _ = family(model).fit(
@@ -131,7 +131,7 @@ def load_model(run: Run):
 
 
 def part_of(info: dict, n: int) -> dict:
-    """``n`` made-up rows that fit ``info``."""
+    """Return ``n`` made-up rows that fit ``info``."""
     rng = np.random.default_rng(0)
     part = {"y": np.arange(n) % info["n_outputs"] if info["classes"] else rng.normal(size=n)}
     if info["n_num_features"]:
@@ -150,12 +150,10 @@ def logits(net, part: dict) -> torch.Tensor:
 
 
 def outputs(model, part: dict) -> np.ndarray:
-    """What the model itself gives for a part as it stands, padding and all."""
-    return (
-        logits(model, part).detach().numpy()
-        if isinstance(model, torch.nn.Module)
-        else model.predict(model.matrix(part))
-    )
+    """Return the model's own output for a part with its padding."""
+    if isinstance(model, torch.nn.Module):
+        return logits(model, part).detach().numpy()
+    return model.predict(model.matrix(part))
 
 
 def take(part: dict, rows) -> dict:
@@ -188,7 +186,8 @@ def check_logits_are_finite_also_for_one_row(case, net):
 
 def check_gradients_reach_every_parameter(case, net):
     logits(net.eval(), part_of(case.data.info, 200)).square().sum().backward()
-    unreached = [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()]
+    weights = net.named_parameters()
+    unreached = [name for name, weight in weights if weight.grad is None or not weight.grad.any()]
     assert not unreached
 
 
@@ -213,7 +212,7 @@ def check_padding_changes_nothing(case, padded):
 
 
 def check_it_beats_the_dummy(case):
-    """Its error on val is at most three quarters of the error of the majority class, or of the mean."""
+    """The error on val is at most three quarters of that of the majority class, or of the mean."""
     train, val, info = case.data.parts["train"]["y"], case.data.parts["val"]["y"], case.data.info
     p = case.run.predictions["val_p"]
     if info["task"] == "regression":
@@ -228,9 +227,8 @@ def check_history_has_the_columns_of_the_task(case):
     logged = names(task, choose(None, None, task))
     columns = ["epoch", "train/loss", "val/loss", *(f"val/{name}" for name in logged)]
     assert [list(row) for row in case.run.history] == [columns] * len(case.run.history) != []
-    assert all(
-        type(row["epoch"]) is int and np.isfinite([row["train/loss"], row["val/loss"]]).all() for row in case.rows
-    )
+    assert all(type(row["epoch"]) is int for row in case.rows)
+    assert all(np.isfinite([row["train/loss"], row["val/loss"]]).all() for row in case.rows)
     epochs = [row["epoch"] for row in case.run.history]
     assert epochs[0] >= 1 and all(a < b for a, b in pairwise(epochs))
 
@@ -243,9 +241,10 @@ def check_the_same_seed_gives_the_same_bits(case):
 
 
 def check_another_seed_differs(case, tmp_path):
-    """Seen after one epoch, where epochs are counted; val alone, as the train loss is of rows in an order by seed."""
-    cfg = case.run.cfg | {"seed": case.run.cfg["seed"] + 1, "trainer": case.run.cfg["trainer"] | {"max_epochs": 1}}
-    _, rows = fit_again(cfg, case.data, tmp_path)
+    """One epoch is enough; on val alone, as the training rows' order depends on the seed anyway."""
+    cfg = case.run.cfg
+    other = cfg | {"seed": cfg["seed"] + 1, "trainer": cfg["trainer"] | {"max_epochs": 1}}
+    _, rows = fit_again(other, case.data, tmp_path)
     assert [row["val/loss"] for row in rows] != [row["val/loss"] for row in case.rows[: len(rows)]]
 
 
@@ -271,12 +270,12 @@ def check_strange_rows_have_finite_predictions(case):
 
 def check_the_record_is_complete_and_done_is_last(case):
     run, info = case.run, case.data.info
-    written = (
-        "config.yaml config.json env.json code.zip metrics.csv predictions.npz report.json info.json transforms.json"
-    )
-    files = [run.folder / name for name in (*written.split(), "log.txt")] + [model_path(run.folder, run.cfg["model"])]
+    written = "config.yaml config.json env.json code.zip metrics.csv predictions.npz report.json info.json"
+    files = [run.folder / name for name in (*written.split(), "transforms.json", "log.txt")]
+    files.append(model_path(run.folder, run.cfg["model"]))
     assert [path.name for path in files if not path.is_file() or not path.stat().st_size] == []
-    assert len(list((run.folder / "model").iterdir())) == 1 and run.status == "done" and "error" not in run.report
+    assert len(list((run.folder / "model").iterdir())) == 1
+    assert run.status == "done" and "error" not in run.report
     done = (run.folder / "DONE").stat().st_mtime_ns
     assert [path.name for path in run.folder.rglob("*") if path.stat().st_mtime_ns > done] == []
     scores = ["loss", *names(info["task"], choose(None, None, info["task"]))]
@@ -299,4 +298,6 @@ def check_the_stored_config_rebuilds_the_model(case):
         assert again.model.get_params() == stored.model.get_params()
 
 
-CHECKS = {name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")}
+CHECKS = {
+    name.removeprefix("check_"): value for name, value in list(globals().items()) if name.startswith("check_")
+}

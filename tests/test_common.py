@@ -1,4 +1,4 @@
-"""Every file in conf/model/ on every kind of tiny data keeps the contract of checks.py."""
+"""Check that every file in conf/model/ keeps the contract of checks.py on every kind of tiny data."""
 
 import inspect
 import logging
@@ -21,28 +21,27 @@ from src.data.load import load_data
 from src.run.job import run_job
 
 MODELS = choices("model")
-TINY = {  # words that make a fit small; a model that is not here is fitted as it is
+TINY = {  # overrides that make a fit small; a model that is not here is fitted as it is
     "mlp": ["net.d_hidden=32", "net.n_layers=1", "net.d_token=16"],
     "cnn": ["net.d_token=16", "net.n_filters=8"],
     "transformer": ["net.d_token=16", "net.n_blocks=1", "net.n_heads=2", "net.d_hidden=32"],
-    "random_forest": ["{}.n_estimators=20"],
-    "gradient_boosting": ["{}.n_estimators=30"],
+    "random_forest": ["arguments.n_estimators=20"],
+    "gradient_boosting": ["arguments.n_estimators=30"],
     "sgd": ["regressor.eta0=0.05"],
-    "hist_gb": ["{}.max_iter=30", "{}.min_samples_leaf=5"],
+    "hist_gb": ["arguments.max_iter=30", "arguments.min_samples_leaf=5"],
 }
 TORCH = ["batch_size=32", "lr=0.02", "warmup=0"]
-DRAWS_NOTHING = "its fit draws no random number, so a seed has nothing to change"
-# (model, kind, check) -> why it fails; one that passes fails the test
-KNOWN = {(m, kind, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "knn", "hist_gb") for kind in KINDS}
+DRAWS_NOTHING = "its fit draws no random number, so a seed changes nothing"
+# (model, kind, check) -> why it fails; if it passes, the test fails
+KNOWN = {(m, k, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "knn", "hist_gb") for k in KINDS}
 
 
 @cache
 def config_of(model: str) -> dict:
     cfg = compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
-    words = [*TINY.get(model, ()), *(TORCH if "net" in cfg else ())]
-    words = {f"model.{word.format(kind)}" for word in words for kind in ("classifier", "regressor")}
+    small = [f"model.{text}" for text in (*TINY.get(model, ()), *(TORCH if "net" in cfg else ()))]
     common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
-    return compose([f"model={model}", *common, *sorted(words)])
+    return compose([f"model={model}", *common, *small])
 
 
 def is_torch(model: str) -> bool:
@@ -51,17 +50,20 @@ def is_torch(model: str) -> bool:
 
 @pytest.fixture(scope="module")
 def case_of(outputs, tmp_path_factory):
-    """``case_of("mlp", "dna")``: the two, fitted once."""
+    """Return ``case_of("mlp", "dna")``, which fits each pair once."""
     logging.getLogger("reprise").setLevel(logging.INFO)
 
     @cache
     def make(model: str, kind: str) -> Case:
-        make_frame, words = KINDS[kind]
+        make_frame, options = KINDS[kind]
         frame, cfg = make_frame(), config_of(model)
-        cfg = cfg | {"dataset": cfg["dataset"] | words, "pictures": False}  # they take a second a run
+        cfg = cfg | {"dataset": cfg["dataset"] | options, "pictures": False}  # they take a second per run
         as_passed = frame.copy(deep=True)
         run = run_job(cfg, frame=frame)
-        data = load_data(cfg, frame)
+        data = load_data(
+            cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+            frame=frame,
+        )  # fmt: skip
         arrays = deepcopy(data.parts)
         again, rows = fit_again(cfg, data, tmp_path_factory.mktemp("again"))
         make.made.append(Case(load(run.name), frame, as_passed, data, arrays, again, rows))
@@ -75,15 +77,17 @@ LOADER = """
 import sys, numpy as np, pandas as pd
 from src import load
 runs = [load(name) for name in sys.argv[2:]]
-p = {run.name: (run.predict_proba if run.info["classes"] else run.predict)(pd.read_pickle(f"{sys.argv[1]}/{run.name}"))
-     for run in runs}
+p = {}
+for run in runs:
+    predict = run.predict_proba if run.info["classes"] else run.predict
+    p[run.name] = predict(pd.read_pickle(f"{sys.argv[1]}/{run.name}"))
 np.savez(f"{sys.argv[1]}/p.npz", **p)
 """
 
 
 @pytest.fixture(scope="module")
 def fresh_of(case_of, tmp_path_factory):
-    """What a new process predicts for the test rows of a case's run; one process loads all runs that wait for it."""
+    """Return a new process's predictions for a case's test rows; one process serves all runs that wait."""
     loaded = {}
 
     def predictions(case: Case) -> np.ndarray:
@@ -103,7 +107,7 @@ def fresh_of(case_of, tmp_path_factory):
 
 
 def wanted():
-    """(model, kind, check) of all that there is to check; what needs a new process comes last, and shares it."""
+    """Return (model, kind, check) of all checks; those that need a new process come last and share it."""
     asks = {name: inspect.signature(check).parameters for name, check in CHECKS.items()}
     params = []
     for model, kind, name in product(MODELS, KINDS, CHECKS):
@@ -144,7 +148,7 @@ def test_tables_hold_empty_cells_and_categories_that_training_never_saw(case_of,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_made_up_rows_have_the_arrays_of_real_ones(case_of, kind):
-    """`part_of` cannot say more than what is there, or checks would pass on inputs that never come."""
+    """If `part_of` made other arrays, checks would pass on inputs that never occur."""
     data = case_of("linear", kind).data
     real, made = data.parts["train"], part_of(data.info, 10)
     assert made.keys() == real.keys() - {"id"}

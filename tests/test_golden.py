@@ -1,5 +1,7 @@
-"""Metrics of eight fits stay what they were, to 1e-4; `python tests/test_golden.py` rewrites golden.json and says what
-changed, to be looked at before it is committed."""
+"""Metrics of eight fits stay what they were, to 1e-4.
+
+`python tests/test_golden.py` rewrites golden.json and prints what changed: look at it before you commit it.
+"""
 
 import json
 import os
@@ -31,7 +33,7 @@ def metrics_of(words: str) -> dict[str, float]:
 
 
 def differences(old: dict, new: dict) -> list[str]:
-    """A line for each metric that is not what it was."""
+    """Return a line for each metric that changed."""
     lines = []
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
