@@ -29,46 +29,36 @@ def run_job(
 ) -> Run | None:
     """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, None on rank 1, 2, ... of a launcher.
 
+    A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
+
     cfg : the resolved config, as plain values
     frame : DataFrame to use instead of reading the dataset's
     resume : an unfinished run to go on with, instead of a new one
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
-
-    A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
     """
-    model, threads = cfg["model"], n_threads(cfg["threads"], n_side_by_side)
-    trained_by = family(model)
+    model, seed, threads = cfg["model"], cfg["seed"], n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
     if ranks.rank() > 0:
         return follow(cfg, threads, resume and resume.folder / "checkpoints")
     set_threads(threads)
-    if resume is None:
-        recorder = Recorder.start(cfg, report or {})
-    else:
-        recorder = Recorder.resume(resume, cfg, _checkpoint_epoch(resume))
-    log.info("%s   %s on %s", recorder.name, cfg["model"]["name"], cfg["dataset"]["name"])
+    recorder = Recorder.resume(resume, cfg, _epochs_behind(resume)) if resume else Recorder.start(cfg, report or {})
+    log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
     with recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
-        set_seed(cfg["seed"])
+        set_seed(seed)
         with recorder.timed("data"):
-            data = load_data(
-                cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"], frame=frame,
-            )
+            options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
+            data = load_data(cfg["dataset"], frame=frame, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
-            recorder.progress = Progress(metric, trained_by.n_epochs(model, cfg["trainer"]))
-            fitted, kept = trained_by.fit(
-                model, data, metric, seed=cfg["seed"], trainer=cfg["trainer"], folder=recorder.folder / "checkpoints",
-                resume=recorder.resumed, log_row=recorder.log_row, progress=recorder.progress, n_threads=threads,
-            )  # fmt: skip
-            recorder.progress.flush()
+            fitted, kept = _fit(recorder, model, data, metric, seed=seed, trainer=cfg["trainer"], n_threads=threads)
         with recorder.timed("evaluate"):
-            predictions = {part: trained_by.predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
+            predictions = {part: family(model).predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
             _evaluate(recorder, data, predictions, metric, kept)
         with recorder.timed("record"):
             _save_predictions(recorder.folder / "predictions.npz", data, predictions)
-            trained_by.save(fitted, model_path(recorder.folder, model))
+            family(model).save(fitted, model_path(recorder.folder, model))
     return recorder.opened()
 
 
@@ -97,11 +87,28 @@ def recorded(recorder: Recorder):
 
 
 def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
+    """Record what is known before the fit; a new run predicts by info.json and transforms.json."""
     log.info(describe_data(data))
     recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
     recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     write_json(recorder.folder / "info.json", data.info)
     write_json(recorder.folder / "transforms.json", data.transforms)
+
+
+def _fit(recorder: Recorder, model: dict, data: Data, metric: dict, *, trainer: dict, **options):
+    """Return the fitted model and the epoch that it kept; each row of history is recorded and shown."""
+    progress = Progress(metric, family(model).n_epochs(model, trainer))
+
+    def log_row(row: dict) -> None:
+        recorder.log_row(row)
+        progress.row(row)
+
+    fitted = family(model).fit(
+        model, data, metric, trainer=trainer, folder=recorder.folder / "checkpoints", resume=recorder.resumed,
+        log_row=log_row, progress=progress, **options,
+    )  # fmt: skip
+    progress.flush()
+    return fitted
 
 
 @contextmanager
@@ -120,14 +127,17 @@ def profiled(wanted: bool, folder: Path):
     log.info("profile, by cumulative seconds (more in %s):\n%s", path, top)
 
 
-def _evaluate(run: Recorder, data: Data, predictions: dict, metric: dict, kept: int | None) -> None:
-    row = next((row for row in run.history if row["epoch"] == kept), None)
-    values = {"train/loss": row["train/loss"]} if row else {}
+def _evaluate(recorder: Recorder, data: Data, predictions: dict, metric: dict, kept: int | None) -> None:
+    """Record the metrics of the kept epoch: loss on train, all of them on val and test."""
+    values = {}
+    for row in recorder.history:
+        if row["epoch"] == kept:
+            values["train/loss"] = row["train/loss"]
     for part, p in predictions.items():
         y = data.parts[part]["y"]
         scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], metric, y, p)
         values |= {f"{part}/{name}": value for name, value in scores.items()}
-    run.report |= {"best_epoch": kept, "metrics": values}
+    recorder.report |= {"best_epoch": kept, "metrics": values}
 
 
 def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
@@ -140,8 +150,8 @@ def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
         np.savez_compressed(stream, **arrays)
 
 
-def _checkpoint_epoch(run: Run) -> int:
-    """Epochs that the run's last checkpoint has behind it; 0 where there is none."""
+def _epochs_behind(run: Run) -> int:
+    """Return how many epochs the run's last checkpoint has behind it; 0 without a checkpoint."""
     last = run.folder / "checkpoints" / "last.ckpt"
     if not last.is_file():
         return 0
@@ -149,7 +159,6 @@ def _checkpoint_epoch(run: Run) -> int:
 
     try:
         return torch.load(last, weights_only=True, map_location="cpu")["epoch"] + 1
-    except Exception as error:  # of many kinds, by which byte is damaged
-        raise UserError(
-            f"{last} is damaged ({error or type(error).__name__}); without it, the run begins anew"
-        ) from None
+    except Exception as error:  # which one depends on the byte that is damaged
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{last} is damaged ({reason}); remove it and the run begins anew") from None

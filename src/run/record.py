@@ -38,7 +38,7 @@ class Recorder:
         self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
         self.history, self.resumed = history, resumed
         self._draws = cfg["pictures"] and cfg["logger"]["csv"]  # curves are drawn from metrics.csv
-        self._trackers = self.progress = None
+        self._trackers = None
 
     @classmethod
     def start(cls, cfg: dict, report: dict) -> "Recorder":
@@ -95,8 +95,6 @@ class Recorder:
             csv.append(self.folder / "metrics.csv", row)
         if self._trackers:
             self._trackers.log(row)
-        if self.progress:
-            self.progress.row(row)
 
     @contextmanager
     def timed(self, stage: str):
