@@ -195,9 +195,9 @@ def test_a_link_is_written_as_a_file(packs, elsewhere, tmp_path):
 
 
 DAMAGED = {
-    "a changed file": ({"info.json": b"{}"}, False, "info.json is not what its digest says"),
-    "an extra file": ({"extra.txt": b"x"}, False, "other files than its manifest says"),
-    "a file gone": ({"info.json": None}, False, "other files than its manifest says"),
+    "a changed file": ({"info.json": b"{}"}, False, "info.json does not match its digest"),
+    "an extra file": ({"extra.txt": b"x"}, False, "other files than its manifest lists"),
+    "a file gone": ({"info.json": None}, False, "other files than its manifest lists"),
     "no manifest": ({"manifest.json": None}, False, "no manifest"),
     "a manifest that is no JSON": ({"manifest.json": b"{"}, False, "no manifest"),
     "a manifest that is a list": ({"manifest.json": b"[]"}, False, "manifest"),

@@ -13,7 +13,7 @@ def append(path: Path, row: dict) -> None:
         writer = csv.DictWriter(file, fieldnames=list(row))
         if new:
             writer.writeheader()
-        writer.writerow({name: repr(value) if isinstance(value, float) else value for name, value in row.items()})
+        writer.writerow({name: row[name] if name == "epoch" else repr(float(row[name])) for name in row})
 
 
 def read(path: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Send every row of a run to its trackers: a queue's put for the training thread, the rest in child processes."""
+"""Send each row of a run to its trackers: the training thread fills a queue, child processes do the rest."""
 
 import logging
 from pathlib import Path
@@ -24,7 +24,7 @@ class Fanout:
     run : dict
         name, project, config (flat), tags, parent.
     path : Path
-        JSON file with what each tracker returned, or {"error": ...}.
+        JSON file with each tracker's answer, or {"error": ...}.
     """
 
     def __init__(self, names: list[str], run: dict, path: Path):
@@ -39,7 +39,7 @@ class Fanout:
         self._send("record", str(folder), report)
 
     def finish(self, status: str) -> dict:
-        """Close all trackers, wait for them, and return what each returned; called again, it goes on waiting."""
+        """Close all trackers, wait for them, and return their answers; a second call goes on waiting."""
         if not self.finishing:
             self._send("finish", status)
         self.finishing = True

@@ -29,7 +29,7 @@ def client():
     from mlflow.store.db import utils
 
     utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; the default of 10 takes two minutes
-    with locked(outputs() / ".mlflow.lock"):  # it makes the tables of a new sqlite file: one process at a time
+    with locked(outputs() / ".mlflow.lock"):  # one process at a time makes the tables of a new sqlite file
         return MlflowClient(tracking_uri=uri())
 
 
@@ -97,7 +97,7 @@ class MLflow:
         for row in rows:
             if row["epoch"] in self.held:
                 continue
-            metrics = [Metric(name, value, now, row["epoch"]) for name, value in row.items() if name != "epoch"]
+            metrics = [Metric(name, row[name], now, row["epoch"]) for name in row if name != "epoch"]
             if len(batch) + len(metrics) > MAX_METRICS:  # never half a row: its epoch would pass for held
                 self.client.log_batch(self.run_id, metrics=batch)
                 batch = []
@@ -117,7 +117,8 @@ class MLflow:
         tags = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
         self.held = set()
-        if self.client.get_run(self.run_id).data.metrics.get("test/loss") != metrics["test/loss"]:  # else resumed
+        known = self.client.get_run(self.run_id).data.metrics
+        if known.get("test/loss") != metrics["test/loss"]:  # a resumed run may have logged them before
             row = {"epoch": report["best_epoch"] or 0}
             for key, value in metrics.items():
                 if value is not None:
@@ -132,5 +133,5 @@ class MLflow:
 
     @staticmethod
     def link(known: dict) -> str:
-        """Return the command that shows the run, for the end of its output."""
+        """Return the command that shows all runs of the store."""
         return f"mlflow ui --backend-store-uri {without_password(uri())}"

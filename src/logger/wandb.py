@@ -1,4 +1,4 @@
-"""Weights & Biases: offline under ``outputs/wandb``, online if there is a login, or as ``WANDB_MODE`` says."""
+"""Weights & Biases: offline under ``outputs/wandb``, online with a login, or as ``WANDB_MODE`` says."""
 
 import os
 import struct
@@ -46,8 +46,8 @@ class WandB:
             config=run["config"],
             reinit="create_new",
             settings=wandb.Settings(
-                console="off", silent=True, x_disable_stats=True, init_timeout=30, finish_timeout=FINISH_TIMEOUT,
-                finish_timeout_raises=True,
+                console="off", silent=True, x_disable_stats=True, init_timeout=30,
+                finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
             ),
         )  # fmt: skip
         uploaded = set(range(self.run.starting_step))  # as the server says, if there is one
@@ -66,7 +66,8 @@ class WandB:
         """Log the final metrics as summary, the data's digest, and the run's files as one artifact."""
         import wandb
 
-        self.run.summary.update({name: value for name, value in report["metrics"].items() if value is not None})
+        metrics = report["metrics"]
+        self.run.summary.update({name: metrics[name] for name in metrics if metrics[name] is not None})
         self.run.config.update({"data_digest": report["data_digest"]})
         artifact = wandb.Artifact(f"run-{report['run']}", type="run")
         for path in artifacts(folder):
@@ -78,7 +79,7 @@ class WandB:
 
     @staticmethod
     def link(known: dict) -> str:
-        """Return the command that uploads an offline run, or an online run's id, for the end of its output."""
+        """Return the command that uploads an offline run, or an online run's id."""
         return f"wandb sync {known['folders'][-1]}" if known["mode"] == "offline" else known["id"]
 
 
@@ -93,9 +94,9 @@ def epochs_in(folders: list[str]) -> set[int]:
 def records(folder: str | Path) -> dict[str, list]:
     """Return all records of an offline run's file by kind, in their order: ``records(folder)["history"]``.
 
-    W&B brings no reader for Python. The file is a LevelDB log after 7 bytes of W&B's: blocks of 32 KiB, in which no
-    record's head is split; a head is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle and
-    last piece). A file cut short gives the records that are complete.
+    W&B has no reader in Python. The file is 7 bytes and a LevelDB log: blocks of 32 KiB, no record's head split;
+    a head is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle and last piece). A file cut
+    short gives the records that are complete.
     """
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record

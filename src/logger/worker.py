@@ -68,7 +68,7 @@ class Worker:
             self.tracker = None
             reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
             self.keep(self.known().get(self.name, {}) | {"error": reason})
-            self.answer(f"{self.name} failed, the run goes on without it (later: python -m src.sync): {reason}")
+            self.answer(f"{self.name} failed, the run goes on; afterwards: python -m src.sync ({reason})")
 
     def close(self, status: str) -> None:
         """Close the tracker for now; sync or resume sends what it lacks."""
@@ -99,7 +99,7 @@ def main(name: str) -> None:
     while message := messages.get():
         _, run, path = message
         path = Path(path)
-        with locked(path.with_name(f".{name}.lock"), 600):  # the worker of a killed run may still be closing it
+        with locked(path.with_name(f".{name}.lock"), 600):  # a killed run's worker may still be closing it
             worker = Worker(name, path, answer)
             worker.forward("start", run)
             if not worker.work(messages):

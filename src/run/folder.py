@@ -27,7 +27,8 @@ class Run:
     """
 
     def __init__(self, folder: Path, cfg: dict, report: dict, trusted: bool = False):
-        self.folder, self.name, self.cfg, self.report, self.trusted = folder, folder.name, cfg, report, trusted
+        self.folder, self.name = folder, folder.name
+        self.cfg, self.report, self.trusted = cfg, report, trusted
 
     @classmethod
     def open(cls, name: str | Path, trust: bool = False) -> "Run":
@@ -41,8 +42,9 @@ class Run:
         status = self.report["status"]
         if status == "done" and not (self.folder / "DONE").is_file():
             status = "running"  # its trackers are not closed yet
-        gone = self.report["host"] == socket.gethostname() and not alive(self.report["pid"], self.report["started"])
-        return "killed" if status == "running" and gone else status
+        if status != "running" or self.report["host"] != socket.gethostname():
+            return status
+        return status if alive(self.report["pid"], self.report["started"]) else "killed"
 
     @property
     def objective(self) -> float:
@@ -60,7 +62,7 @@ class Run:
 
     @property
     def predictions(self) -> dict:
-        """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", "test_y", "test_p"}."""
+        """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", ...}."""
         import numpy as np
 
         with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
@@ -68,7 +70,7 @@ class Run:
 
     @property
     def trackers(self) -> dict:
-        """What each tracker returned: {"mlflow": {"run_id": ..., "closed": True}, "wandb": {"error": ...}}."""
+        """Answers of the trackers: {"mlflow": {"run_id": ..., "closed": True}, "wandb": {"error": ...}}."""
         path = self.folder / "trackers.json"
         return read_json(path) if path.is_file() else {}
 
@@ -127,8 +129,7 @@ def find(name: str | Path) -> Path:
 def alive(pid: int, since: float) -> bool:
     """Return whether the process that had number ``pid`` at the time ``since`` still runs.
 
-    Numbers are given again, so its start counts, too. A killed process stays as a zombie where nobody waits for it,
-    as in containers.
+    Numbers are given again, so the start counts, too. A killed process stays a zombie if nobody waits for it.
     """
     import psutil
 

@@ -1,4 +1,4 @@
-"""The only path from a config to a run: data, fit, evaluate, record. Shell, notebook and sweeps all call `run_job`."""
+"""The only path from a config to a run: data, fit, evaluate, record; shell, notebook and sweeps take it."""
 
 import cProfile
 import io
@@ -27,7 +27,7 @@ log = logging.getLogger("reprise")
 def run_job(
     cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1
 ) -> Run | None:
-    """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, None on rank 1, 2, ... of a launcher.
+    """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, or None on ranks above 0.
 
     A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
 
@@ -42,7 +42,10 @@ def run_job(
     if ranks.rank() > 0:
         return follow(cfg, threads, resume and resume.folder / "checkpoints")
     set_threads(threads)
-    recorder = Recorder.resume(resume, cfg, _epochs_behind(resume)) if resume else Recorder.start(cfg, report or {})
+    if resume is None:
+        recorder = Recorder.start(cfg, report or {})
+    else:
+        recorder = Recorder.resume(resume, cfg, _epochs_behind(resume))
     log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
     with recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
         set_seed(seed)
@@ -52,9 +55,11 @@ def run_job(
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
-            fitted, kept = _fit(recorder, model, data, metric, seed=seed, trainer=cfg["trainer"], n_threads=threads)
+            options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads}
+            fitted, kept = _fit(recorder, model, data, metric, **options)
         with recorder.timed("evaluate"):
-            predictions = {part: family(model).predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
+            predict = family(model).predict
+            predictions = {part: predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
             _evaluate(recorder, data, predictions, metric, kept)
         with recorder.timed("record"):
             _save_predictions(recorder.folder / "predictions.npz", data, predictions)

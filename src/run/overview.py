@@ -18,7 +18,7 @@ def summary(run: Run) -> str:
         lines.append(f"{name + ' *' if name == deciding else name:22}" + "".join(cells))
     lines.append("* decides")
     if run.cfg["model"].get("progress") == "staged":
-        lines[-1] = "* is what a sweep optimises; this estimator stops by its own loss and keeps its last stage"
+        lines[-1] = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
     elif run.history:
         lines[-1] += f"; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())

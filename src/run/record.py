@@ -46,8 +46,8 @@ class Recorder:
         folder = claim(runs_folder(), "t")
         report = {
             "run": folder.name, "dataset": cfg["dataset"]["name"], "model": cfg["model"]["name"],
-            "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"], "etl_version": None, "data_digest": None,
-            "sweep": None, "parent": None, "replay_of": None,
+            "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"],
+            "etl_version": None, "data_digest": None, "sweep": None, "parent": None, "replay_of": None,
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
@@ -76,7 +76,8 @@ class Recorder:
         return recorder
 
     def _begin(self) -> None:
-        self.report |= {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+        self.report |= {"status": "running", "started": time.time()}
+        self.report |= {"pid": os.getpid(), "host": socket.gethostname()}
         write_json(self.folder / "config.json", self.cfg)
         write_yaml(self.folder / "config.yaml", self.cfg)
         self._write_report()

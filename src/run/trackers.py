@@ -13,9 +13,10 @@ def names(logger: dict) -> list[str]:
 
 
 def open_trackers(run, which: list[str]) -> Fanout:
-    """Start the trackers ``which``, or go on with the ones that know this run (a `Run` or a `Recorder`) already."""
+    """Start the trackers ``which`` for a `Run` or a `Recorder`; one that knows the run goes on with it."""
     cfg, report = run.cfg, run.report
-    tags = {"dataset": report["dataset"], "model": report["model"], "version": run.name, "seed": str(cfg["seed"])}
+    tags = {"dataset": report["dataset"], "model": report["model"]}
+    tags |= {"version": run.name, "seed": str(cfg["seed"])}
     tags["git"] = read_json(run.folder / "env.json")["git"]["sha"] or "none"
     tags |= dict.fromkeys(cfg["tags"], "true")
     if report["sweep"]:

@@ -12,7 +12,7 @@ from src.system.paths import outputs
 
 
 def seal(path: Path) -> str:
-    """Return a keyed digest of a file, which only this ``outputs/`` can make: nobody elsewhere knows its key."""
+    """Return a keyed digest of a file; nobody elsewhere can make it, as the key stays in ``outputs/``."""
     key_file = outputs() / ".key"
     if not key_file.is_file():
         with locked(outputs() / ".key.lock"):
@@ -40,15 +40,14 @@ def is_sealed(run) -> bool:
 
 
 def check_trust(run, code: bool = False) -> None:
-    """Refuse to use a run from elsewhere whose files can run code: a pickle, a class that is not the project's.
+    """Refuse a run from elsewhere whose files can run code: a pickle, a class that is not the project's.
 
-    code : bool
-        whether its recorded code or its whole config will be used, not only its model
+    code : whether its recorded code or its whole config will be used, not only its model
     """
     if run.trusted or is_sealed(run):
         return
     model = run.cfg["model"]
     if not code and "net" in model and is_own_net(str(model["net"]["class"])):
         return  # weights are read as weights only
-    danger = "its code" if code else "its model"
-    raise UserError(f"{run.name} was not made here and {danger} could run anything: add trust=true if you trust it")
+    danger = f"{run.name} was not made here and its {'code' if code else 'model'} could run anything"
+    raise UserError(f"{danger}: add trust=true if you trust it")

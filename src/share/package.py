@@ -1,4 +1,4 @@
-"""A run as one file: pack and unpack."""
+"""Pack a run into one zip file and unpack it elsewhere; its ``manifest.json`` has a digest of each file."""
 
 import hashlib
 import json
@@ -7,38 +7,37 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from src.run.folder import Run, runs_folder
+from src.run.trust import seals
 from src.system.errors import UserError
 from src.system.files import read_json, replacing, write_json
 from src.system.paths import claim
 
-LEFT_OUT = ("checkpoints", "trackers.json")  # weights are in model/; trackers know the run under the sender's ids
+LEFT_OUT = ("checkpoints", "trackers.json")  # weights are in model/; the trackers' ids are the sender's
 
 
 def pack(name: str, file: str | None = None) -> Path:
-    """Write run ``name`` into a zip file and return its path."""
+    """Write run ``name`` into a zip file, t7.zip if ``file`` is None, and return its path."""
     run = Run.open(name)
     if run.status != "done":
         raise UserError(f"{name} is {run.status}: only a run that is done can be packed")
     target = Path(file or f"{name}.zip").expanduser().resolve()
-    paths = sorted(path for path in run.folder.rglob("*") if path.is_file())
-    paths = [path for path in paths if path.relative_to(run.folder).parts[0] not in LEFT_OUT and path.name[0] != "."]
-    manifest = {}
-    with replacing(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in paths:
-            inside, content = path.relative_to(run.folder).as_posix(), path.read_bytes()
-            manifest[inside] = hashlib.sha256(content).hexdigest()
-            archive.writestr(inside, content)
-        archive.writestr("manifest.json", json.dumps({"run": name, "files": manifest}, indent=1))
+    digests = {}
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(run.folder.rglob("*")):
+            inside = path.relative_to(run.folder)
+            if not path.is_file() or path.name.startswith(".") or inside.parts[0] in LEFT_OUT:
+                continue
+            content = path.read_bytes()
+            digests[inside.as_posix()] = hashlib.sha256(content).hexdigest()
+            archive.writestr(inside.as_posix(), content)
+        archive.writestr("manifest.json", json.dumps({"run": name, "files": digests}, indent=1))
     return target
 
 
 def unpack(file: str | Path, trust: bool = False) -> Run:
-    """Check a packed run's digests and put it under the next number.
+    """Check a packed run and put it under the next version.
 
-    Raises
-    ------
-    UserError
-        for a file that is no packed run, is damaged, or names a place outside its folder; nothing is kept of it.
+    A file that is no packed run, is damaged or would write outside its folder is refused, and nothing kept.
     """
     path = Path(file).expanduser()
     contents = _checked(_read(path), path)
@@ -53,58 +52,60 @@ def unpack(file: str | Path, trust: bool = False) -> Run:
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    """{name: content} of all that the zip holds."""
+    """Return {name: content} of everything in the zip."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    except Exception as error:  # zipfile lets through what a damaged file makes of it: zlib.error, struct.error, ...
+    except Exception as error:  # a damaged file can raise anything: zlib.error, struct.error, ...
         raise UserError(f"{path} is not a packed run: {' '.join(str(error).split())}") from None
 
 
 def _checked(files: dict[str, bytes], path: Path) -> dict[str, bytes]:
-    """The packed files, each inside the folder and as its digest says."""
+    """Return the packed files: each named in the manifest, inside the folder, and as its digest says."""
     try:
-        manifest = json.loads(files["manifest.json"])["files"]
+        manifest = json.loads(files.pop("manifest.json"))["files"]
         digests = {str(name): str(digest) for name, digest in manifest.items()}
     except (KeyError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path} is not a packed run: it has no manifest") from None
-    names = set(files) - {"manifest.json"}
-    if names != set(digests):
-        raise UserError(f"{path} holds other files than its manifest says")
-    contents = {}
-    for name in sorted(names):
+    if files.keys() != digests.keys():
+        raise UserError(f"{path} holds other files than its manifest lists")
+    for name, content in sorted(files.items()):
         inside = PurePosixPath(name)
         plain = str(inside) == name and name != "." and "\\" not in name and ":" not in name
         if not plain or inside.is_absolute() or ".." in inside.parts:
-            raise UserError(f"{path} wants to write outside its folder: {name}")
-        contents[name] = files[name]
-        if hashlib.sha256(contents[name]).hexdigest() != digests[name]:
-            raise UserError(f"{path} is damaged: {name} is not what its digest says")
+            raise UserError(f"{path} would write outside its folder: {name}")
+        if hashlib.sha256(content).hexdigest() != digests[name]:
+            raise UserError(f"{path} is damaged: {name} does not match its digest")
     for name in ("config.json", "report.json", "code.zip"):
-        if name not in contents:
+        if name not in files:
             raise UserError(f"{path} is not a packed run: it has no {name}")
-    for name in ("config.json", "report.json"):
-        try:
-            content = json.loads(contents[name])
-        except ValueError:
-            content = None
-        if not isinstance(content, dict) or (name == "report.json" and not isinstance(content.get("run"), str)):
-            raise UserError(f"{path} is not a packed run: its {name} is not one")
-    return contents
+    config, report = (_json(files[name]) for name in ("config.json", "report.json"))
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a packed run: its config.json is not one")
+    if not isinstance(report, dict) or not isinstance(report.get("run"), str):
+        raise UserError(f"{path} is not a packed run: its report.json is not one")
+    return files
+
+
+def _json(content: bytes):
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
 
 
 def _place(folder: Path, contents: dict[str, bytes], trust: bool) -> Run:
+    """Write the files into ``folder``, under the name that the run has here; sealed if it is trusted."""
     old = json.loads(contents["report.json"])["run"]
     for name, content in contents.items():
         target = folder / name.replace(f"model/model_{old}.", f"model/model_{folder.name}.")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    report = read_json(folder / "report.json") | {"run": folder.name, "received_as": old, "sweep": None, "parent": None}
-    report.pop("signed", None)
+    report = read_json(folder / "report.json")
+    report |= {"run": folder.name, "received_as": old, "sweep": None, "parent": None}
+    report.pop("signed", None)  # the sender's seals
+    if trust:
+        report["signed"] = seals(folder)
     write_json(folder / "report.json", report)
     (folder / "DONE").touch()
-    run = Run.open(folder.name, trust)
-    if trust:
-        run.sign()
-        write_json(folder / "report.json", run.report)
-    return run
+    return Run.open(folder.name, trust)

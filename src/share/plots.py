@@ -26,7 +26,7 @@ N_BINS = 10  # of the calibration
 
 
 def draw(folder: str | Path) -> list[Path]:
-    """Write ``plots/test.png`` and, if there is more than one epoch, ``plots/learning_curves.png``; return the paths."""
+    """Write ``plots/test.png`` and, of several epochs, ``plots/learning_curves.png``; return the paths."""
     folder = Path(folder)
     (folder / "plots").mkdir(exist_ok=True)
     report, info = read_json(folder / "report.json"), read_json(folder / "info.json")
@@ -37,7 +37,8 @@ def draw(folder: str | Path) -> list[Path]:
     test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"])
     figures = {"test": (test, f"{title}, test part ({len(y):,} rows)")}
     if len(history) > 1:
-        figures["learning_curves"] = learning_curves(history, report["metric"]["name"], report["best_epoch"]), title
+        curves = learning_curves(history, report["metric"]["name"], report["best_epoch"])
+        figures["learning_curves"] = (curves, title)
     paths = []
     for name, (figure, heading) in figures.items():
         figure.suptitle(heading, fontsize=11)
@@ -120,7 +121,7 @@ def confusion_matrix(axis, y: np.ndarray, predicted: np.ndarray, names: list[str
 
 
 def calibration(axis, hit: np.ndarray, probability: np.ndarray, xlabel: str, ylabel: str) -> None:
-    """Draw the share of hits against the mean probability, in bins of equal width; dot size is the share of rows."""
+    """Draw the share of hits against the mean probability, in equal bins; dot size is the share of rows."""
     bins = np.searchsorted(np.linspace(0, 1, N_BINS + 1)[1:-1], probability)
     rows = np.bincount(bins, minlength=N_BINS)
     filled = rows > 0
@@ -151,7 +152,7 @@ def regression(y: np.ndarray, p: np.ndarray):
 
 
 def thresholds(positive: np.ndarray, score: np.ndarray):
-    """Return false positive rate, recall and precision at every threshold, from the strictest: (n_thresholds,) each."""
+    """Return false positive rate, recall and precision at every threshold, the strictest first: (n,) each."""
     order = np.argsort(-score, kind="stable")
     last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
     hits = np.cumsum(positive[order])[last]

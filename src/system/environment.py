@@ -26,7 +26,7 @@ def set_wait_policy() -> None:
     Works only before numpy, torch or scikit-learn load; a value that the user has set stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # spin some microseconds first: short steps need no wake-up
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # spin some microseconds first: no wake-up in short steps
 
 
 def n_threads(wanted: int | None, n_side_by_side: int = 1) -> int:

@@ -1,13 +1,13 @@
-"""The one exception for a user's mistakes, and how its sentence is made."""
+"""The one exception for errors that the user can fix, and how its sentence is made."""
 
 import difflib
 import re
 
 
 class UserError(Exception):
-    """A mistake that its maker can mend: shown as one sentence, without a traceback.
+    """An error that the user can fix: shown as one sentence, without a traceback.
 
-    Names of columns and classes in it may hold line breaks, which are shown as spaces.
+    Line breaks, which names of columns and classes may hold, become spaces; ``lines`` are added as they are.
     """
 
     code = 1  # exit code of the shell; 2 where an override is wrong
@@ -18,7 +18,7 @@ class UserError(Exception):
 
 
 def without_password(text: str) -> str:
-    """``text`` with the user and password of every URL in it as ***."""
+    """Return ``text`` with *** for the user and password of each URL in it."""
     return re.sub(r"://[^/@\s]*@", "://***@", text)
 
 
@@ -29,11 +29,12 @@ def one_line(error: BaseException) -> str:
 
 
 def nearest(word: str, known) -> str:
-    """ ": did you mean model.lr?", by the whole key or by its last part, where something is near."""
+    """Return ": did you mean model.lr?", by the whole key or by its last part; "" if nothing is similar."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     if not near:
         last = {key.rpartition(".")[2]: key for key in reversed(list(known))}
-        near = [last[name] for name in difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)]
+        found = difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)
+        near = [last[name] for name in found]
     if not near:
         near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""

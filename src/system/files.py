@@ -1,4 +1,4 @@
-"""Write files so that a kill never leaves half of one; read them back."""
+"""Write files so that a kill never leaves half a file; read them back; lock between processes."""
 
 import json
 import math
@@ -11,21 +11,21 @@ from src.system.errors import UserError
 
 @contextmanager
 def replacing(path: Path):
-    """Yield a path beside ``path`` to write to; it takes ``path``'s place only when the block ends well."""
+    """Yield a temporary path to write to; it replaces ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
-        with open(part, "rb+") as file:
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, path)
+        os.replace(temporary, path)
     finally:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value) -> None:
@@ -39,7 +39,7 @@ def write_yaml(path: Path, cfg: dict) -> None:
 
 
 def read_json(path: Path):
-    """The value in ``path``; a missing or broken file is a `UserError` that names it."""
+    """Return the value in ``path``; a missing or broken file is a `UserError` that names it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def read_json(path: Path):
 
 
 def _plain(value):
-    """NumPy scalars and arrays as Python values; nan and infinities, which JSON has not, as null."""
+    """Return NumPy scalars and arrays as Python values; nan and infinities, unknown to JSON, as None."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -63,7 +63,7 @@ def _plain(value):
 
 @contextmanager
 def locked(path: Path, timeout: float = 120):
-    """Hold ``path`` as a lock between processes; released also when its holder is killed."""
+    """Hold ``path`` as a lock between processes; it is released also when its holder is killed."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,4 +71,5 @@ def locked(path: Path, timeout: float = 120):
         with FileLock(path, timeout=timeout):
             yield
     except Timeout:
-        raise UserError(f"another process has held {path} for {timeout:.0f} s; end it or remove the file") from None
+        advice = "end that process, or remove the file"
+        raise UserError(f"another process has held {path} for {timeout:.0f} s: {advice}") from None

@@ -1,4 +1,4 @@
-"""Where things are kept, and version numbers that count up."""
+"""The folders of runs and data, and versions that count up: t1, t2, ..."""
 
 import os
 import re
@@ -11,12 +11,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
 def outputs() -> Path:
-    """The folder of all runs: ``OUTPUTS_DIR``, or ``outputs/`` in the checkout; never the current directory's."""
+    """Return the folder of everything that is written: ``OUTPUTS_DIR``, or ``outputs/`` in the checkout."""
     return Path(os.environ.get("OUTPUTS_DIR") or CHECKOUT / "outputs").resolve()
 
 
 def check_outputs() -> None:
-    """Refuse a folder of runs that cannot be written to."""
+    """Refuse an outputs folder that cannot be written to."""
     try:
         outputs().mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -26,12 +26,12 @@ def check_outputs() -> None:
 
 
 def data_dir() -> Path:
-    """The folder of data sets: ``DATA_DIR``, or ``outputs/data``."""
+    """Return the folder of data sets: ``DATA_DIR``, or ``outputs/data``."""
     return Path(os.environ.get("DATA_DIR") or outputs() / "data").resolve()
 
 
 def versions_in(folder: Path, prefix: str) -> list[int]:
-    """The versions that stand in ``folder``, ascending: ``t1``, ``t2``, ``t10`` -> [1, 2, 10]."""
+    """Return the versions in ``folder``, ascending: ``t1``, ``t2``, ``t10`` -> [1, 2, 10]."""
     if not folder.is_dir():
         return []
     names = (re.fullmatch(rf"{prefix}(\d+)", path.name) for path in folder.iterdir())
@@ -39,7 +39,7 @@ def versions_in(folder: Path, prefix: str) -> list[int]:
 
 
 def claim(folder: Path, prefix: str) -> Path:
-    """Make and return the next version's folder; ``mkdir`` is atomic, so no two processes get the same one."""
+    """Make and return the next version's folder; ``mkdir`` is atomic: no two processes get the same one."""
     folder.mkdir(parents=True, exist_ok=True)
     number = max([highest_removed(folder), *versions_in(folder, prefix)]) + 1
     while True:
@@ -51,7 +51,7 @@ def claim(folder: Path, prefix: str) -> Path:
 
 
 def highest_removed(folder: Path) -> int:
-    """The highest version ever removed here (0: none), so that its number is not given again."""
+    """Return the highest version ever removed here, 0 if none: its number is not given again."""
     marker = folder / ".highest_removed"
     return int(marker.read_text()) if marker.is_file() else 0
 

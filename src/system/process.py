@@ -1,9 +1,8 @@
 """Child processes for slow work that must not delay training: trackers and plots.
 
-A message to a child is a line of JSON, [method, *arguments]. Its answer is a line, too: a string is a warning to show;
-true or false ends the run and says whether the process may be reused.
-
-Not `multiprocessing`: its spawn runs the parent's ``__main__`` again, which trains twice in a script without a guard.
+A message to a child is a line of JSON, [method, *arguments]. Its answer is a string, a warning to show, or at
+the end of a run true or false: whether the process may be reused. Not `multiprocessing`: its spawn runs the
+parent's ``__main__`` again, so a script that calls ``fit`` without a guard would begin its run twice.
 """
 
 import json
@@ -19,12 +18,11 @@ from typing import ClassVar
 from src.system.paths import CHECKOUT
 
 log = logging.getLogger("reprise")
-# of variables that numeric libraries set in the middle of a run
 NUMERIC = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
 
 
 class Child:
-    """A process ``python -m module arguments``; after a run it stays, with all it has loaded, for the next run.
+    """A process ``python -m module arguments``; after a run it waits, its libraries loaded, for the next run.
 
     It ends with this process, also when this one is killed: then its standard input ends.
     """
@@ -93,21 +91,17 @@ class Child:
 
 
 def lasting_environment() -> dict[str, str]:
-    """Return the environment variables that stay the same while libraries load and set their own."""
+    """Return the environment variables, without those that numeric libraries set while a run goes."""
     return {name: value for name, value in os.environ.items() if not name.startswith(NUMERIC)}
 
 
 def silence_output():
-    """Prepare a child process, and return the function with which it sends an answer.
-
-    Ctrl-C is left to the run, which records "stopped"; training goes first where cores are short; and trackers print
-    a lot, so that only answers reach the parent.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(10)
+    """Silence this child process, and return the function with which it sends an answer to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which records "stopped"
+    os.nice(10)  # where cores are short, training goes first
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
+    for descriptor in (1, 2):  # trackers print a lot
         os.dup2(nowhere, descriptor)
 
     def answer(value: str | bool) -> None:
