@@ -26,8 +26,6 @@ def fit(
 
     It has no checkpoints and logs each row at once: ``folder``, ``resume`` and ``progress`` are for nets.
     """
-    if model["progress"] not in PROGRESS:
-        raise UserError(f"model.progress={model['progress']} is unknown; known: {', '.join(PROGRESS)}")
     estimator = Estimator(model, data.info, seed, n_threads)
     train, val = data.parts["train"], data.parts["val"]
     x, x_val = estimator.matrix(train, learn=True), estimator.matrix(val)
@@ -36,7 +34,7 @@ def fit(
     if model["pass_val"] and getattr(estimator.model, "early_stopping", True):
         options |= {"X_val": x_val, "y_val": estimator.target(val)}
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
-    stages = StageLog(estimator, x[some], train["y"][some], x_val, val["y"], metric, log_row)
+    stages = StageLog(estimator, (x[some], train["y"][some]), (x_val, val["y"]), metric, log_row)
     limits = {"max_epochs": trainer["max_epochs"], "patience": model["patience"], "seed": seed}
     try:
         kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
@@ -57,25 +55,24 @@ def _fit_options(estimator: Estimator, train: dict) -> dict:
 
 
 class StageLog:
-    """Log a row of history from an estimator's outputs on (some) training rows and on the val rows."""
+    """Logs rows of history from an estimator's predictions on ``train`` and ``val``: (x, y) each."""
 
-    def __init__(self, estimator, x_train, y_train, x_val, y_val, metric, log_row):
-        self.estimator, self.x_train, self.x_val = estimator, x_train, x_val
-        self.y_train, self.y_val, self.log_row = y_train, y_val, log_row
-        self.history = History(metric)
+    def __init__(self, estimator: Estimator, train: tuple, val: tuple, metric: dict, log_row):
+        self.estimator, self.train, self.val = estimator, train, val
+        self.history, self.log_row = History(metric), log_row
 
     def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> None:
-        info = self.estimator.info
-        values = {"loss": loss(self.y_val, p_val, info)}
-        values |= compute(info["task"], self.history.metric, self.y_val, p_val)
-        row = {"epoch": epoch, "train/loss": loss(self.y_train, p_train, info)}
+        info, y_val = self.estimator.info, self.val[1]
+        values = {"loss": loss(y_val, p_val, info)}
+        values |= compute(info["task"], self.history.metric, y_val, p_val)
+        row = {"epoch": epoch, "train/loss": loss(self.train[1], p_train, info)}
         row |= {f"val/{name}": value for name, value in values.items()}
         self.history.append(row)
         self.log_row(row)
 
     def now(self, epoch: int) -> None:
         """Log a row from the estimator as it is now."""
-        self(epoch, self.estimator.predict(self.x_train), self.estimator.predict(self.x_val))
+        self(epoch, *(self.estimator.predict(x) for x, _ in (self.train, self.val)))
 
 
 def _once(estimator, x, y, options, stages, **_limits) -> int:
@@ -87,11 +84,10 @@ def _once(estimator, x, y, options, stages, **_limits) -> int:
 def _staged(estimator, x, y, options, stages, **_limits) -> int:
     """Fit once, then log the boosting stages that the fit went through."""
     model = estimator.model.fit(x, y, **options)
-    name = "staged_predict" if estimator.info["task"] == "regression" else "staged_predict_proba"
-    staged = getattr(model, name)
+    staged = model.staged_predict if estimator.info["task"] == "regression" else model.staged_predict_proba
     n_stages = int(getattr(model, "n_iter_", 0) or len(model.estimators_))
     shown = set(_stages(n_stages, MAX_ROWS["staged"]))
-    pairs = zip(staged(stages.x_train), staged(stages.x_val), strict=True)
+    pairs = zip(staged(stages.train[0]), staged(stages.val[0]), strict=True)
     for stage, (train, val) in enumerate(pairs, start=1):
         if stage in shown:
             stages(stage, estimator.predictions(train), estimator.predictions(val))
@@ -113,8 +109,8 @@ def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience
     """Pass over shuffled rows, keep the best pass on val: another algorithm than a plain fit."""
     if max_epochs is None:
         raise UserError("model.progress=partial_fit needs a number of passes: trainer.max_epochs=100")
-    regression, history, best = estimator.info["task"] == "regression", stages.history, None
-    classes = {} if regression else {"classes": np.arange(estimator.info["n_outputs"])}
+    info, history, best = estimator.info, stages.history, None
+    classes = {} if info["task"] == "regression" else {"classes": np.arange(info["n_outputs"])}
     for epoch in range(1, max_epochs + 1):
         order = np.random.default_rng([seed, epoch]).permutation(len(y))
         weight = {key: value[order] for key, value in options.items()}

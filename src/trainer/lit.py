@@ -38,14 +38,10 @@ class LitModel(L.LightningModule):
         ema: float | None,
     ):  # fmt: skip
         super().__init__()
-        if schedule not in SCHEDULES:
-            raise UserError(f"model.schedule={schedule} is unknown; known: {', '.join(SCHEDULES)}")
         self.net, self.info, self.metric, self.val_y, self.log_row = net, info, metric, val_y, log_row
         self.optimizer, self.lr, self.weight_decay = optimizer, lr, weight_decay
         self.schedule, self.warmup, self.label_smoothing, self.seed = schedule, warmup, label_smoothing, seed
-        self.ema, self.average = ema, None
-        if ema:
-            self.average = copy.deepcopy(net).requires_grad_(False)
+        self.ema, self.average = ema, copy.deepcopy(net).requires_grad_(False) if ema else None
         self.row = self.scores = None  # of the last epoch, and of its val part; None without a validation
         self.outputs = []  # (row numbers (B,), logits (B, n_outputs)) of each val batch
         self.n_seen = self.n_updates = 0  # minibatches, optimizer steps; fewer if gradients are accumulated
