@@ -1,10 +1,10 @@
-"""Seconds of an epoch against the bare PyTorch loop with the same optimizer, on tables and on SST-2's tokens.
+"""Time an epoch against a bare PyTorch loop with the same optimizer, on a table and on SST-2's tokens.
 
-    python benchmarks/epoch.py            (DATA_DIR for the second)
+    python benchmarks/epoch.py            (SST-2 only with DATA_DIR)
 
-Both sides train the same net from the same seed, in turn, in one process, and validate after every epoch; Reprise's
-side is a whole Trainer fit with history and all trackers on, which stand ready before it begins: their start is part
-of startup.py. The first epoch of each fit is left out: it warms up.
+Both sides train the same net from the same seed, alternately, in one process, and validate after every epoch.
+Reprise's side is a whole Trainer fit with history and all trackers; they are started before, as startup.py
+times their start. The first epoch of each fit is left out as a warm-up.
 """
 
 import logging
@@ -32,10 +32,9 @@ from src.run.folder import Run
 from src.run.record import Recorder
 from src.run.trackers import names
 from src.system.environment import n_threads, set_threads
-from src.trainer import family
+from src.trainer import net
 from src.trainer.history import Progress
-from src.trainer.loader import INPUTS, Order, lengths, tensors
-from src.trainer.net import eval_batch
+from src.trainer.loader import INPUTS, BatchOrder, lengths, tensors
 
 EPOCHS, PAIRS = 6, 5
 
@@ -47,14 +46,14 @@ def numbers(n: int = 100_000, n_columns: int = 20) -> pd.DataFrame:
 
 
 def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
-    """The loop that a careful person writes by hand: sliced tensors, fused optimizer, loss and accuracy."""
+    """Return the seconds of each epoch of a hand-written loop: sliced tensors, AdamW, loss, accuracy."""
     torch.manual_seed(0)
-    net = build(cfg["model"]["net"], data.info)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=cfg["model"]["lr"], weight_decay=0.01, fused=True)
+    model = build(cfg["model"]["net"], data.info)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=cfg["model"]["lr"], weight_decay=0.01, fused=True)
     train, val = (tensors(data.parts[name], data.info) for name in ("train", "val"))
     long, long_val = (lengths(data.parts[name]) for name in ("train", "val"))
-    order = Order(len(train["y"]), cfg["model"]["batch_size"], seed=0, lengths=long)
-    order_val = Order(len(val["y"]), eval_batch(data.info), lengths=long_val)
+    order = BatchOrder(len(train["y"]), cfg["model"]["batch_size"], seed=0, lengths=long)
+    order_val = BatchOrder(len(val["y"]), net.eval_batch(data.info), lengths=long_val)
 
     def batch_of(part, rows, long):
         batch = {name: x[rows] for name, x in part.items() if name != "row"}
@@ -66,45 +65,54 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
     for epoch in range(n_epochs):
         began = time.perf_counter()
         order.set_epoch(epoch)
-        net.train()
+        model.train()
         total = torch.zeros(())
         for rows in order.batches():
             inputs, y = batch_of(train, rows, long)
             optimizer.zero_grad()
-            loss = F.cross_entropy(net(**inputs), y)
+            loss = F.cross_entropy(model(**inputs), y)
             loss.backward()
             optimizer.step()
             total += loss.detach()
-        net.eval()
+        model.eval()
         with torch.inference_mode():
             hits = 0
             for rows in order_val.batches():
                 inputs, y = batch_of(val, rows, long_val)
-                hits += int((net(**inputs).argmax(1) == y).sum())
+                hits += int((model(**inputs).argmax(1) == y).sum())
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 
 
 def reprise(cfg: dict, data: Data) -> list[float]:
-    """The same through Lightning, with all metrics, history, checkpoints and trackers."""
+    """Return the seconds of each epoch of Reprise, with all metrics, history, checkpoints and trackers."""
     run = Recorder.start(cfg, {})
     stamps = []
-    log_row = run.log_row
-    run.log_row = lambda row: (log_row(row), stamps.append(time.perf_counter()))
-    chosen = choose(None, None, data.info["task"])
-    run.report |= {"metric": {"name": chosen["name"], "mode": chosen["mode"]}}
+    metric = choose(None, None, data.info["task"])
+    run.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     while len(Run.open(run.name).trackers) < len(names(cfg["logger"])):
         time.sleep(0.1)
-    family.fit(cfg, data, run, Progress(chosen, EPOCHS))
+
+    def log_row(row: dict) -> None:
+        run.log_row(row)
+        stamps.append(time.perf_counter())
+
+    net.fit(
+        cfg["model"], data, metric, seed=cfg["seed"], trainer=cfg["trainer"], folder=run.folder / "checkpoints",
+        resume=False, log_row=log_row, progress=Progress(metric, EPOCHS), n_threads=n_threads(None),
+    )  # fmt: skip
     run.finish("stopped")
     run.close()
     return np.diff(stamps).tolist()
 
 
-def compare(words: list[str], frame=None) -> tuple[float, float, list[float]]:
-    """Median seconds of an epoch, Reprise's and bare, and the ratio of each pair."""
-    cfg = compose([*words, f"trainer.max_epochs={EPOCHS}", "model.patience=null", "model.ema=null"])
-    data = load_data(cfg, frame)
+def compare(overrides: list[str], frame=None) -> tuple[float, float, list[float]]:
+    """Return the median seconds of an epoch, Reprise's and bare, and the ratio of each pair."""
+    cfg = compose([*overrides, f"trainer.max_epochs={EPOCHS}", "model.patience=null", "model.ema=null"])
+    data = load_data(
+        cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+        frame=frame,
+    )
     bare(cfg, data, 2)
     pairs = []
     for _ in range(PAIRS):
@@ -115,16 +123,17 @@ def compare(words: list[str], frame=None) -> tuple[float, float, list[float]]:
 
 def rows():
     set_threads(n_threads(None))
-    shell.log_to_console()
+    shell.console()
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)
-    cases = {"100,000 x 20, MLP 256-256": (["model=mlp", "dataset=frame", "dataset.target=y"], numbers(), 1.2)}
+    overrides = ["model=mlp", "dataset=frame", "dataset.target=y"]
+    cases = {"100,000 x 20, MLP 256-256": (overrides, numbers(), 1.2)}
     if (Path(os.environ.get("DATA_DIR", "")) / "sst2" / "dev.tsv").is_file():
         for model, n in (("mlp", 20_000), ("cnn", 8_000)):
-            words = [f"model={model}", "dataset=sst2", f"dataset.max_rows={n}"]
-            cases[f"{n:,} phrases of SST-2, `{model}`"] = (words, None, 1.15)
-    for name, (words, frame, limit) in cases.items():
+            overrides = [f"model={model}", "dataset=sst2", f"dataset.max_rows={n}"]
+            cases[f"{n:,} phrases of SST-2, `{model}`"] = (overrides, None, 1.15)
+    for name, (overrides, frame, limit) in cases.items():
         if not sys.argv[1:] or any(word in name for word in sys.argv[1:]):
-            yield row(f"an epoch, {name}, against a bare loop", *compare(words, frame), limit)
+            yield row(f"an epoch, {name}, against a bare loop", *compare(overrides, frame), limit)
 
 
 if __name__ == "__main__":

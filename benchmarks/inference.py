@@ -26,7 +26,7 @@ def compare(n: int) -> tuple[float, float, list[float]]:
     overrides = ["model=mlp", "model.scaler=standard", "trainer.max_epochs=1", "logger=csv"]
     run = load(fit(*overrides, "dataset.target=y", data=train).name)
     run.predict(frame.head(10))  # loads the weights
-    net = run._loaded[0]
+    net = run._predictor.model
     set_threads(n_threads(None))
     x = torch.from_numpy(((frame - frame.mean()) / frame.std()).to_numpy(np.float32))
     pairs = []
@@ -46,5 +46,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         os.environ["OUTPUTS_DIR"] = folder
         n = int(sys.argv[1]) if sys.argv[1:] else 1_000_000
-        what = f'`load("t7").predict`, {n:,} rows x 20, against the bare net'
-        table("inference", HEAD, [row(what, *compare(n), 1.2)])
+        title = f'`load("t7").predict`, {n:,} rows x 20, against the bare net'
+        table("inference", HEAD, [row(title, *compare(n), 1.2)])
