@@ -27,7 +27,7 @@ class Closure:
     """
 
     def __init__(self, function: FunctionType):
-        self.definitions: dict[str, tuple[str, str, str]] = {}  # name -> (where, syntax, text)
+        self.definitions: dict[str, tuple[str, str, str]] = {}  # name -> (identity, syntax, text)
         self.imports: dict[str, str] = {}
         if not isinstance(function, FunctionType):
             raise UserError(f"an ETL is a plain function written with def, not a {type(function).__name__}")
@@ -119,16 +119,13 @@ def _refuse_module(node: ast.AST, name: str, value: ModuleType) -> None:
 
 def _free_names(node: ast.AST) -> set[str]:
     """Return the names that a function or class takes from outside: no arguments, nothing that it assigns."""
-    table = symtable.symtable(ast.unparse(node), "?", "exec")
-    found = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
-    waiting = table.get_children()
+    waiting, found = [symtable.symtable(ast.unparse(node), "?", "exec")], set()
     while waiting:
-        inner = waiting.pop()
-        symbols = (symbol for symbol in inner.get_symbols() if symbol.is_global() and symbol.is_referenced())
-        found |= {symbol.get_name() for symbol in symbols}
-        waiting += inner.get_children()
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        found |= {node.name} & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}  # recursion
+        table = waiting.pop()
+        waiting += table.get_children()
+        for symbol in table.get_symbols():
+            if symbol.is_global() and symbol.is_referenced():
+                found.add(symbol.get_name())
     return found
 
 

@@ -46,13 +46,15 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     frame, dataset = _checked(frame, dataset)
     usable = _rows_with_target(frame, dataset)
     some = Rows(frame, usable)
-    y = some[dataset["target"]]
-    parts = split(
-        len(usable), seed=seed, **{key: dataset[key] for key in ("test_size", "val_size", "split_seed")},
-        named=columns.as_text(some[dataset["split"]]) if dataset["split"] else None,
-        groups=np.array(columns.as_text(some[dataset["group"]])) if dataset["group"] else None,
-        classes=target.class_of_row(y) if target.task_of(y, dataset["task"]) == "classification" else None,
-    )
+    y, classes, groups, named = some[dataset["target"]], None, None, None
+    if target.task_of(y, dataset["task"]) == "classification":
+        classes = target.class_of_row(y)
+    if dataset["group"]:
+        groups = np.array(columns.as_text(some[dataset["group"]]))
+    if dataset["split"]:
+        named = columns.as_text(some[dataset["split"]])
+    sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
+    parts = split(len(usable), classes=classes, groups=groups, named=named, seed=seed, **sizes)
     rng = np.random.default_rng(dataset["split_seed"])
     for name, index in parts.items():
         if dataset["max_rows"]:
@@ -90,11 +92,10 @@ def shape(
 
 def describe_data(data: Data) -> str:
     """Return what was inferred, for people: a line on rows and target, a line for each role of columns."""
-    info, n = data.info, {name: len(part["y"]) for name, part in data.parts.items()}
-    task = info["task"]
+    info, task = data.info, data.info["task"]
     if info["classes"]:
         task += f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''}"
-    counts = f"{n['train']:,} train, {n['val']:,} val, {n['test']:,} test"
+    counts = ", ".join(f"{len(part['y']):,} {name}" for name, part in data.parts.items())
     lines = [f"rows     {counts}   target {info['target']} ({task})"]
     for role, names in info["columns"].items():
         if names:
@@ -136,15 +137,16 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
-    dataset |= {key: [str(name) for name in dataset[key] or []] for key in ROLE_KEYS}
+    for key in ROLE_KEYS:
+        dataset[key] = [str(name) for name in dataset[key] or []]
+        if dataset["target"] in dataset[key]:
+            raise UserError(f"dataset.{key} names the target {dataset['target']}")
     named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None]
     named += [(key, name) for key in ROLE_KEYS for name in dataset[key]]
     for key, name in named:
         if name not in frame.columns:
             there = ", ".join(frame.columns[:30])
             raise UserError(f"dataset.{key}={name}: no such column; there are {there}")
-        if key in ROLE_KEYS and name == dataset["target"]:
-            raise UserError(f"dataset.{key} names the target {name}")
     return frame.reset_index(drop=True), dataset
 
 

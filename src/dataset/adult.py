@@ -4,11 +4,10 @@ import pandas as pd
 
 from src.data.source import download, find_files, read_csv
 
-COLUMNS = [
-    "age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation",
-    "relationship", "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country",
-    "income",
-]
+COLUMNS = (
+    "age workclass fnlwgt education education_num marital_status occupation relationship race sex "
+    "capital_gain capital_loss hours_per_week native_country income"
+).split()
 
 
 def read(cfg: dict) -> pd.DataFrame:

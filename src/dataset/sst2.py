@@ -36,7 +36,7 @@ def roots(phrases: pd.Series) -> list[int]:
     Val is cut by whole sentences then. Spans are compared by a polynomial hash mod 2**64 (Karp & Rabin 1987).
     """
     words = [phrase.split() for phrase in phrases]
-    number_of = {
+    number_of = {  # as it was when versions of this ETL were recorded: another form would be new code
         word: _hash_of(i) for i, word in enumerate(sorted({word for row in words for word in row}), start=1)
     }
     powers = np.array([pow(BASE, k, 2**64) for k in range(max(map(len, words)) + 1)], np.uint64)

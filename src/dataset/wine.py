@@ -4,11 +4,10 @@ import pandas as pd
 
 from src.data.source import find_in_sklearn
 
-COLUMNS = [
-    "alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids",
-    "nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines",
-    "proline",
-]
+COLUMNS = (
+    "alcohol malic_acid ash alcalinity_of_ash magnesium total_phenols flavanoids nonflavanoid_phenols "
+    "proanthocyanins color_intensity hue od280/od315_of_diluted_wines proline"
+).split()
 
 
 def read(cfg: dict) -> pd.DataFrame:
