@@ -42,12 +42,17 @@ HEAD = "| seconds | Reprise | compared | ratio, median | range | aim |\n|---|---
 
 
 def table(name: str, head: str, rows: Iterable[str]) -> None:
-    """Print a Markdown table row by row, then write it between its markers in README.md."""
+    """Print a Markdown table row by row, then write it between its markers in README.md.
+
+    With arguments only a part was measured: README.md stays as it is.
+    """
     lines = [head]
     print(head, flush=True)
     for line in rows:
         lines.append(line)
         print(line, flush=True)
+    if sys.argv[1:]:
+        return
     readme = CHECKOUT / "README.md"
     place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     text = "\n".join(lines) + "\n"

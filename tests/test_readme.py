@@ -156,6 +156,10 @@ def test_the_recipes_of_contributing_run(tmp_path):
     assert "val/top2" in (tmp_path / "outputs/runs/t4/report.json").read_text()
 
 
+def test_the_readme_is_at_most_250_lines():
+    assert len(README.splitlines()) <= 250
+
+
 @pytest.mark.parametrize("group", ["dataset", "model", "logger"])
 def test_every_choice_is_named_and_every_name_is_a_choice(group):
     known = {name for name in choices(group) if name != "frame"}
