@@ -1,4 +1,4 @@
-"""Numbers of runs: claimed by one process only, never given again; and what `clean` removes or refuses."""
+"""Numbers of runs are claimed by one process and never used again; `clean` removes runs or refuses."""
 
 import multiprocessing
 import os
@@ -18,7 +18,7 @@ from src.system.paths import claim, versions_in
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """An outputs folder for one test, with empty runs t1 to t6."""
+    """Make an outputs folder for one test, with empty runs t1 to t6."""
     monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
     for _ in range(6):
         claimed()
@@ -61,7 +61,12 @@ def test_no_number_comes_back_when_all_runs_are_gone(own):
 
 @pytest.mark.parametrize(
     ("words", "names"),
-    [("t3", ["t3"]), ("t2-t4", ["t2", "t3", "t4"]), ("t5-t99,t1", ["t5", "t6", "t1"]), ("t1, t2", ["t1", "t2"])],
+    [
+        ("t3", ["t3"]),
+        ("t2-t4", ["t2", "t3", "t4"]),
+        ("t5-t99,t1", ["t5", "t6", "t1"]),
+        ("t1, t2", ["t1", "t2"]),
+    ],
 )
 def test_ranges_name_the_runs_that_there_are(own, words, names):
     assert clean.expand(words) == names

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from src.config.check import check
 from src.config.compose import compose
 from src.config.rules import RULES
-from src.config.tree import CONF, choices
+from src.config.tree import CONF, choices, flat
+from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
@@ -33,41 +34,33 @@ def name_of(path: Path) -> str:
 
 
 def head(path: Path) -> list[str]:
-    """The comment at the head of a yaml, without its hashes."""
+    """Return the comment at the top of a yaml, without its hashes."""
     lines = path.read_text().splitlines()
     n = next(i for i, line in enumerate(lines) if not line.startswith("#"))
     return [line[1:].strip() for line in lines[:n]]
 
 
-def leaves(section: dict, prefix: str = "") -> dict:
-    """{"model.lr": 0.001, ...}"""
-    flat = {}
-    for key, value in section.items():
-        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return flat
-
-
 def values_of(path: Path) -> dict:
-    """What a yaml sets: its leaves but for the defaults list."""
+    """Return the keys that a yaml sets, without its defaults list."""
     content = OmegaConf.to_container(OmegaConf.load(path))
     content.pop("defaults", None)
-    return leaves(content)
+    return flat(content)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compose_once():
-    """Composing takes a fifth of a second and depends on nothing but the words: do it once for each."""
-    cached = lru_cache(lambda name, words: hydra_itself(name, list(words)))
+    """Compose each set of overrides once: it takes a tenth of a second and depends on them alone."""
+    cached = lru_cache(lambda name, overrides: hydra_itself(name, list(overrides)))
     hydra_itself = hydra.compose
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hydra, "compose", lambda name, words, **_: cached(name, tuple(words)))
+        patch.setattr(hydra, "compose", lambda name, overrides, **_: cached(name, tuple(overrides)))
         yield
 
 
-def unchecked(*words: str) -> dict:
-    """Hydra's own answer."""
+def unchecked(*overrides: str) -> dict:
+    """Return what Hydra composes, without our check."""
     with hydra.initialize_config_dir(str(CONF), version_base=None, job_name="train"):
-        return OmegaConf.to_container(hydra.compose("train", words), resolve=True)
+        return OmegaConf.to_container(hydra.compose("train", overrides), resolve=True)
 
 
 # -- files
@@ -91,9 +84,9 @@ COMMANDS = sorted({line for path in FILES for line in head(path) if "python -m s
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_in_a_comment_composes(command):
-    words = shlex.split(command.partition("python -m src.train")[2])
-    multirun = "--multirun" in words
-    n_jobs, _ = check([word for word in words if word != "--multirun"], multirun)
+    overrides = shlex.split(command.partition("python -m src.train")[2])
+    multirun = "--multirun" in overrides
+    n_jobs, _ = check([word for word in overrides if word != "--multirun"], multirun)
     assert n_jobs > 1 if multirun else n_jobs == 1
 
 
@@ -140,17 +133,18 @@ def test_every_net_has_its_yaml():
     }
 
 
-def test_trainer_words_are_lightnings_with_its_defaults():
+def test_trainer_options_are_lightnings_with_its_defaults():
     import lightning
 
     theirs = {name: word.default for name, word in inspect.signature(lightning.Trainer).parameters.items()}
     ours = values_of(CONF / "trainer/default.yaml")
     assert not set(ours) - set(theirs)
-    assert {key for key, value in ours.items() if value != theirs[key]} == {"max_epochs", "precision", "devices"}
+    changed = {key for key, value in ours.items() if value != theirs[key]}
+    assert changed == {"max_epochs", "precision", "devices"}
 
 
 def test_no_rule_for_a_key_that_is_not_there():
-    known = {key for model in ("mlp", "linear") for key in leaves(unchecked(f"model={model}"))}
+    known = {key for model in ("mlp", "linear") for key in flat(unchecked(f"model={model}"))}
     known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
     assert not set(RULES) - known
 
@@ -158,8 +152,31 @@ def test_no_rule_for_a_key_that_is_not_there():
 SOURCE = "\n".join(path.read_text() for path in Path(CHECKOUT / "src").rglob("*.py"))
 
 
+LISTS = {
+    "dataset.task": "src.data.target.TASKS",
+    "dataset.tokenizer": "src.data.tokenizer.TOKENIZERS",
+    "model.scaler": "src.data.columns.SCALERS",
+    "model.schedule": "src.trainer.schedule.SCHEDULES",
+    "model.progress": "src.trainer.estimator.PROGRESS",
+    "model.categories": "src.model.estimator.CATEGORIES",
+}
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_a_word_added_to_its_list_is_allowed(key, monkeypatch):
+    """The room that knows the words keeps the only list of them."""
+    model = "model=linear" if key in ("model.progress", "model.categories") else "model=mlp"
+    with pytest.raises(UserError, match=f"{key}=kmer: should be "):
+        check([model, f"{key}=kmer"])
+    overrides = locate(LISTS[key])
+    longer = {**overrides, "kmer": list} if isinstance(overrides, dict) else (*overrides, "kmer")
+    monkeypatch.setattr(LISTS[key], longer)
+    check([model, f"{key}=kmer"])
+
+
 def test_every_key_is_read():
-    files = [path for path in FILES if path.parent.name in ("dataset", "model", "logger") or path.stem == "train"]
+    groups = ("dataset", "model", "logger")
+    files = [path for path in FILES if path.parent.name in groups or path.stem == "train"]
     keys = {key for path in files for key in values_of(path) if not key.startswith(("hydra.", "tfidf."))}
     names = {key.partition(".")[0] for key in keys}
     assert not {name for name in names if f'"{name}"' not in SOURCE}
@@ -172,17 +189,17 @@ def test_every_model_composes_with_every_dataset():
     embedded = [name for name in choices("dataset") if name not in REQUIRED]
     models = f"model={','.join(choices('model'))}"
     n_jobs, _ = check([models, f"dataset={','.join(embedded)}"], multirun=True)
-    for name, words in REQUIRED.items():
-        n_jobs += check([models, f"dataset={name}", *words], multirun=True)[0]
+    for name, overrides in REQUIRED.items():
+        n_jobs += check([models, f"dataset={name}", *overrides], multirun=True)[0]
     assert n_jobs == len(choices("model")) * len(choices("dataset"))
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_pair_holds_only_what_differs(pair):
     model, dataset = next((m, d) for m in choices("model") for d in choices("dataset") if f"{m}_{d}" == pair)
-    words = [f"model={model}", f"dataset={dataset}"]
-    tuned = leaves(unchecked(*words))
-    plain = leaves(unchecked(*words, "~model_dataset"))
+    overrides = [f"model={model}", f"dataset={dataset}"]
+    tuned = flat(unchecked(*overrides))
+    plain = flat(unchecked(*overrides, "~model_dataset"))
     assert set(tuned) == set(plain)  # no key that is not in the yamls of the two
     ours = values_of(CONF / f"model_dataset/{pair}.yaml")
     assert {key: tuned[key] for key in ours} == ours
@@ -191,23 +208,24 @@ def test_pair_holds_only_what_differs(pair):
 
 @pytest.mark.parametrize("group", ["experiment", "debug"])
 def test_whole_settings_compose(group):
-    plain = leaves(unchecked())
+    plain = flat(unchecked())
     for name in choices(group):
         values = values_of(CONF / group / f"{name}.yaml")
-        composed = leaves(compose([f"{group}={name}"]))
+        composed = flat(compose([f"{group}={name}"]))
         assert {key: composed[key] for key in values} == values
         assert not {key for key in values if key not in plain and key not in RULES}
 
 
 def test_debug_takes_both_families():
-    n_jobs, _ = check([f"debug={','.join(set(choices('debug')) - {'overfit'})}", "model=cnn,linear"], multirun=True)
+    presets = ",".join(set(choices("debug")) - {"overfit"})
+    n_jobs, _ = check([f"debug={presets}", "model=cnn,linear"], multirun=True)
     assert n_jobs == (len(choices("debug")) - 1) * 2
     assert check(["debug=overfit", "model=cnn"])[0] == 1
     with pytest.raises(UserError, match="debug=overfit is for torch models, model=linear is not one"):
         check(["debug=overfit", "model=linear"])
 
 
-def test_words_win_over_a_tuned_pair_and_an_experiment():
+def test_overrides_win_over_a_tuned_pair_and_an_experiment():
     assert compose(["model=mlp", "dataset=sst2"])["model"]["lr"] == 2e-3
     assert compose(["model=mlp", "dataset=sst2", "model.lr=0.5"])["model"]["lr"] == 0.5
     cfg = compose(["experiment=adult_f1", "metric=auroc"])
@@ -298,15 +316,15 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("words,says", REFUSED, ids=[words for words, _ in REFUSED])
-def test_refused_in_one_sentence(words, says):
+@pytest.mark.parametrize("overrides,says", REFUSED, ids=[overrides for overrides, _ in REFUSED])
+def test_refused_in_one_sentence(overrides, says):
     with pytest.raises(UserError, match=says) as refusal:
-        check(words.split())
+        check(overrides.split())
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ["+model.optimizer.betas=[0.9,0.99]"],
         ["model=linear", "+model.classifier.solver=saga"],
@@ -322,12 +340,12 @@ def test_refused_in_one_sentence(words, says):
     ],
     ids=" ".join,
 )
-def test_allowed(words):
-    compose(words)
+def test_allowed(overrides):
+    compose(overrides)
 
 
 @pytest.mark.parametrize(
-    "words,n_jobs",
+    "overrides,n_jobs",
     [
         ("seed=0,1", 2),
         ("seed=range(3) model=mlp,linear dataset=wine,iris", 12),
@@ -337,12 +355,12 @@ def test_allowed(words):
         ("tags=[a],[b]", 2),
     ],
 )
-def test_jobs_of_a_multirun(words, n_jobs):
-    assert check(words.split(), multirun=True)[0] == n_jobs
+def test_jobs_of_a_multirun(overrides, n_jobs):
+    assert check(overrides.split(), multirun=True)[0] == n_jobs
 
 
 @pytest.mark.parametrize(
-    "words,says",
+    "overrides,says",
     [
         ("seed=0,1,abc", "seed=abc: should be a whole number"),
         ("++model.lr=0.1,-1", "at least 0"),
@@ -355,6 +373,6 @@ def test_jobs_of_a_multirun(words, n_jobs):
         ("model=glob(m*)", r"model=glob\(m\*\)"),
     ],
 )
-def test_every_job_of_a_multirun_is_checked_before_the_first(words, says):
+def test_every_job_of_a_multirun_is_checked_before_the_first(overrides, says):
     with pytest.raises(UserError, match=says):
-        check(words.split(), multirun=True)
+        check(overrides.split(), multirun=True)

@@ -1,4 +1,4 @@
-"""Who may import whom, what stays unloaded until it is used, and that every key of conf/ is read."""
+"""Who may import whom; heavy libraries load only when they are used; every key of conf/ is read."""
 
 import ast
 import re
@@ -35,7 +35,7 @@ HEAVY = ("torch", "lightning", "torchmetrics", "mlflow", "wandb", "sklearn", "pa
 
 @cache
 def imports(module: str) -> set[str]:
-    """The project's modules that ``module`` imports, also within functions."""
+    """Return the project's modules that ``module`` imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -49,13 +49,13 @@ def imports(module: str) -> set[str]:
 
 
 def room(module: str) -> str:
-    """The key of `ROOMS` for ``module``: src.data.split -> data, src.train -> verbs."""
+    """Return the key of `ROOMS` for ``module``: src.data.split -> data, src.train -> verbs."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and (CHECKOUT / "src" / parts[1]).is_dir() else "verbs"
 
 
 def reachable(module: str) -> set[str]:
-    """Every module that ``module`` imports, directly or through others."""
+    """Return every module that ``module`` imports, directly or through others."""
     found, waiting = set(), [module]
     while waiting:
         for name in imports(waiting.pop()) - found:
@@ -98,7 +98,7 @@ def test_no_verb_imports_a_verb():
 
 
 def test_no_module_reaches_itself():
-    """Imports within functions count: they would only hide a circle."""
+    """Imports inside functions count: they would only hide a circle."""
     assert [module for module in FILES if module in reachable(module)] == []
 
 
@@ -119,7 +119,7 @@ def test_no_exported_name_is_a_module():
 
 
 def loaded(code: str, **variables) -> set[str]:
-    """The heavy libraries that a new process has loaded after ``code``."""
+    """Return the heavy libraries that a new process has loaded after ``code``."""
     code += "\nimport sys; print('loaded', *sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""``--multirun``: every job a run of its own, also for the trackers, under one parent; failures spare the others."""
+"""``--multirun``: every job is a run, also in the trackers, below one parent; a failed job stops no other."""
 
 import os
 import re
@@ -16,15 +16,17 @@ from src.run.overview import runs_of
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
 
 
-def train(*words: str, **environment: str) -> subprocess.CompletedProcess:
+def train(*overrides: str, **environment: str) -> subprocess.CompletedProcess:
     """stdout and stderr as one text, in the order in which a person would see them."""
-    command = [sys.executable, "-u", "-m", "src.train", *words]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, cwd=CHECKOUT, env=os.environ | environment, text=True, timeout=280, **streams)
+    command = [sys.executable, "-u", "-m", "src.train", *overrides]
+    return subprocess.run(
+        command, cwd=CHECKOUT, env=os.environ | environment, text=True, timeout=280,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
 
 
 def assert_one_tree(sweep: str, names: list[str]):
-    """In MLflow one closed parent with the jobs under it; in W&B one finished run a job."""
+    """Assert one closed parent run with the jobs below it in MLflow, and one finished run a job in W&B."""
     from mlflow import MlflowClient
 
     from src.logger.mlflow import uri
@@ -45,7 +47,7 @@ def assert_one_tree(sweep: str, names: list[str]):
 
 
 def assert_all_four(names: list[str]):
-    """The four jobs of `SWEEP`, each done, whatever their order."""
+    """Assert that the four jobs of `SWEEP` are done, in any order."""
     assert len(names) == 4
     done = {(run.cfg["model"]["name"], run.cfg["seed"]) for run in map(load, names) if run.status == "done"}
     assert done == {(model, seed) for model in ("mlp", "hist_gb") for seed in (0, 1)}
@@ -88,21 +90,22 @@ def breaks(y, p):
 
 
 def test_failing_jobs_leave_the_others_done(outputs, tmp_path):
-    """A user's mistake (f1_binary of three classes) and an error within: both are told before the next job begins."""
+    """A user's error (f1_binary of three classes) and an exception are shown before the next job starts."""
     (tmp_path / "my_metrics.py").write_text(METRICS)
-    words = ("model=linear", "metric=f1_binary,my_metrics.breaks", "metric_mode=max", "dataset=wine,breast_cancer")
-    done = train("--multirun", *words, PYTHONPATH=str(tmp_path))
+    overrides = ("metric=f1_binary,my_metrics.breaks", "metric_mode=max", "dataset=wine,breast_cancer")
+    done = train("--multirun", "model=linear", *overrides, PYTHONPATH=str(tmp_path))
     sweep = runs()["sweep"].iloc[-1]
     names = runs_of(sweep)
     assert done.returncode == 1
     assert [load(name).status for name in names] == ["failed", "done", "failed", "failed"]
     assert_one_tree(sweep, names)
-    assert done.stdout.index(f"error: {names[0]}: metric=f1_binary") < done.stdout.index(f"{names[1]}   linear on")
+    shown = done.stdout
+    assert shown.index(f"error: {names[0]}: metric=f1_binary") < shown.index(f"{names[1]}   linear on")
     assert "ZeroDivisionError: within" in load(names[2]).report["error"]
     assert done.stdout.index("ZeroDivisionError: within") < done.stdout.index(f"{names[3]}   linear on")
 
 
-def test_words_of_all_jobs_are_checked_before_the_first_begins(outputs):
+def test_overrides_of_all_jobs_are_checked_before_the_first_begins(outputs):
     before = len(runs())
     done = train("--multirun", "model=linear,mlp", "hydra/launcher=joblib", "hydra.launcher.n_jobs=two")
     assert done.returncode == 2 and "n_jobs=two" in done.stdout and "converted to Integer" in done.stdout

@@ -1,4 +1,4 @@
-"""From a notebook: ``fit``, ``load`` and ``runs`` with the shell's words, on a DataFrame, and what they refuse."""
+"""The notebook: ``fit``, ``load`` and ``runs`` with overrides, on a DataFrame; mistakes are one sentence."""
 
 import subprocess
 import sys
@@ -13,18 +13,18 @@ from src.run.folder import runs_folder
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
-WORDS = ("dataset.target=y", *QUIET, "trainer.max_epochs=3")
+OVERRIDES = ("dataset.target=y", *QUIET, "trainer.max_epochs=3")
 FAMILIES = ("mlp", "hist_gb")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request, outputs):
-    """A run on the binary table, one of each family."""
-    return fit(f"model={request.param}", *WORDS, data=tiny_table("binary"))
+    """Train on the binary table, once with each family."""
+    return fit(f"model={request.param}", *OVERRIDES, data=tiny_table("binary"))
 
 
 def of_part(run, frame: pd.DataFrame, part: str) -> pd.DataFrame:
-    """The rows of ``frame`` that were the run's test part, in its order."""
+    """Return the rows of ``frame`` that are in a part of the run, in its order."""
     return frame.loc[run.predictions[f"{part}_id"]]
 
 
@@ -34,16 +34,18 @@ def test_the_run_shows_itself(run):
 
 def test_fit_touches_neither_frame_nor_loaded_rows(outputs):
     frame = tiny_table("binary")
-    run = fit("model=linear", *WORDS, data=frame)
+    run = fit("model=linear", *OVERRIDES, data=frame)
     load(run.name).predict(frame)
     pd.testing.assert_frame_equal(frame, tiny_table("binary"))
 
 
-@pytest.mark.parametrize(("task", "kind"), [("binary", str), ("multiclass", np.integer), ("regression", np.floating)])
+@pytest.mark.parametrize(
+    ("task", "kind"), [("binary", str), ("multiclass", np.integer), ("regression", np.floating)]
+)
 @pytest.mark.parametrize("model", FAMILIES)
 def test_labels_come_back_as_the_user_wrote_them(outputs, model, task, kind):
     frame = tiny_table(task)
-    labels = load(fit(f"model={model}", *WORDS, data=frame).name).predict(frame)
+    labels = load(fit(f"model={model}", *OVERRIDES, data=frame).name).predict(frame)
     assert labels.shape == (len(frame),) and isinstance(labels[0], kind)
     if task != "regression":
         assert set(labels) <= set(frame["y"])
@@ -53,7 +55,7 @@ def test_labels_come_back_as_the_user_wrote_them(outputs, model, task, kind):
 
 def test_true_and_false_come_back_as_booleans(outputs):
     frame = tiny_table("binary").assign(y=lambda table: table["y"] == "yes")
-    labels = fit("model=linear", *WORDS, data=frame).predict(frame)
+    labels = fit("model=linear", *OVERRIDES, data=frame).predict(frame)
     assert labels.dtype == bool and (labels == frame["y"]).mean() > 0.8
 
 
@@ -71,10 +73,10 @@ def test_a_loaded_run_gives_the_recorded_predictions(run):
 
 
 def test_a_forest_on_two_threads_gives_its_recorded_predictions(outputs):
-    """Sums over trees in the order in which threads end would differ in the last bit."""
+    """If threads added the trees in varying order, sums would differ in the last bit."""
     frame = tiny_table("regression", n=2000)
-    words = ("model=random_forest", "model.regressor.n_estimators=50", "++model.regressor.n_jobs=2")
-    run = fit(*words, *WORDS, data=frame)
+    overrides = ("model=random_forest", "model.regressor.n_estimators=50", "++model.regressor.n_jobs=2")
+    run = fit(*overrides, *OVERRIDES, data=frame)
     rows = of_part(run, frame, "test")
     assert all(np.array_equal(load(run.name).predict(rows), run.predictions["test_p"]) for _ in range(3))
 
@@ -105,16 +107,16 @@ def test_a_missing_column_is_named(run):
 
 @pytest.mark.slow  # tests/test_common.py does it on other data for every model
 def test_a_fresh_process_predicts_the_same(outputs, tmp_path):
-    """One child for one run of each kind."""
+    """One child process predicts with a run of each kind."""
     text = tiny_text()
-    named = [fit(f"model={model}", *WORDS, data=tiny_table("binary")).name for model in FAMILIES]
-    words = ("dataset.target=label", "dataset.text=[sentence]", *QUIET, "trainer.max_epochs=2")
-    named += [fit(f"model={model}", *words, data=text).name for model in ("cnn", "linear")]
+    named = [fit(f"model={model}", *OVERRIDES, data=tiny_table("binary")).name for model in FAMILIES]
+    overrides = ("dataset.target=label", "dataset.text=[sentence]", *QUIET, "trainer.max_epochs=2")
+    named += [fit(f"model={model}", *overrides, data=text).name for model in ("cnn", "linear")]
     tiny_table("binary").to_pickle(tmp_path / "table")
     text.to_pickle(tmp_path / "text")
     code = f"""import numpy as np, pandas as pd; from src import load
 for name, data in zip({named}, ["table"] * 2 + ["text"] * 2):
-    np.save({str(tmp_path)!r} + "/" + name, load(name).predict_proba(pd.read_pickle({str(tmp_path)!r} + "/" + data)))"""
+    np.save(f"{tmp_path}/{{name}}", load(name).predict_proba(pd.read_pickle(f"{tmp_path}/{{data}}")))"""
     subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, check=True, timeout=200)
     for name, frame in zip(named, [tiny_table("binary")] * 2 + [text] * 2, strict=True):
         assert np.array_equal(np.load(tmp_path / f"{name}.npy"), load(name).predict_proba(frame)), name
@@ -138,17 +140,18 @@ def test_runs_of_an_empty_place_is_an_empty_frame(tmp_path, monkeypatch):
         load("t1")
 
 
-def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
+def test_the_same_overrides_give_the_same_bits_and_another_seed_others(outputs):
     frame = tiny_table("binary")
     for model in FAMILIES:
-        once, again, other = (fit(f"model={model}", *WORDS, f"seed={s}", data=frame).predictions for s in (0, 0, 1))
+        made = (fit(f"model={model}", *OVERRIDES, f"seed={seed}", data=frame) for seed in (0, 0, 1))
+        once, again, other = (run.predictions for run in made)
         assert all(np.array_equal(once[key], again[key]) for key in once)
-        assert np.array_equal(once["test_id"], other["test_id"]), "runs that differ in seed share their test rows"
+        assert np.array_equal(once["test_id"], other["test_id"]), "seed does not cut the test part"
         assert not np.array_equal(once["val_id"], other["val_id"])
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("overrides", "sentence"),
     [
         (["model=mpl"], "did you mean mlp"),
         (["model.lrr=1"], "did you mean model.lr"),
@@ -157,21 +160,21 @@ def test_the_same_words_give_the_same_bits_and_another_seed_others(outputs):
         (["seed=-1"], "seed=-1"),
         (["seed=0,1"], "several"),
         (["dataset=csv", "dataset.target=y"], "dataset.path is required"),
-        (["just words"], "key=value"),
+        (["just overrides"], "key=value"),
         (["logger=tensorboard"], "there are: all"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_sentence(outputs, words, sentence):
+def test_mistakes_are_one_sentence(outputs, overrides, sentence):
     before = versions_in(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
-        fit(*QUIET, *words)
+        fit(*QUIET, *overrides)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
     assert versions_in(runs_folder(), "t") == before, "nothing was claimed"
 
 
 @pytest.mark.parametrize(
-    ("data", "words", "sentence"),
+    ("data", "overrides", "sentence"),
     [
         ([[1, 2]], ["dataset.target=y"], "DataFrame"),
         (None, ["dataset=frame", "dataset.target=y"], "data=df"),
@@ -182,9 +185,9 @@ def test_mistakes_are_one_sentence(outputs, words, sentence):
     ],
     ids=["a list", "no frame", "no target", "unknown target", "one class", "no rows"],
 )
-def test_mistakes_in_the_data_are_one_sentence(outputs, data, words, sentence):
+def test_mistakes_in_the_data_are_one_sentence(outputs, data, overrides, sentence):
     with pytest.raises(UserError) as caught:
-        fit("model=linear", *QUIET, *words, data=data)
+        fit("model=linear", *QUIET, *overrides, data=data)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -201,11 +204,11 @@ def test_a_regression_has_no_probabilities(outputs):
         run.predict_proba(tiny_table("regression"))
 
 
-def test_words_may_be_a_list(outputs):
+def test_overrides_may_be_a_list(outputs):
     assert fit(["model=linear", "dataset=wine", *QUIET]).status == "done"
 
 
-def test_what_cannot_be_words_is_one_sentence(outputs, tmp_path):
+def test_what_cannot_be_overrides_is_one_sentence(outputs, tmp_path):
     from src import run_etl
 
     before = len(runs())

@@ -71,16 +71,15 @@ def read(function, overrides: list[str]) -> inspect.BoundArguments:
     """
     signature = inspect.signature(function)
     typed = {name: one for name, one in signature.parameters.items() if one.annotation is not one.empty}
-    changes = [name for name, one in typed.items() if one.kind is one.VAR_POSITIONAL]
-    values = {name: () for name in changes}
-    for name in changes:
-        del typed[name]
+    changes = next((name for name, one in typed.items() if one.kind is one.VAR_POSITIONAL), None)
+    typed.pop(changes, None)
+    values = {changes: ()} if changes else {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if equals and key in typed:
             values[key] = _convert(key, text, typed[key].annotation)
         elif changes:
-            values[changes[0]] += (override,)
+            values[changes] += (override,)
         else:
             near = nearest(key, list(typed))
             known = ", ".join(typed)
@@ -92,19 +91,17 @@ def read(function, overrides: list[str]) -> inspect.BoundArguments:
 
 
 def _convert(key: str, text: str, annotation):
-    """Return ``text`` as ``annotation`` wants it: str, int, bool, or one of them or None."""
+    """Return ``text`` as the annotation says: str, int, bool, or one of them or None."""
     kinds = get_args(annotation) or (annotation,)
     if NoneType in kinds and text == "null":
         return None
-    if bool in kinds:
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"{key}={text}: should be true or false")
+    if bool in kinds and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if int in kinds:
-        if not text.isdecimal():
-            raise UserError(f"{key}={text}: should be a whole number")
+    if int in kinds and text.isdecimal():
         return int(text)
-    return text
+    if str in kinds:
+        return text
+    raise UserError(f"{key}={text}: should be {'true or false' if bool in kinds else 'a whole number'}")
 
 
 def verbs() -> dict[str, str]:

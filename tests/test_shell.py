@@ -1,0 +1,103 @@
+"""A verb is its function: its signature reads the overrides, its docstring is the help."""
+
+import importlib
+import inspect
+import re
+
+import pytest
+
+from src.config.shell import call, read, verbs
+from src.system.errors import UserError
+
+FUNCTIONS = {
+    verb: getattr(importlib.import_module(f"src.{verb}"), verb) for verb in verbs() if verb != "train"
+}
+
+
+def tried(name: str, *changes: str, code: str = "now", trust: bool = False, n: int | None = None, data=None):
+    """Do nothing with `name`.
+
+    python -m src.tried name=t7
+    """
+    if name == "t0":
+        raise UserError("no run t0")
+    if name == "t1":
+        raise KeyboardInterrupt
+    return name, changes, code, trust, n, data
+
+
+def only(file: str | None = None):
+    return file
+
+
+@pytest.mark.parametrize(
+    ("typed", "result"),
+    [
+        (["name=t7"], ("t7", (), "now", False, None, None)),
+        (["model.lr=1", "name=t7", "n=3", "trust=true"], ("t7", ("model.lr=1",), "now", True, 3, None)),
+        (["name=true", "code=null", "n=null", "trust=False"], ("true", (), "null", False, None, None)),
+        (["name=a=b", "data=x"], ("a=b", ("data=x",), "now", False, None, None)),  # data: notebooks only
+    ],
+)
+def test_overrides_become_arguments(typed, result):
+    bound = read(tried, typed)
+    assert tried(*bound.args, **bound.kwargs) == result
+
+
+@pytest.mark.parametrize(
+    ("function", "typed", "sentence"),
+    [
+        (tried, [], "name is required: python -m src.tried name=..."),
+        (tried, ["name=t7", "n=x"], "n=x: should be a whole number"),
+        (tried, ["name=t7", "trust=yes"], "trust=yes: should be true or false"),
+        (only, ["fiel=x"], "'fiel=x' is unknown: did you mean file?; write key=value with a key of file"),
+        (only, ["x"], "'x' is unknown"),
+    ],
+)
+def test_wrong_overrides_are_one_sentence(function, typed, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        read(function, typed)
+
+
+def test_null_is_none_only_where_the_annotation_allows_it():
+    assert read(only, ["file=null"]).arguments == {"file": None}
+    assert read(tried, ["name=null"]).arguments["name"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "shown"),
+    [
+        (["name=t0"], 1, "error: no run t0\n"),
+        (["name=t1"], 130, ""),
+        (["name=t7", "n=x"], 2, "error: n=x: should be a whole number\n"),
+        (["--help"], 0, "Do nothing with `name`.\n\npython -m src.tried name=t7\n"),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, typed, code, shown):
+    monkeypatch.setattr("sys.argv", ["tried", *typed])
+    with pytest.raises(SystemExit) as end:
+        call(tried)
+    assert end.value.code == code
+    assert "".join(capsys.readouterr()) == shown
+
+
+def test_what_the_verb_returns_is_returned(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["only", "file=x"])
+    assert call(only) == "x"
+
+
+@pytest.mark.parametrize("verb", FUNCTIONS)
+def test_help_names_every_parameter_and_its_examples_are_read(verb):
+    text = inspect.getdoc(FUNCTIONS[verb])
+    typed = [one for one in inspect.signature(FUNCTIONS[verb]).parameters]
+    assert re.findall(r"^(\w+) : ", text, re.MULTILINE) == typed
+    examples = re.findall(rf"^python -m src\.{verb}\b(.*)$", text, re.MULTILINE)
+    assert examples
+    for example in examples:
+        read(FUNCTIONS[verb], example.split())
+
+
+def test_the_notebook_has_the_verbs_function():
+    import src
+
+    assert src.replay_train is FUNCTIONS["replay"]
