@@ -1,4 +1,4 @@
-"""Tiny data and a place for runs: every test module writes under its own ``OUTPUTS_DIR``."""
+"""Tiny data and a folder for runs: every test module writes under its own ``OUTPUTS_DIR``."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ import src  # noqa: F401  sets how OpenMP waits, before a test loads torch
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
 CHECKOUT = Path(__file__).resolve().parent.parent
-QUIET = ("logger=csv", "pictures=false")  # words of a run that starts no process beside it
+QUIET = ("logger=csv", "pictures=false")  # overrides of a run that starts no child process
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def outputs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shell(outputs):
-    """``shell("train", "model=mlp")`` runs ``python -m src.train model=mlp`` to its end, its text captured."""
+    """``shell("train", "model=mlp")`` runs ``python -m src.train model=mlp`` and captures its output."""
 
     def call(verb: str, *words: str) -> subprocess.CompletedProcess:
         command = (sys.executable, "-m", f"src.{verb}", *words)
@@ -80,7 +80,7 @@ def assert_same(run, other):
 
     assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
     assert run.history == other.history == csv.read(run.folder / "metrics.csv")
-    assert run.report["metrics"] == other.report["metrics"] and run.report["best_epoch"] == other.report["best_epoch"]
+    assert all(run.report[key] == other.report[key] for key in ("metrics", "best_epoch"))
     ours, theirs = run.predictions, other.predictions
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
     ours, theirs = (
@@ -90,7 +90,7 @@ def assert_same(run, other):
 
 
 def until(condition, seconds: float = 120):
-    """What ``condition`` says, as soon as it says something."""
+    """Return the value of ``condition()`` as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():

@@ -1,4 +1,4 @@
-"""A run killed at any moment, also while a file is written or trackers finish, resumes to the straight run's bits."""
+"""A run killed at any moment, also while files are written or trackers close, resumes to the same bits."""
 
 import random
 import signal
@@ -20,34 +20,35 @@ from src.system.errors import UserError
 from src.system.files import read_json
 from src.system.paths import versions_in
 
-# whatever a resume could lose: dropout, a schedule over all steps, averaged weights, epochs without a better metric
-WORDS = (
-    "dataset=digits", "model=mlp", "logger=all", "trainer.max_epochs=60", "model.patience=6", "model.net.dropout=0.3",
-    "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.98", "model.batch_size=128", "threads=1",
+# all that a resume could lose: dropout, schedule, averaged weights, epochs without a better metric
+OVERRIDES = (
+    "dataset=digits", "model=mlp", "logger=all", "trainer.max_epochs=60", "model.patience=6",
+    "model.net.dropout=0.3", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.98",
+    "model.batch_size=128", "threads=1",
 )  # fmt: skip
 N_KILLS = 20
 rng = random.Random(0)
-SHARES = [(i + rng.random()) / N_KILLS for i in range(N_KILLS)]  # of the straight run's time after Python's start
+SHARES = [(i + rng.random()) / N_KILLS for i in range(N_KILLS)]  # of the straight run's seconds
 
 
 @pytest.fixture(scope="module")
 def straight(outputs):
-    """The run that nobody disturbs, in a process of its own as the others."""
+    """The undisturbed run, in a new process like the others."""
     process, folder = begin()
     assert process.wait(250) == 0
     run = load(folder.name)
-    assert 20 < len(run.history) < 60, "choose words with which training stops early"
+    assert 20 < len(run.history) < 60, "choose overrides with which training stops early"
     return run
 
 
 def begin() -> tuple[subprocess.Popen, Path]:
     """A process that trains, and the folder of its run."""
     name = f"t{max([0, *versions_in(runs_folder(), 't')]) + 1}"
-    return child("train", *WORDS), runs_folder() / name
+    return child("train", *OVERRIDES), runs_folder() / name
 
 
 def child(verb: str, *words: str) -> subprocess.Popen:
-    """In a session of its own; wandb's helper must not keep our pipes open."""
+    """Start a verb in a new session: wandb's helper must not keep our pipes open."""
     command = [sys.executable, "-m", f"src.{verb}", *words]
     return subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -55,7 +56,7 @@ def child(verb: str, *words: str) -> subprocess.Popen:
 
 
 def kill_when(process, moment, seconds: float = 150) -> None:
-    """SIGKILL as soon as ``moment()`` is true, or the process has ended by itself."""
+    """Kill the process as soon as ``moment()`` is true, unless it has ended."""
     end = time.monotonic() + seconds
     try:
         while process.poll() is None and not moment():
@@ -67,7 +68,7 @@ def kill_when(process, moment, seconds: float = 150) -> None:
 
 
 def after(folder: Path, seconds: float):
-    """A moment ``seconds`` after the run has said its first word."""
+    """A moment ``seconds`` after the run has written its first report."""
     began = []
 
     def moment() -> bool:
@@ -96,13 +97,14 @@ def mlflow_client():
 
 
 def stored_runs(run) -> list:
-    """Runs in MLflow that call themselves by this run's name."""
-    (experiment,) = mlflow_client().search_experiments(filter_string=f"name = '{run.cfg['logger']['project']}'")
+    """Runs in MLflow that have this run's name."""
+    project = run.cfg["logger"]["project"]
+    (experiment,) = mlflow_client().search_experiments(filter_string=f"name = '{project}'")
     return mlflow_client().search_runs([experiment.experiment_id], f"tags.version = '{run.name}'")
 
 
 def assert_each_row_once(run):
-    """MLflow and W&B hold the history of metrics.csv, no row twice, and one run that is closed as finished."""
+    """MLflow and W&B hold one run, closed as finished, with each row of metrics.csv once."""
     (stored,) = stored_runs(run)
     assert (stored.info.run_id, stored.info.status) == (run.trackers["mlflow"]["run_id"], "FINISHED")
     for name in {*run.history[0], *run.report["metrics"]} - {"epoch"}:
@@ -119,7 +121,7 @@ def assert_each_row_once(run):
 
 
 def go_on(folder: Path, moment=None) -> None:
-    """``python -m src.resume``, itself killed at ``moment`` where there is one."""
+    """Resume in the shell; that process is killed, too, if there is a ``moment``."""
     process = child("resume", f"run={folder.name}")
     if moment is not None:
         kill_when(process, moment)
@@ -140,9 +142,10 @@ def test_a_killed_run_ends_as_the_straight_one(straight, outputs):
 
 @pytest.mark.slow
 def test_sync_closes_a_killed_run(straight, outputs, shell):
-    """What it had logged stays, and it is no longer shown as running."""
+    """Its rows stay, and it is no longer shown as running."""
     process, folder = begin()
-    kill_when(process, lambda: len(csv.read(folder / "metrics.csv")) >= 3 and "wandb" in load(folder.name).trackers)
+    three = n_epochs(folder, 3)
+    kill_when(process, lambda: three() and "wandb" in load(folder.name).trackers)
     done = shell("sync", f"run={folder.name}")
     assert done.returncode == 0, done.stderr
     killed = load(folder.name)
@@ -150,7 +153,8 @@ def test_sync_closes_a_killed_run(straight, outputs, shell):
     (stored,) = stored_runs(killed)
     assert stored.info.status == "KILLED"
     curve = mlflow_client().get_metric_history(stored.info.run_id, "val/loss")
-    assert sorted((entry.step, entry.value) for entry in curve) == [(r["epoch"], r["val/loss"]) for r in killed.history]
+    rows = [(row["epoch"], row["val/loss"]) for row in killed.history]
+    assert sorted((entry.step, entry.value) for entry in curve) == rows
     found = [records(one) for one in killed.trackers["wandb"]["folders"]]
     assert Counter(row.step.num for each in found for row in each.get("history", [])) == Counter(
         row["epoch"] for row in killed.history
@@ -161,7 +165,7 @@ def test_sync_closes_a_killed_run(straight, outputs, shell):
 @pytest.mark.slow
 @pytest.mark.parametrize("i", range(N_KILLS))
 def test_killed_at_a_random_moment(straight, outputs, i):
-    """Every third resumed run is killed as well, at a random moment of its own."""
+    """Every third resumed run is killed as well, at another random moment."""
     seconds = (straight.folder / "DONE").stat().st_mtime - straight.report["started"]
     process, folder = begin()
     kill_when(process, after(folder, SHARES[i] * seconds))
@@ -173,12 +177,12 @@ def test_killed_at_a_random_moment(straight, outputs, i):
 
 
 def part_of(name: str):
-    """While ``name`` is written: what is there of it is still called otherwise."""
+    """While ``name`` is written: until it is complete it has a temporary name."""
     return lambda folder: any((folder / "checkpoints").glob(f".{name}.*.part"))
 
 
 def status_of(status: str):
-    return lambda folder: (folder / "report.json").is_file() and read_json(folder / "report.json")["status"] == status
+    return lambda folder: read_json(folder / "report.json")["status"] == status
 
 
 MOMENTS = {
@@ -198,7 +202,7 @@ MOMENTS = {
 def happens(moment, folder: Path) -> bool:
     try:
         return moment(folder)
-    except (OSError, UserError):  # not there yet
+    except (OSError, UserError):  # the file does not exist yet
         return False
 
 
@@ -220,7 +224,7 @@ def test_killed_between_record_and_done(straight, outputs):
     process, folder = begin()
     until((folder / "report.json").is_file)
     with (folder / "ballast").open("wb") as file:
-        file.truncate(2**30)  # which the trackers take with the rest: the moment is long enough to be met
+        file.truncate(2**30)  # the trackers upload it, which makes the moment long enough to be met
     kill_when(process, lambda: happens(MOMENTS["trackers finish"], folder) and has_test_metrics(folder))
     assert not (folder / "DONE").exists(), "it was too late"
     (folder / "ballast").unlink()
@@ -235,7 +239,7 @@ def has_test_metrics(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_its_first_word_is_refused_in_one_sentence(outputs, shell):
+def test_a_run_killed_before_its_first_report_is_refused_in_one_sentence(outputs, shell):
     process, folder = begin()
     kill_when(process, folder.is_dir)
     assert not (folder / "report.json").exists(), "it was too late"

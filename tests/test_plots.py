@@ -1,4 +1,4 @@
-"""What the pictures show, read off their axes and refereed by scikit-learn; that they reach the folder and trackers."""
+"""Pictures, read off their axes and compared with scikit-learn; they reach the run's folder."""
 
 import logging
 
@@ -106,5 +106,6 @@ def test_pictures_that_cannot_be_drawn_are_one_sentence(tmp_path, caplog):
     painter.send("draw", str(tmp_path))
     with caplog.at_level(logging.WARNING, "reprise"):
         assert painter.wait() is True
-    said = {record.getMessage() for record in caplog.records}
-    assert said == {f"the pictures of {tmp_path.name} could not be drawn: {tmp_path / 'report.json'} is missing"}
+    reason = f"{tmp_path / 'report.json'} is missing"
+    warnings = {record.getMessage() for record in caplog.records}
+    assert warnings == {f"the pictures of {tmp_path.name} could not be drawn: {reason}"}

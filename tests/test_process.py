@@ -1,4 +1,4 @@
-"""Processes beside runs: kept for the next run, replaced when they are gone or their surroundings are others."""
+"""Child processes are reused by the next run, replaced if they died or the environment changed; start-up."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ import time
 import pytest
 from conftest import CHECKOUT, QUIET, until
 
-from src import fit
+from src import fit, load, runs
 from src.logger.fanout import Fanout
 from src.run.folder import alive
 from src.run.record import Recorder
 from src.run.trackers import sync_run
 from src.system.process import Child
 
-WORDS = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
+OVERRIDES = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
 MLFLOW = ("src.logger.worker", "mlflow")
 
 
@@ -28,40 +28,40 @@ def none_idle():
 
 
 def idle() -> list[int]:
-    return [beside.process.pid for beside in Child.idle if beside.command == MLFLOW]
+    return [child.process.pid for child in Child.idle if child.command == MLFLOW]
 
 
 def closed(run) -> bool:
     return run.trackers["mlflow"]["closed"]
 
 
-def test_the_next_run_takes_the_process_of_the_one_before(outputs):
-    first = fit(*WORDS)
+def test_the_next_run_reuses_the_process(outputs):
+    first = fit(*OVERRIDES)
     pids = idle()
-    second = fit(*WORDS)
+    second = fit(*OVERRIDES)
     assert idle() == pids and len(pids) == 1
     assert closed(first) and closed(second)
     assert first.trackers["mlflow"]["run_id"] != second.trackers["mlflow"]["run_id"]
 
 
-def test_other_surroundings_are_another_process(outputs, monkeypatch, tmp_path):
-    fit(*WORDS)
-    pids, old = idle(), [beside.process for beside in Child.idle]
+def test_another_environment_is_another_process(outputs, monkeypatch, tmp_path):
+    fit(*OVERRIDES)
+    pids, old = idle(), [child.process for child in Child.idle]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
-    run = fit(*WORDS)
+    run = fit(*OVERRIDES)
     assert idle() != pids and closed(run) and (tmp_path / "other.db").is_file()
-    assert [process.wait(30) for process in old] == [0], "the other one has been sent home"
+    assert [process.wait(30) for process in old] == [0], "the other one has ended"
 
 
 def test_one_that_died_between_two_runs_is_replaced(outputs):
-    fit(*WORDS)
+    fit(*OVERRIDES)
     (dead,) = Child.idle
     dead.process.kill()
     dead.process.wait()
-    assert closed(fit(*WORDS))
+    assert closed(fit(*OVERRIDES))
 
 
-def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs, caplog, monkeypatch):
+def test_one_that_dies_within_a_run_is_reported_and_sync_completes_its_rows(outputs, caplog, monkeypatch):
     log_row = Recorder.log_row
 
     def kill(recorder, row):
@@ -70,17 +70,18 @@ def test_one_that_dies_within_a_run_is_told_and_its_rows_can_be_brought(outputs,
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "reprise"):
         patch.setattr(Recorder, "log_row", kill)
-        run = fit(*WORDS)
+        run = fit(*OVERRIDES)
     assert run.status == "done" and not run.trackers.get("mlflow", {}).get("closed")
     assert "src.logger.worker mlflow has died" in caplog.text and "src.sync" in caplog.text
     assert sync_run(run)["mlflow"]["closed"]
 
 
-def test_none_is_left_when_its_run_has_ended(outputs):
+def test_none_is_left_when_the_parent_has_ended(outputs):
     code = """from src import fit; from src.system.process import Child
 fit("dataset=wine", "model=linear", "logger=all")
 print("pids", *(one.process.pid for one in Child.idle))"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
     pids = [int(pid) for pid in done.stdout.rpartition("pids")[2].split()]
     assert len(pids) == 3, done.stderr
     until(lambda: not any(alive(pid, time.time()) for pid in pids))
@@ -91,7 +92,8 @@ def test_a_quiet_run_starts_none(outputs):
     assert not Child.idle
 
 
-DESCRIBED = {"name": "t1", "project": "beside", "config": {"class_weight.>50K": 2}, "tags": {}, "parent": None}
+CONFIG = {"class_weight.>50K": 2}
+DESCRIBED = {"name": "t1", "project": "child", "config": CONFIG, "tags": {}, "parent": None}
 
 
 def test_a_second_finish_after_an_interrupt_waits_on_for_the_first(outputs, tmp_path, monkeypatch):
@@ -107,7 +109,7 @@ def test_a_second_finish_after_an_interrupt_waits_on_for_the_first(outputs, tmp_
     with pytest.raises(KeyboardInterrupt):
         fanout.finish("done")
     assert fanout.finish("stopped")["mlflow"]["closed"]
-    assert closed(fit(*WORDS)) and idle() == [worker.process.pid]
+    assert closed(fit(*OVERRIDES)) and idle() == [worker.process.pid]
 
 
 def test_a_tracker_that_failed_is_closed_and_its_process_not_kept(outputs, tmp_path):
@@ -123,6 +125,20 @@ def test_a_tracker_that_failed_is_closed_and_its_process_not_kept(outputs, tmp_p
 
 def test_a_password_in_a_server_s_address_is_written_nowhere(outputs, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:s3cret@127.0.0.1:9")
-    run = fit(*WORDS)
+    run = fit(*OVERRIDES)
     assert "error" in run.trackers["mlflow"] and "s3cret" not in capsys.readouterr().out
     assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+def test_start_counts_from_the_start_of_python(outputs, shell):
+    """The seconds before a command's run: Python, Hydra, the check of the overrides."""
+    code = "import time; began = time.perf_counter(); import hydra; print(time.perf_counter() - began)"
+    importing = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    began = time.perf_counter()
+    assert shell("train", "dataset=wine", "model=linear", *QUIET).returncode == 0
+    wall = time.perf_counter() - began
+    row = runs().iloc[-1]
+    timings = load(row.name).report["timings"]
+    assert importing < timings["start"] < sum(timings.values()) < wall
+    assert row["seconds"] == pytest.approx(sum(timings.values()), abs=1e-3)
+    assert fit("dataset=wine", "model=linear", *QUIET).report["timings"]["start"] == 0.0, "of a notebook"

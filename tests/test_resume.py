@@ -1,4 +1,4 @@
-"""A run that was killed, stopped or should go on longer: what is left, and that resuming ends as a straight run."""
+"""A run that was killed, stopped or should train longer: resuming it ends as a run that nobody stopped."""
 
 import os
 import signal
@@ -19,26 +19,27 @@ from src.system.errors import UserError
 from src.system.paths import versions_in
 
 EPOCHS = 40
-# dropout, a schedule over all steps and averaged weights: whatever a resume could lose
+# dropout, a schedule over all steps and averaged weights: all that a resume could lose
 WORDS = (
     "dataset=digits", "model=mlp", *QUIET, "model.patience=null", f"trainer.max_epochs={EPOCHS}",
-    "model.net.dropout=0.3", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.99", "model.batch_size=128",
+    "model.net.dropout=0.3", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.99",
+    "model.batch_size=128",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def straight(outputs):
-    """The run that nobody disturbs."""
+    """The undisturbed run."""
     return fit(*WORDS)
 
 
 def interrupted(outputs) -> tuple[str, int]:
-    """Start a run in a process of its own and press Ctrl-C after a few epochs: its name and exit code."""
+    """Start a run in a new process and press Ctrl-C after a few epochs; return its name and exit code."""
     name = f"t{versions_in(outputs / 'runs', 't')[-1] + 1}"
     history = outputs / "runs" / name / "metrics.csv"
     process = subprocess.Popen(
         [sys.executable, "-m", "src.train", *WORDS], cwd=CHECKOUT, stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where pytest runs in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background pytest ignores it
     )  # fmt: skip
     try:
         until = time.monotonic() + 120
@@ -62,12 +63,12 @@ def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
 
 
 def test_another_seed_is_another_run(straight):
-    """What makes the comparisons above mean something."""
+    """Else the comparisons above would mean nothing."""
     other = fit(*WORDS, "seed=1", "trainer.max_epochs=3")
     assert other.history[0] != straight.history[0]
 
 
-def test_a_done_run_says_so(straight, shell):
+def test_a_run_that_is_done_is_left_as_it_is(straight, shell):
     before = (straight.folder / "report.json").read_bytes()
     done = shell("resume", f"run={straight.name}")
     assert done.returncode == 0 and f"{straight.name} is done already" in done.stdout
@@ -124,7 +125,7 @@ def test_scikit_learn_resumes_by_fitting_again(outputs):
 
 
 def test_a_process_that_nobody_waited_for_is_gone(straight, monkeypatch):
-    """In a container nobody may; the run must be seen as killed."""
+    """In a container nobody may wait; the run must be seen as killed."""
     process = subprocess.Popen(["sleep", "60"])
     monkeypatch.setitem(straight.report, "status", "running")
     monkeypatch.setitem(straight.report, "pid", process.pid)
@@ -167,7 +168,8 @@ def test_a_killed_run_whose_number_another_process_has_now_is_not_running(straig
 
 def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
     """A kill can cut it, and a reader can meet it while its run writes."""
-    path, rows = tmp_path / "metrics.csv", [{"epoch": k, "train/loss": 1 / k, "val/f1": float("nan")} for k in (1, 2)]
+    path = tmp_path / "metrics.csv"
+    rows = [{"epoch": k, "train/loss": 1 / k, "val/f1": float("nan")} for k in (1, 2)]
     for row in rows:
         csv.append(path, row)
     content = path.read_bytes()
@@ -188,7 +190,8 @@ def test_a_damaged_checkpoint_is_one_sentence_and_spoils_nothing(outputs):
 def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypatch, tmp_path, caplog):
     (tmp_path / "never.py").write_text("def fn(y, p):\n    return float('nan')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    words = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=3", "metric=never.fn", "metric_mode=max")
+    words = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=3")
+    words += ("metric=never.fn", "metric_mode=max")
     with caplog.at_level("WARNING", "reprise"):
         run = fit(*words)
     assert "fn on val was never a number" in caplog.text and run.report["best_epoch"] == 3
@@ -214,7 +217,7 @@ def test_words_of_small_verbs_are_refused_in_one_sentence(outputs, shell, verb, 
 def test_a_run_without_metrics_csv_is_neither_resumed_nor_synced(outputs):
     """Its epochs before would be missing, unseen."""
     run = fit("dataset=wine", "model=mlp", "logger=mlflow", "logger.csv=false", "trainer.max_epochs=2")
-    with pytest.raises(UserError, match=r"logger\.csv=false and has no history to go on from"):
+    with pytest.raises(UserError, match=r"logger\.csv=false, it has no history"):
         resume(run.name, 4)
     assert load(run.name).status == "done"
     (run.folder / "trackers.json").unlink()

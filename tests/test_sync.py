@@ -1,4 +1,4 @@
-"""Trackers that are down at the start, gone in the middle, back later: the run ends well, and sync brings the rest."""
+"""Trackers that are down at the start or die in the middle: the run ends well, and sync sends the rest."""
 
 import logging
 import os
@@ -20,12 +20,12 @@ from src.run.folder import runs_folder
 from src.run.trackers import sync_run
 from src.system.paths import versions_in
 
-WORDS = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
+OVERRIDES = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
 N_EPOCHS = 60
 
 
 class Server:
-    """An MLflow server in a process group of its own, which can be killed and started again where it was."""
+    """An MLflow server in its own process group, which can be killed and started again."""
 
     def __init__(self, folder):
         with socket.socket() as probe:
@@ -59,7 +59,7 @@ server = None  # for the metric below
 
 @pytest.fixture
 def tracking(tmp_path, monkeypatch, outputs):
-    """A server that is yet to start; the run's processes know its address."""
+    """A server that is not started yet; the run's processes know its address."""
     global server
     server = Server(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
@@ -75,7 +75,8 @@ def kills(y_true, y_score) -> float:
     global calls
     calls += 1
     if calls == 20:
-        run_id = until(lambda: load(f"t{versions_in(runs_folder(), 't')[-1]}").trackers.get("mlflow"))["run_id"]
+        run = load(f"t{versions_in(runs_folder(), 't')[-1]}")
+        run_id = until(lambda: run.trackers.get("mlflow"))["run_id"]
         until(lambda: client().get_metric_history(run_id, "val/loss"))
         server.kill()
     return float(np.mean(y_score.argmax(1) == y_true))
@@ -97,7 +98,7 @@ def files_of(run_id: str, folder: str | None = None) -> set[str]:
 
 
 def curves(run) -> dict[str, list]:
-    """What MLflow holds of a run: (step, value) of each metric that metrics.csv or the report names."""
+    """{metric: [(step, value), ...]} of a run in MLflow, for each metric in metrics.csv or the report."""
     run_id = run.trackers["mlflow"]["run_id"]
     names = {*run.history[0], *run.report["metrics"]} - {"epoch"}
     found = {name: client().get_metric_history(run_id, name) for name in names}
@@ -119,33 +120,34 @@ def assert_mlflow_is_complete(run):
     assert only.info.run_id == stored.info.run_id
 
 
-def assert_done_and_said_once(run, tracker: str):
+def assert_done_and_reported_once(run, tracker: str):
     assert run.status == "done" and (run.folder / "DONE").is_file() and len(run.history) > 0
     assert run.trackers[tracker]["error"] and "closed" not in run.trackers[tracker]
     said = [line for line in (run.folder / "log.txt").read_text().splitlines() if f"{tracker} failed" in line]
     assert len(said) == 1 and "src.sync" in said[0]
 
 
-def assert_sync_brings_it_up(run, shell):
+def assert_sync_completes_it(run, shell):
     """And a second time changes nothing."""
     done = shell("sync", f"run={run.name}")
     assert done.returncode == 0 and f"{run.name}: mlflow complete" in done.stdout, done.stderr
     assert_mlflow_is_complete(run)
     before = curves(run)
     assert shell("sync", f"run={run.name}").returncode == 0
-    assert curves(run) == before and client().get_run(run.trackers["mlflow"]["run_id"]).info.status == "FINISHED"
+    stored = client().get_run(run.trackers["mlflow"]["run_id"])
+    assert curves(run) == before and stored.info.status == "FINISHED"
 
 
 @pytest.mark.slow
 def test_a_server_that_is_down_at_the_start(tracking, shell):
     began = time.monotonic()
-    run = fit(*WORDS, "trainer.max_epochs=5", "logger=mlflow")
+    run = fit(*OVERRIDES, "trainer.max_epochs=5", "logger=mlflow")
     assert time.monotonic() - began < 60
-    assert_done_and_said_once(run, "mlflow")
+    assert_done_and_reported_once(run, "mlflow")
     done = shell("sync", f"run={run.name}")
     assert done.returncode == 1 and done.stderr == f"error: still behind: {run.name} in mlflow\n"
     tracking.start()
-    assert_sync_brings_it_up(run, shell)
+    assert_sync_completes_it(run, shell)
 
 
 @pytest.mark.slow
@@ -154,14 +156,14 @@ def test_a_server_that_goes_in_the_middle_and_comes_back(tracking, shell):
     calls = 0
     tracking.start()
     words = (f"trainer.max_epochs={N_EPOCHS}", "logger=mlflow", "metric=test_sync.kills", "metric_mode=max")
-    run = fit(*WORDS, *words)
+    run = fit(*OVERRIDES, *words)
     assert tracking.process is None, "nobody killed it"
-    assert_done_and_said_once(run, "mlflow")
+    assert_done_and_reported_once(run, "mlflow")
     assert len(run.history) == N_EPOCHS
     tracking.start()
     held = client().get_metric_history(run.trackers["mlflow"]["run_id"], "val/loss")
     assert 0 < len(held) < N_EPOCHS
-    assert_sync_brings_it_up(run, shell)
+    assert_sync_completes_it(run, shell)
 
 
 @pytest.mark.slow
@@ -169,8 +171,8 @@ def test_a_store_that_cannot_be_opened(tmp_path, monkeypatch):
     """As above without a server: a folder stands where the sqlite file should be."""
     monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
     (tmp_path / "mlflow.db").mkdir()
-    run = fit(*WORDS, "trainer.max_epochs=5", "logger=mlflow")
-    assert_done_and_said_once(run, "mlflow")
+    run = fit(*OVERRIDES, "trainer.max_epochs=5", "logger=mlflow")
+    assert_done_and_reported_once(run, "mlflow")
     (tmp_path / "mlflow.db").rmdir()
     sync_run(run)
     assert_mlflow_is_complete(run)
@@ -180,8 +182,8 @@ def test_wandb_that_refuses_to_start(outputs, monkeypatch, shell):
     """The other rows go on; an offline sync holds every epoch once."""
     with monkeypatch.context() as patch:
         patch.setenv("WANDB_MODE", "sideways")
-        run = fit(*WORDS, "trainer.max_epochs=4", "logger=wandb")
-    assert_wandb_comes_up(run, shell)
+        run = fit(*OVERRIDES, "trainer.max_epochs=4", "logger=wandb")
+    assert_sync_completes_wandb(run, shell)
 
 
 @pytest.mark.slow
@@ -191,13 +193,13 @@ def test_wandb_whose_server_is_down(outputs, monkeypatch, shell):
         patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
         patch.setenv("WANDB_API_KEY", "0" * 40)
         began = time.monotonic()
-        run = fit(*WORDS, "trainer.max_epochs=4", "logger=wandb")
+        run = fit(*OVERRIDES, "trainer.max_epochs=4", "logger=wandb")
         assert time.monotonic() - began < 120
-    assert_wandb_comes_up(run, shell)
+    assert_sync_completes_wandb(run, shell)
 
 
-def assert_wandb_comes_up(run, shell):
-    assert_done_and_said_once(run, "wandb")
+def assert_sync_completes_wandb(run, shell):
+    assert_done_and_reported_once(run, "wandb")
     assert shell("sync", f"run={run.name}").returncode == 0
     known = run.trackers["wandb"]
     folders = list(known["folders"])
@@ -205,7 +207,8 @@ def assert_wandb_comes_up(run, shell):
     assert {record.run_id for each in found for record in each["run"]} == {known["id"]}
     times = Counter(row.step.num for each in found for row in each["history"])
     assert times == Counter(row["epoch"] for row in run.history)
-    names = {entry.path for each in found for record in each["artifact"] for entry in record.manifest.contents}
+    manifests = [record.manifest for each in found for record in each["artifact"]]
+    names = {entry.path for manifest in manifests for entry in manifest.contents}
     assert {"metrics.csv", f"model/model_{run.name}.pt"} <= names
     assert [record.exit_code for record in found[-1]["exit"]] == [0]
     assert shell("sync", f"run={run.name}").returncode == 0
@@ -214,7 +217,8 @@ def assert_wandb_comes_up(run, shell):
 
 @pytest.mark.slow
 def test_eight_processes_meet_a_new_store(tmp_path):
-    command = [sys.executable, "-m", "src.train", "logger=mlflow", "model=linear", "dataset=iris", "threads=1"]
+    command = [sys.executable, "-m", "src.train", "logger=mlflow"]
+    command += ["model=linear", "dataset=iris", "threads=1"]
     environment = os.environ | {"OUTPUTS_DIR": str(tmp_path)}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = [subprocess.Popen(command, cwd=CHECKOUT, env=environment, **streams) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""What trackers hold of a run: a real MLflow store and the W&B offline file, each read back."""
+"""A run in its trackers: a real MLflow store and the W&B offline file, each read back."""
 
 import csv
 import json
@@ -20,13 +20,13 @@ from src.run.folder import Run
 from src.run.overview import runs
 from src.system.errors import UserError
 
-WORDS = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")
+OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")
 
 
 @pytest.fixture(scope="module")
 def run(outputs):
     """A run in all trackers."""
-    return fit(*WORDS)
+    return fit(*OVERRIDES)
 
 
 def mlflow_client():
@@ -88,25 +88,29 @@ def test_mlflow_holds_test_metrics_tags_and_status(run):
     assert stored.info.status == "FINISHED" and stored.info.run_name == run.name
 
 
-def test_mlflow_shows_what_the_kept_model_has(outputs):
+def test_mlflow_shows_the_metrics_of_the_kept_model(outputs):
     """The last row of the curve is of another epoch."""
-    run = fit("dataset=text_sample", "model=mlp", "logger=mlflow", "trainer.max_epochs=40", "model.patience=null")
+    overrides = ("dataset=text_sample", "trainer.max_epochs=40", "model.patience=null")
+    run = fit(*overrides, "model=mlp", "logger=mlflow")
     stored = mlflow_run(run).data.metrics
-    assert run.report["best_epoch"] < len(run.history), "choose words with which the best epoch is not the last"
+    assert run.report["best_epoch"] < len(run.history), "choose overrides whose best epoch is not the last"
     for name, value in run.report["metrics"].items():
         assert stored[name if name.startswith("test/") else f"best/{name}"] == value, name
 
 
 def test_no_row_goes_to_mlflow_in_two_pieces(outputs, monkeypatch):
-    """What is sent is known by its epochs: half a row would never be completed."""
+    """Rows that MLflow holds are known by their epochs: half a row would never be completed."""
     from src.logger.mlflow import MLflow
 
     tracker = MLflow()
     tracker.start({"name": "t1", "project": "pieces", "config": {}, "tags": {}, "parent": None}, {})
     sent, log_batch = [], tracker.client.log_batch
-    monkeypatch.setattr(
-        tracker.client, "log_batch", lambda run_id, metrics: (sent.append(len(metrics)), log_batch(run_id, metrics))
-    )
+
+    def counted(run_id, metrics):
+        sent.append(len(metrics))
+        log_batch(run_id, metrics)
+
+    monkeypatch.setattr(tracker.client, "log_batch", counted)
     names = [f"val/{k}" for k in range(11)]
     tracker.log([{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in range(1, 201)])
     tracker.finish("done")
@@ -164,11 +168,12 @@ def test_wandb_holds_config_tags_files_and_exit(run):
 
 def test_wandb_s_summary_is_of_the_kept_epoch(outputs):
     """The last row of history must not overwrite it."""
-    run = fit("dataset=wine", "trainer.max_epochs=6", "model.lr=0.3", "model.patience=null", "logger=wandb", "seed=1")
+    overrides = ("trainer.max_epochs=6", "model.lr=0.3", "model.patience=null", "seed=1")
+    run = fit("dataset=wine", "logger=wandb", *overrides)
     summary = {}
     for record in wandb_records(run)["summary"]:
         summary |= values(record.update)
-    assert run.report["best_epoch"] < 6, "choose words whose last epoch is not the best"
+    assert run.report["best_epoch"] < 6, "choose overrides whose best epoch is not the last"
     for name, value in run.report["metrics"].items():
         if name != "train/loss":
             assert np.array_equal(float(summary[name]), value, equal_nan=True), name
@@ -192,7 +197,7 @@ def test_a_failed_run_is_marked_failed_everywhere(outputs):
     assert [record.exit_code for record in wandb_records(failed)["exit"]] == [1]
 
 
-def test_a_tracker_that_is_down_stops_nothing_and_is_said_once(outputs, monkeypatch):
+def test_a_tracker_that_is_down_stops_nothing_and_is_reported_once(outputs, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     began = time.monotonic()
     down = fit("dataset=wine", "model=linear")
@@ -212,17 +217,13 @@ def test_no_logger_leaves_no_history_and_no_tracker(outputs):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """An MLflow server of its own process on a free port."""
+    """An MLflow server in a new process on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "art"),
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    command += ["--artifacts-destination", str(tmp_path / "art")]
     log = (tmp_path / "server.log").open("w")
     process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -240,7 +241,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_server_gets_the_same_as_the_local_store(outputs, server):
-    run = fit(*WORDS, "logger=mlflow")
+    run = fit(*OVERRIDES, "logger=mlflow")
     test_mlflow_holds_the_whole_config(run)
     test_mlflow_holds_the_curve_of_every_metric(run)
     test_mlflow_holds_test_metrics_tags_and_status(run)

@@ -12,7 +12,7 @@ from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
-MAX_PARAMS, MAX_METRICS = 100, 1000  # in one request
+MAX_METRICS = 1000  # in one request
 
 
 def uri() -> str:
@@ -85,24 +85,21 @@ class MLflow:
         for key, value in run["config"].items():
             allowed = re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII)
             params.append(Param(allowed, str(value)[:MAX_VALUE]))
-        for i in range(0, len(params), MAX_PARAMS):
-            self.client.log_batch(self.run_id, params=params[i : i + MAX_PARAMS])
+        for i in range(0, len(params), 100):  # more are refused in one request
+            self.client.log_batch(self.run_id, params=params[i : i + 100])
         return {"run_id": self.run_id, "experiment_id": experiment}
 
     def log(self, rows: list[dict]) -> None:
         """Log rows of history, without those that MLflow holds."""
         from mlflow.entities import Metric
 
-        now, batch = int(time.time() * 1000), []
-        for row in rows:
-            if row["epoch"] in self.held:
-                continue
-            metrics = [Metric(name, row[name], now, row["epoch"]) for name in row if name != "epoch"]
-            if len(batch) + len(metrics) > MAX_METRICS:  # never half a row: its epoch would pass for held
-                self.client.log_batch(self.run_id, metrics=batch)
-                batch = []
-            batch += metrics
-        if batch:
+        now, rows = int(time.time() * 1000), [row for row in rows if row["epoch"] not in self.held]
+        width = max(map(len, rows), default=1)
+        n = max(1, MAX_METRICS // width)  # whole rows: a row sent in part would pass for held
+        for i in range(0, len(rows), n):
+            batch = []
+            for row in rows[i : i + n]:
+                batch += [Metric(name, row[name], now, row["epoch"]) for name in row if name != "epoch"]
             self.client.log_batch(self.run_id, metrics=batch)
 
     def record(self, folder: str, report: dict) -> None:

@@ -34,21 +34,15 @@ class WandB:
         import wandb
 
         (outputs() / "wandb").mkdir(parents=True, exist_ok=True)
+        tags = [f"{key}:{value}"[:64] for key, value in run["tags"].items()]
+        settings = wandb.Settings(
+            console="off", silent=True, x_disable_stats=True, init_timeout=30,
+            finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
+        )  # fmt: skip
         self.run = wandb.init(
-            project=run["project"],
-            name=run["name"],
-            id=known.get("id"),
-            resume="allow" if known and mode() == "online" else None,
-            dir=outputs(),
-            mode=mode(),
-            group=run["tags"].get("sweep"),
-            tags=[f"{key}:{value}"[:64] for key, value in run["tags"].items()],
-            config=run["config"],
-            reinit="create_new",
-            settings=wandb.Settings(
-                console="off", silent=True, x_disable_stats=True, init_timeout=30,
-                finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
-            ),
+            project=run["project"], name=run["name"], id=known.get("id"), config=run["config"], tags=tags,
+            group=run["tags"].get("sweep"), dir=outputs(), mode=mode(), reinit="create_new",
+            resume="allow" if known and mode() == "online" else None, settings=settings,
         )  # fmt: skip
         uploaded = set(range(self.run.starting_step))  # as the server says, if there is one
         self.held = epochs_in(known["folders"]) if known.get("mode") == "offline" else uploaded
@@ -94,9 +88,9 @@ def epochs_in(folders: list[str]) -> set[int]:
 def records(folder: str | Path) -> dict[str, list]:
     """Return all records of an offline run's file by kind, in their order: ``records(folder)["history"]``.
 
-    W&B has no reader in Python. The file is 7 bytes and a LevelDB log: blocks of 32 KiB, no record's head split;
-    a head is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle and last piece). A file cut
-    short gives the records that are complete.
+    W&B has no reader in Python. The file is 7 bytes and a LevelDB log in blocks of 32 KiB: a record's head,
+    never split, is checksum (4 bytes), length (2) and kind (1: whole, 2 to 4: first, middle, last piece). A
+    file that was cut short gives the records that are complete.
     """
     from google.protobuf.message import DecodeError
     from wandb.proto.wandb_internal_pb2 import Record

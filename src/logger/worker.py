@@ -57,17 +57,17 @@ class Worker:
             return
         try:
             if method == "start":
-                self.keep(self.tracker.start(*arguments, self.known().get(self.name, {})))
+                self.keep(self.tracker.start(*arguments, self.known()))
             else:
                 getattr(self.tracker, method)(*arguments)
             if method == "finish":
-                self.keep(self.known()[self.name] | {"closed": True})
+                self.keep(self.known() | {"closed": True})
         except Exception as error:
             if method != "finish":
                 self.close("failed")
             self.tracker = None
             reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
-            self.keep(self.known().get(self.name, {}) | {"error": reason})
+            self.keep(self.known() | {"error": reason})
             self.answer(f"{self.name} failed, the run goes on; afterwards: python -m src.sync ({reason})")
 
     def close(self, status: str) -> None:
@@ -77,12 +77,14 @@ class Worker:
                 self.tracker.finish(status)
 
     def known(self) -> dict:
-        return read_json(self.path) if self.path.is_file() else {}
+        """Return what this tracker returned so far."""
+        return read_json(self.path).get(self.name, {}) if self.path.is_file() else {}
 
     def keep(self, found: dict) -> None:
         if self.path.parent.is_dir():
             with locked(self.path.with_name(".trackers.lock")):
-                write_json(self.path, self.known() | {self.name: found})
+                others = read_json(self.path) if self.path.is_file() else {}
+                write_json(self.path, others | {self.name: found})
 
 
 def read(stream, messages: queue.SimpleQueue) -> None:

@@ -29,25 +29,22 @@ def compare(a: Run, b: Run) -> dict:
 def _history_difference(a: list[dict], b: list[dict]) -> float:
     if [list(row) for row in a] != [list(row) for row in b]:
         return INF
-    largest = 0.0
-    for old, new in zip(a, b, strict=True):
-        for name, x in old.items():
-            y = new[name]
-            if x != y and not (x != x and y != y):  # nan equals nan here
-                largest = max(largest, abs(x - y)) if x == x and y == y else INF
-    return largest
+    return _array_difference(*([list(row.values()) for row in rows] for rows in (a, b)))
 
 
 def _array_difference(a, b) -> float:
-    """Return inf where one is missing, or shapes or types differ."""
+    """Return inf if one is missing, or if shapes or types differ."""
     import numpy as np
 
-    if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+    if a is None or b is None:
         return INF
-    if a.dtype.kind in "US":
-        return 0.0 if (a == b).all() else INF
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return INF
     if np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
         return 0.0
+    if a.dtype.kind in "US":
+        return INF
     return float(np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))) or INF
 
 

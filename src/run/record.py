@@ -22,15 +22,12 @@ from src.system.process import Child
 
 log = logging.getLogger("reprise")
 PLOTS = "src.share.plots"  # the module whose process draws the pictures
+NAMES = (".metric", ".class", ".lit")  # keys whose values name code
 
 
 class Recorder:
-    """Writes one run's folder, feeds its trackers, and has its pictures drawn.
+    """Writes one run's folder, feeds its trackers, and has its pictures drawn; attributes as of a `Run`.
 
-    Attributes
-    ----------
-    name, folder, cfg, report : as of a `Run`
-    history : list of dict, one row an epoch
     resumed : bool, whether it goes on with a run that had begun before
     """
 
@@ -51,9 +48,8 @@ class Recorder:
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
-        flat_cfg = flat(cfg)
-        classes = [value for key, value in flat_cfg.items() if value and key.endswith((".class", ".lit"))]
-        snapshot_code(folder / "code.zip", [*classes, *filter(None, [cfg["metric"]])])
+        names = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(NAMES)]
+        snapshot_code(folder / "code.zip", names)
         recorder = cls(folder, cfg, report, [], resumed=False)
         recorder._begin()
         return recorder
@@ -121,9 +117,9 @@ class Recorder:
                 painter = Child.reuse(PLOTS)
                 painter.send("draw", str(self.folder))
                 painter.wait()
-            if status == "done" and self._trackers:
-                self._trackers.record(self.folder, self.report)
             if self._trackers:
+                if status == "done":
+                    self._trackers.record(self.folder, self.report)
                 self._trackers.finish(status)
         self._write_report()
 

@@ -8,7 +8,6 @@ from src.system.files import read_json
 
 
 def names(logger: dict) -> list[str]:
-    """Return the trackers that a config's logger section switches on."""
     return [name for name in TRACKERS if logger[name]]
 
 

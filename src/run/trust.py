@@ -34,9 +34,10 @@ def seals(folder: Path) -> dict[str, str]:
 def is_sealed(run) -> bool:
     """Return whether config, code and model are unchanged since they were written or trusted here."""
     known = run.report.get("signed", {})
-    if len(known) < 3:
+    paths = {name: run.folder / name for name in known}
+    if len(known) < 3:  # config, code, model
         return False
-    return all((run.folder / name).is_file() and seal(run.folder / name) == known[name] for name in known)
+    return all(path.is_file() and seal(path) == known[name] for name, path in paths.items())
 
 
 def check_trust(run, code: bool = False) -> None:

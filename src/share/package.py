@@ -79,19 +79,14 @@ def _checked(files: dict[str, bytes], path: Path) -> dict[str, bytes]:
     for name in ("config.json", "report.json", "code.zip"):
         if name not in files:
             raise UserError(f"{path} is not a packed run: it has no {name}")
-    config, report = (_json(files[name]) for name in ("config.json", "report.json"))
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a packed run: its config.json is not one")
-    if not isinstance(report, dict) or not isinstance(report.get("run"), str):
-        raise UserError(f"{path} is not a packed run: its report.json is not one")
+    for name, key, kind in (("config.json", "model", dict), ("report.json", "run", str)):
+        try:
+            valid = isinstance(json.loads(files[name])[key], kind)
+        except (ValueError, TypeError, KeyError):
+            valid = False
+        if not valid:
+            raise UserError(f"{path} is not a packed run: its {name} is damaged")
     return files
-
-
-def _json(content: bytes):
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None
 
 
 def _place(folder: Path, contents: dict[str, bytes], trust: bool) -> Run:

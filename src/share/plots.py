@@ -62,9 +62,8 @@ def learning_curves(history: list[dict], metric: str, best_epoch: int):
     """Draw the loss on train and val, and the deciding metric on val, over epochs."""
     figure, (left, right) = _figure(2, 5.5)
     epochs = [row["epoch"] for row in history]
-    for axis, name, colour in (
-        (left, "train/loss", BLUE), (left, "val/loss", ORANGE), (right, f"val/{metric}", ORANGE),
-    ):  # fmt: skip
+    curves = ((left, "train/loss", BLUE), (left, "val/loss", ORANGE), (right, f"val/{metric}", ORANGE))
+    for axis, name, colour in curves:
         axis.plot(epochs, [row[name] for row in history], color=colour, label=name)
     for axis, name in ((left, "loss"), (right, metric)):
         axis.axvline(best_epoch, **DOTTED, label=f"kept: epoch {best_epoch}")
@@ -79,9 +78,8 @@ def classification(y: np.ndarray, p: np.ndarray, classes: list[str]):
     figure, (left, roc, curve, right) = _figure(4)
     names = [name if len(name) <= 12 else f"{name[:11]}…" for name in classes]
     confusion_matrix(left, y, p.argmax(1), names)
-    shown = [1]
-    if len(classes) > 2:
-        shown = [k for k in range(len(classes)) if (y == k).any()][:MAX_CURVES]
+    binary = len(classes) == 2
+    shown = [1] if binary else np.unique(y)[:MAX_CURVES]
     for k in shown:
         hit, score = y == k, p[:, k]
         false_rate, recall, precision = thresholds(hit, score)
@@ -90,13 +88,13 @@ def classification(y: np.ndarray, p: np.ndarray, classes: list[str]):
         curve.plot(recall, precision, drawstyle="steps-pre", label=f"{names[k]}  {average:.3f}")
     roc.plot([0, 1], [0, 1], **DOTTED)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC (area under the curve)")
-    if len(shown) == 1:
+    if binary:
         curve.plot([0, 1], [hit.mean(), hit.mean()], **DOTTED, label="prevalence")
     curve.set(xlabel="recall", ylabel="precision", title="Precision and recall (average precision)")
     for axis in (roc, curve):
         axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
         axis.legend(frameon=False, fontsize=8)
-    if len(classes) == 2:
+    if binary:
         calibration(right, y == 1, p[:, 1], f"probability of {names[1]}", f"share of {names[1]}")
     else:
         calibration(right, p.argmax(1) == y, p.max(1), "probability of the predicted class", "share right")

@@ -9,7 +9,7 @@ from src.system.errors import UserError, one_line
 from src.system.files import replacing
 from src.system.paths import CHECKOUT
 
-NOTEBOOK = ("__main__", "recorded_etl")  # typed into a notebook, or recorded from one: no file stands behind them
+NOTEBOOK = ("__main__", "recorded_etl")  # typed into a notebook, or a recorded ETL: modules without a file
 
 
 def is_own(module_name: str) -> bool:
@@ -21,7 +21,7 @@ def is_own(module_name: str) -> bool:
 
 
 def _place(module_name: str) -> str:
-    """Return the file of a module, or the folder of a package without ``__init__.py``; "" where there is neither."""
+    """Return a module's file, or the folder of a package without ``__init__.py``; "" for neither."""
     module = sys.modules.get(module_name)
     if module is not None:
         return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
@@ -29,9 +29,7 @@ def _place(module_name: str) -> str:
         spec = importlib.util.find_spec(module_name)
     except (ImportError, ValueError):
         return ""
-    if spec is None or spec.origin == "frozen":
-        return ""
-    return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+    return "" if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), "")
 
 
 def locate(dotted: str):
