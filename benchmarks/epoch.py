@@ -99,7 +99,8 @@ def reprise(cfg: dict, data: Data) -> list[float]:
 
     net.fit(
         cfg["model"], data, metric, seed=cfg["seed"], trainer=cfg["trainer"],
-        folder=run.folder / "checkpoints", resume=False, log_row=log_row, progress=Progress(metric, EPOCHS), n_threads=n_threads(None),
+        folder=run.folder / "checkpoints", resume=False, log_row=log_row,
+        progress=Progress(metric, EPOCHS), n_threads=n_threads(None),
     )  # fmt: skip
     run.finish("stopped")
     run.close()

@@ -55,8 +55,7 @@ def fit(
     check_shape(net, data.parts["train"], data.info)
     if model["compile"]:
         net.compile()
-    options = {name: model[name] for name in LIT_OPTIONS}
-    val_y = data.parts["val"]["y"]
+    options, val_y = {name: model[name] for name in LIT_OPTIONS}, data.parts["val"]["y"]
     module = lit_class(model)(net, data.info, metric, val_y, log_row=log_row, seed=seed, **options)
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
     keep = KeepBest(metric, model["patience"], folder)
