@@ -3,7 +3,10 @@
 import logging
 
 from src.config import shell
+from src.run.folder import Run
+from src.run.trust import check_trust
 from src.system.errors import UserError
+from src.trainer import ranks
 
 log = logging.getLogger("reprise")
 
@@ -17,10 +20,7 @@ def resume(run: str, max_epochs: int | None = None):
     run : the run, t7
     max_epochs : train longer than the run's trainer.max_epochs; may only rise
     """
-    from src.run.folder import Run
-    from src.run.job import run_job
-    from src.run.trust import check_trust
-    from src.trainer import ranks
+    from src.run.job import run_job  # here: it loads pandas
 
     started = Run.open(run)
     cfg, before = started.cfg, started.cfg["trainer"]["max_epochs"]

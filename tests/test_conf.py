@@ -368,6 +368,7 @@ def test_jobs_of_a_multirun(overrides, n_jobs):
         ("model=mlp,hist_gb model.net.d_hidden=3", r"model\.net\.d_hidden"),
         ("dataset=wine,diabetes metric=f1", "not a metric of a regression task"),
         ("dataset=wine,csv", "is required"),
+        ("metric=acuracy,f1", r"did you mean accuracy\?"),
         ("model.lrr=1,2", r"did you mean model\.lr\?"),
         ("model.lr=interval(0,1)", r"model\.lr=interval\(0,1\)"),
         ("model=glob(m*)", r"model=glob\(m\*\)"),

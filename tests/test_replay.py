@@ -31,6 +31,7 @@ LINEAR = ("model=linear", "dataset=wine", *QUIET)
 def replay(monkeypatch, *words: str) -> int:
     """``python -m src.replay`` in this process (the run itself is in one of its own): its exit code."""
     monkeypatch.setattr(sys, "argv", ["replay", *words])
+    monkeypatch.delitem(sys.modules, "src.replay", raising=False)
     with pytest.raises(SystemExit) as end:
         runpy.run_module("src.replay", run_name="__main__")
     return end.value.code

@@ -3,6 +3,7 @@
 import math
 from itertools import product
 
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from src.config.rules import OPEN, RESERVED, arguments, check_value
@@ -53,8 +54,6 @@ def _alternatives(override, multirun: bool) -> list:
     if override.is_sweep_override():
         if not multirun:
             raise UserError(f"{typed} names several values: add --multirun")
-        from hydra.errors import HydraException
-
         try:
             key = typed.partition("=")[0]
             values = [parse(f"{key}={value}") for value in override.sweep_string_iterator()]

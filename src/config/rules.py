@@ -18,7 +18,9 @@ RESERVED = {"model.net": ("info",), "model.optimizer": ("params", "lr", "weight_
 
 
 class Check(NamedTuple):
-    name: str  # of what a value should be: "a whole number, at least 1"
+    """A condition on a value, and its name in messages."""
+
+    name: str  # "a whole number, at least 1"
     fits: Callable[[object], bool]
     words: tuple[str, ...] = ()  # a typo of one of them gets a hint
 
