@@ -30,7 +30,7 @@ from src.metric.choose import choose
 from src.model.build import build
 from src.run.folder import Run
 from src.run.record import Recorder
-from src.run.trackers import names
+from src.run.trackers import tracker_names
 from src.system.environment import n_threads, set_threads
 from src.trainer import net
 from src.trainer.history import Progress
@@ -90,7 +90,7 @@ def reprise(cfg: dict, data: Data) -> list[float]:
     stamps = []
     metric = choose(None, None, data.info["task"])
     run.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
-    while len(Run.open(run.name).trackers) < len(names(cfg["logger"])):
+    while len(Run.open(run.name).trackers) < len(tracker_names(cfg["logger"])):
         time.sleep(0.1)
 
     def log_row(row: dict) -> None:

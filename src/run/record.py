@@ -11,7 +11,7 @@ from pathlib import Path
 from src.config.tree import flat
 from src.logger import csv
 from src.run.folder import Run, runs_folder
-from src.run.trackers import names, open_trackers
+from src.run.trackers import open_trackers, tracker_names
 from src.run.trust import seals
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
@@ -22,7 +22,7 @@ from src.system.process import Child
 
 log = logging.getLogger("reprise")
 PLOTS = "src.share.plots"  # the module whose process draws the pictures
-NAMES = (".metric", ".class", ".lit")  # keys whose values name code
+CODE_KEYS = (".metric", ".class", ".lit")  # keys whose values are dotted names of code
 
 
 class Recorder:
@@ -48,8 +48,8 @@ class Recorder:
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
-        names = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(NAMES)]
-        snapshot_code(folder / "code.zip", names)
+        dotted = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(CODE_KEYS)]
+        snapshot_code(folder / "code.zip", dotted)
         recorder = cls(folder, cfg, report, [], resumed=False)
         recorder._begin()
         return recorder
@@ -80,7 +80,7 @@ class Recorder:
         self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
         log.addHandler(self._log_file)
-        if which := names(self.cfg["logger"]):
+        if which := tracker_names(self.cfg["logger"]):
             self._trackers = open_trackers(self, which)
         if self._draws:
             Child.prestart(PLOTS)

@@ -7,7 +7,7 @@ from src.system.errors import UserError
 from src.system.files import read_json
 
 
-def names(logger: dict) -> list[str]:
+def tracker_names(logger: dict) -> list[str]:
     return [name for name in TRACKERS if logger[name]]
 
 
@@ -30,7 +30,7 @@ def open_trackers(run, which: list[str]) -> Fanout:
 def sync_run(run: Run) -> dict:
     """Send every tracker the rows, files and status that it missed; return what each tracker returned."""
     known = run.trackers
-    behind = [name for name in names(run.cfg["logger"]) if not known.get(name, {}).get("closed")]
+    behind = [name for name in tracker_names(run.cfg["logger"]) if not known.get(name, {}).get("closed")]
     if not behind:
         return known
     if not run.cfg["logger"]["csv"]:

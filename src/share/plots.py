@@ -65,9 +65,9 @@ def learning_curves(history: list[dict], metric: str, best_epoch: int):
     curves = ((left, "train/loss", BLUE), (left, "val/loss", ORANGE), (right, f"val/{metric}", ORANGE))
     for axis, name, colour in curves:
         axis.plot(epochs, [row[name] for row in history], color=colour, label=name)
-    for axis, name in ((left, "loss"), (right, metric)):
+    for axis, name, title in ((left, "loss", "Loss"), (right, metric, "Deciding metric")):
         axis.axvline(best_epoch, **DOTTED, label=f"kept: epoch {best_epoch}")
-        axis.set(xlabel="epoch", ylabel=name, title=name[0].upper() + name[1:].replace("_", " "))
+        axis.set(xlabel="epoch", ylabel=name, title=title)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)
     return figure

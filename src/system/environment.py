@@ -69,7 +69,7 @@ def seconds_of_start() -> float:
     _started, created = True, psutil.Process().create_time()
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return round(time.time() - created, 3)
-    # Linux knows the time of its boot in whole seconds (measured: 0.8 s off), but both clocks since then exactly
+    # Linux keeps the time of its boot in whole seconds (0.8 s off, measured); clocks since then are exact
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - (created - psutil.boot_time()), 3)
 
 
