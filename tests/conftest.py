@@ -31,8 +31,8 @@ def outputs(tmp_path_factory):
 def shell(outputs):
     """``shell("train", "model=mlp")`` runs ``python -m src.train model=mlp`` and captures its output."""
 
-    def call(verb: str, *words: str) -> subprocess.CompletedProcess:
-        command = (sys.executable, "-m", f"src.{verb}", *words)
+    def call(verb: str, *overrides: str) -> subprocess.CompletedProcess:
+        command = (sys.executable, "-m", f"src.{verb}", *overrides)
         return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
 
     return call

@@ -47,9 +47,9 @@ def begin() -> tuple[subprocess.Popen, Path]:
     return child("train", *OVERRIDES), runs_folder() / name
 
 
-def child(verb: str, *words: str) -> subprocess.Popen:
+def child(verb: str, *overrides: str) -> subprocess.Popen:
     """Start a verb in a new session: wandb's helper must not keep our pipes open."""
-    command = [sys.executable, "-m", f"src.{verb}", *words]
+    command = [sys.executable, "-m", f"src.{verb}", *overrides]
     return subprocess.Popen(
         command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -31,9 +31,9 @@ TABLE = tiny_table("binary", n=120)
 WINE = wine.read({})
 
 
-def made_here(frame, *words: str, **data):
+def made_here(frame, *overrides: str, **data):
     """A run that has loaded its model: later, the tests act as another machine."""
-    run = fit(*words, "logger=csv", "pictures=false", "trainer.max_epochs=2", **data)
+    run = fit(*overrides, "logger=csv", "pictures=false", "trainer.max_epochs=2", **data)
     assert len(run.predict(frame)) == len(frame)
     return run
 

@@ -28,9 +28,9 @@ PAIRS = [
 LINEAR = ("model=linear", "dataset=wine", *QUIET)
 
 
-def replay(monkeypatch, *words: str) -> int:
-    """``python -m src.replay`` in this process (the run itself is in one of its own): its exit code."""
-    monkeypatch.setattr(sys, "argv", ["replay", *words])
+def replay(monkeypatch, *overrides: str) -> int:
+    """``python -m src.replay`` in this process (the run itself is in another one); return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["replay", *overrides])
     monkeypatch.delitem(sys.modules, "src.replay", raising=False)
     with pytest.raises(SystemExit) as end:
         runpy.run_module("src.replay", run_name="__main__")
@@ -38,8 +38,8 @@ def replay(monkeypatch, *words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def words_of(outputs):
-    """The words of a tiny dataset of each kind; the table has empty cells and categories."""
+def overrides_of(outputs):
+    """The overrides of a tiny dataset of each kind; the table has empty cells and categories."""
     tiny_table("binary", n=120).to_csv(outputs / "table.csv", index=False)
     return {
         "table": ("dataset=csv", f"dataset.path={outputs / 'table.csv'}", "dataset.target=y"),
@@ -67,8 +67,8 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize(("model", "kind"), PAIRS)
-def test_every_model_replays_identical(words_of, model, kind):
-    run = fit(f"model={model}", *words_of[kind], *QUIET, "trainer.max_epochs=3")
+def test_every_model_replays_identical(overrides_of, model, kind):
+    run = fit(f"model={model}", *overrides_of[kind], *QUIET, "trainer.max_epochs=3")
     found = replay_train(run.name)
     assert found["identical"] is True and found["run"] != run.name
     assert ("weights" in found) == ("net" in run.cfg["model"])
@@ -77,10 +77,10 @@ def test_every_model_replays_identical(words_of, model, kind):
     assert_same(run, again)
 
 
-def test_another_seed_is_not_identical(words_of):
-    """What makes the sameness above mean something."""
-    words = ("model=mlp", *words_of["table"], *QUIET, "trainer.max_epochs=2")
-    a, b = fit(*words), fit(*words, "seed=1")
+def test_another_seed_is_not_identical(overrides_of):
+    """Else the equalities above would mean nothing."""
+    overrides = ("model=mlp", *overrides_of["table"], *QUIET, "trainer.max_epochs=2")
+    a, b = fit(*overrides), fit(*overrides, "seed=1")
     found = compare(load(a.name), load(b.name))
     assert found["identical"] is False
     assert all(found[kind] > 0 for kind in ("history", "predictions", "weights"))
@@ -88,7 +88,7 @@ def test_another_seed_is_not_identical(words_of):
 
 
 def test_a_module_of_the_users_own_is_recorded_and_replayed(outputs, tmp_path, monkeypatch):
-    """A metric from a file beside a notebook; edited since, the recorded one decides."""
+    """A metric from a file next to a notebook; after an edit, the recorded one decides."""
     path = tmp_path / "our_metrics.py"
     path.write_text("def hits(y_true, y_score):\n    return float((y_score.argmax(1) == y_true).mean())\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -121,8 +121,8 @@ def project(outputs, tmp_path_factory):
     for name in ("src", "conf"):
         shutil.copytree(CHECKOUT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def call(verb: str, *words: str) -> subprocess.CompletedProcess:
-        command = (sys.executable, "-m", f"src.{verb}", *words)
+    def call(verb: str, *overrides: str) -> subprocess.CompletedProcess:
+        command = (sys.executable, "-m", f"src.{verb}", *overrides)
         env = os.environ | {"PYTHONPATH": str(where)}
         return subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, timeout=280)
 
@@ -148,8 +148,8 @@ def test_todays_code_is_told_from_the_recorded(project):
     for expected in (f"{again} differs from {project.run}", code, "ETL version: v", "data digest: "):
         assert expected in done.stdout
     assert load(again).report["code"] == "now" and load(again).report["replay_of"] == project.run
-    said = diff.side_by_side(load(project.run), load(again))
-    assert "+def etl(df):\n" in said and '+    return df[df["alcohol"] > 12.4]' in said
+    shown = diff.side_by_side(load(project.run), load(again))
+    assert "+def etl(df):\n" in shown and '+    return df[df["alcohol"] > 12.4]' in shown
 
 
 def test_a_changed_word_is_an_experiment(linear, monkeypatch):
@@ -187,7 +187,7 @@ def failed(outputs):
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "says"),
+    ("overrides", "options", "says"),
     [
         (["model.classifer.C=2"], {}, "did you mean model.classifier.C"),
         (["model.lr=0.1"], {}, "model.lr=0.1 changes no value of this run"),
@@ -199,10 +199,10 @@ def failed(outputs):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_sentence_and_begin_no_run(linear, words, options, says):
+def test_mistakes_are_one_sentence_and_begin_no_run(linear, overrides, options, says):
     before = versions_in(runs_folder(), "t")
     with pytest.raises(UserError) as caught:
-        replay_train(linear.name, *words, **options)
+        replay_train(linear.name, *overrides, **options)
     assert says in str(caught.value) and "\n" not in str(caught.value)
     assert versions_in(runs_folder(), "t") == before
 
@@ -223,33 +223,33 @@ def test_a_wrong_word_is_exit_2(linear, shell):
 # -- two runs side by side
 
 
-def compared(capsys, *words: str) -> str:
-    diff.diff(**read(diff.diff, list(words)).arguments)
+def compared(capsys, *overrides: str) -> str:
+    diff.diff(**read(diff.diff, list(overrides)).arguments)
     return capsys.readouterr().out
 
 
 def test_diff_shows_config_and_metrics(linear, capsys):
     other = fit(*LINEAR, "model.classifier.C=0.001", "seed=3")
-    said = compared(capsys, f"runs={linear.name},{other.name}")
-    assert "config model.classifier.C: 1.0 -> 0.001" in said and "config seed: 0 -> 3" in said
-    row = next(line.split() for line in said.splitlines() if line.startswith("test/loss"))
+    shown = compared(capsys, f"runs={linear.name},{other.name}")
+    assert "config model.classifier.C: 1.0 -> 0.001" in shown and "config seed: 0 -> 3" in shown
+    row = next(line.split() for line in shown.splitlines() if line.startswith("test/loss"))
     old, new = (run.report["metrics"]["test/loss"] for run in (linear, other))
     assert row == ["test/loss", f"{old:.4f}", f"{new:.4f}", f"{new - old:+.4f}"]
 
 
 def test_diff_of_a_run_with_itself_says_so(linear, capsys):
-    said = compared(capsys, f"runs={linear.name},{linear.name}")
-    assert "config, code, data and environment are the same" in said
-    rows = [line.split() for line in said.splitlines() if line.startswith(("val/", "test/", "train/"))]
+    shown = compared(capsys, f"runs={linear.name},{linear.name}")
+    assert "config, code, data and environment are the same" in shown
+    rows = [line.split() for line in shown.splitlines() if line.startswith(("val/", "test/", "train/"))]
     assert len(rows) == len(linear.report["metrics"]) and all(row[-1] == "=" for row in rows)
     assert causes(linear, linear) == []
 
 
 def test_diff_refuses_what_is_no_pair(linear, capsys):
     one, gone = f"runs={linear.name}", f"runs={linear.name},t999"
-    for words, says in ((one, "name two runs"), (gone, "no run t999")):
+    for overrides, says in ((one, "name two runs"), (gone, "no run t999")):
         with pytest.raises(UserError, match=says):
-            compared(capsys, words)
+            compared(capsys, overrides)
     with pytest.raises(UserError, match=r"did you mean runs\?"):
         compared(capsys, "rnus=t1,t2")
 

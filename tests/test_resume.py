@@ -76,9 +76,9 @@ def test_a_run_that_is_done_is_left_as_it_is(straight, shell):
 
 
 def test_max_epochs_may_rise_and_equals_a_longer_run(outputs):
-    words = ("dataset=wine", *QUIET, "model.patience=null", "model.batch_size=32")
-    longer = fit(*words, "trainer.max_epochs=6")
-    short = fit(*words, "trainer.max_epochs=3")
+    overrides = ("dataset=wine", *QUIET, "model.patience=null", "model.batch_size=32")
+    longer = fit(*overrides, "trainer.max_epochs=6")
+    short = fit(*overrides, "trainer.max_epochs=3")
     resume(short.name, max_epochs=6)
     assert_same(load(short.name), longer)
     assert load(short.name).cfg["trainer"]["max_epochs"] == 6
@@ -111,12 +111,12 @@ def interrupts(y_true, y_score) -> float:
 def test_scikit_learn_resumes_by_fitting_again(outputs):
     global calls
     calls = 4  # too late to interrupt
-    words = ("dataset=wine", "model=sgd", *QUIET, "trainer.max_epochs=8", "model.patience=null")
-    words += ("metric=test_resume.interrupts", "metric_mode=max")
-    straight = fit(*words)
+    overrides = ("dataset=wine", "model=sgd", *QUIET, "trainer.max_epochs=8", "model.patience=null")
+    overrides += ("metric=test_resume.interrupts", "metric_mode=max")
+    straight = fit(*overrides)
     calls = 0
     with pytest.raises(KeyboardInterrupt):
-        fit(*words)
+        fit(*overrides)
     stopped = load(runs().index[-1])
     assert stopped.status == "stopped" and stopped.history == straight.history[:3]
     again = resume(stopped.name)
@@ -190,16 +190,16 @@ def test_a_damaged_checkpoint_is_one_sentence_and_spoils_nothing(outputs):
 def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypatch, tmp_path, caplog):
     (tmp_path / "never.py").write_text("def fn(y, p):\n    return float('nan')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    words = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=3")
-    words += ("metric=never.fn", "metric_mode=max")
+    overrides = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=3")
+    overrides += ("metric=never.fn", "metric_mode=max")
     with caplog.at_level("WARNING", "reprise"):
-        run = fit(*words)
+        run = fit(*overrides)
     assert "fn on val was never a number" in caplog.text and run.report["best_epoch"] == 3
     assert "val/fn nan" in repr(load(run.name))
 
 
 @pytest.mark.parametrize(
-    ("verb", "word", "said"),
+    ("verb", "override", "expected"),
     [
         ("clean", "remove=3", "write runs as t3,t5-t9"),
         ("clean", "remove=[t1,t2]", "write runs as t3,t5-t9"),
@@ -208,10 +208,10 @@ def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypat
         ("pack", "file=7", "no run"),
     ],
 )
-def test_words_of_small_verbs_are_refused_in_one_sentence(outputs, shell, verb, word, said):
+def test_wrong_arguments_of_small_verbs_are_refused_in_one_sentence(outputs, shell, verb, override, expected):
     more = ["run=t999"] if verb in ("resume", "pack") else []
-    done = shell(verb, *more, word)
-    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
+    done = shell(verb, *more, override)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and expected in done.stderr, done.stderr
 
 
 def test_a_run_without_metrics_csv_is_neither_resumed_nor_synced(outputs):

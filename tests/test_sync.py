@@ -123,8 +123,9 @@ def assert_mlflow_is_complete(run):
 def assert_done_and_reported_once(run, tracker: str):
     assert run.status == "done" and (run.folder / "DONE").is_file() and len(run.history) > 0
     assert run.trackers[tracker]["error"] and "closed" not in run.trackers[tracker]
-    said = [line for line in (run.folder / "log.txt").read_text().splitlines() if f"{tracker} failed" in line]
-    assert len(said) == 1 and "src.sync" in said[0]
+    lines = (run.folder / "log.txt").read_text().splitlines()
+    reported = [line for line in lines if f"{tracker} failed" in line]
+    assert len(reported) == 1 and "src.sync" in reported[0]
 
 
 def assert_sync_completes_it(run, shell):
@@ -155,8 +156,9 @@ def test_a_server_that_goes_in_the_middle_and_comes_back(tracking, shell):
     global calls
     calls = 0
     tracking.start()
-    words = (f"trainer.max_epochs={N_EPOCHS}", "logger=mlflow", "metric=test_sync.kills", "metric_mode=max")
-    run = fit(*OVERRIDES, *words)
+    overrides = (f"trainer.max_epochs={N_EPOCHS}", "logger=mlflow")
+    overrides += ("metric=test_sync.kills", "metric_mode=max")
+    run = fit(*OVERRIDES, *overrides)
     assert tracking.process is None, "nobody killed it"
     assert_done_and_reported_once(run, "mlflow")
     assert len(run.history) == N_EPOCHS

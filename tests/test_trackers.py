@@ -133,10 +133,10 @@ def test_mlflow_artifacts_are_the_run_s_plain_files(run, tmp_path):
 
 
 def test_a_deleted_experiment_is_restored(outputs):
-    words = ("dataset=wine", "model=linear", "logger=mlflow", "logger.project=thrown_away")
-    first = fit(*words).trackers["mlflow"]
+    overrides = ("dataset=wine", "model=linear", "logger=mlflow", "logger.project=thrown_away")
+    first = fit(*overrides).trackers["mlflow"]
     mlflow_client().delete_experiment(first["experiment_id"])
-    second = fit(*words).trackers["mlflow"]
+    second = fit(*overrides).trackers["mlflow"]
     assert second["experiment_id"] == first["experiment_id"]
     assert mlflow_client().get_experiment(first["experiment_id"]).lifecycle_stage == "active"
 
@@ -204,8 +204,9 @@ def test_a_tracker_that_is_down_stops_nothing_and_is_reported_once(outputs, monk
     assert time.monotonic() - began < 60
     assert down.status == "done" and (down.folder / "DONE").is_file()
     assert down.trackers["mlflow"]["error"] == load(down.name).trackers["mlflow"]["error"] != ""
-    said = [line for line in (down.folder / "log.txt").read_text().splitlines() if "mlflow failed" in line]
-    assert len(said) == 1
+    lines = (down.folder / "log.txt").read_text().splitlines()
+    reported = [line for line in lines if "mlflow failed" in line]
+    assert len(reported) == 1
     assert len(wandb_records(down)["exit"]) == 1, "the other tracker goes on"
 
 

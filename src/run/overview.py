@@ -23,9 +23,10 @@ def summary(run: Run) -> str:
         lines[-1] += f"; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())
     lines += ["", f"seconds   {seconds}", f"folder    {run.folder}"]
-    for name, known in run.trackers.items():
-        if "error" not in known:
-            lines.append(f"{name:10}{TRACKERS[name].link(known)}")
+    answers = run.trackers
+    for name, tracker in TRACKERS.items():
+        if "error" not in answers.get(name, {"error": None}):
+            lines.append(f"{name:10}{tracker.link(answers[name])}")
     return "\n".join([*lines, f'load      from src import load; load("{run.name}").predict(df)'])
 
 

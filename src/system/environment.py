@@ -1,4 +1,4 @@
-"""What a result depends on besides config and data: seeds, threads, packages, git."""
+"""Seeds, threads, packages and git: a result depends on them besides config and data."""
 
 import os
 import platform
