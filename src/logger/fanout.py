@@ -14,6 +14,13 @@ log = logging.getLogger("reprise")
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
 
 
+def prestart(logger: dict) -> None:
+    """Let the processes of trackers load their libraries while this one still loads its own."""
+    for name in TRACKERS:
+        if logger[name]:
+            Child.prestart("src.logger.worker", name)
+
+
 class Fanout:
     """The trackers of one run, each in its own `src.logger.worker` process.
 
