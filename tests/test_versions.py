@@ -24,6 +24,7 @@ from src.data.load import etl as identity
 from src.data.load import load_data
 from src.data.source import check_frame
 from src.dataset import iris
+from src.system.code import is_own
 from src.system.errors import UserError
 
 FRAME = pd.DataFrame({"price": [3.0, 4.0, 5.0, None], "city": ["Rome", "Oslo", None, "Bonn"]})
@@ -650,3 +651,14 @@ def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
         assert register(code) == given and versions.read_version("sales", given)["code"] == code
     codes = [versions.read_version("sales", name)["code"] for name in versions.complete_versions("sales")]
     assert sorted(codes) == sorted({*codes}) and len(codes) == 7, "one code, one version"
+
+
+def test_a_package_installed_into_any_folder_is_not_the_users_own(tmp_path, monkeypatch):
+    """As by `pip install --target`: its modules are imported by a recorded ETL, not copied into it."""
+    (tmp_path / "cleaners").mkdir()
+    (tmp_path / "cleaners" / "__init__.py").write_text("def clean(df):\n    return df\n")
+    (tmp_path / "single.py").write_text("LIMIT = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert is_own("cleaners") and is_own("single")
+    (tmp_path / "cleaners-1.0.dist-info").mkdir()
+    assert not is_own("cleaners") and not is_own("single") and not is_own("cleaners.inner")

@@ -17,7 +17,12 @@ def is_own(module_name: str) -> bool:
     top = module_name.partition(".")[0]
     if top == "src" or top in NOTEBOOK:
         return True
-    return top not in sys.stdlib_module_names and "-packages" not in (_place(module_name) or "-packages")
+    place = _place(top)
+    if not place or top in sys.stdlib_module_names or "-packages" in place:
+        return False
+    path = Path(place)
+    folder = path.parent.parent if path.name == "__init__.py" else path.parent
+    return not any(folder.glob("*.dist-info"))  # pip install --target puts packages into any folder
 
 
 def _place(module_name: str) -> str:
