@@ -44,18 +44,18 @@ class Closure:
         if value.__name__ != name:
             raise UserError(f"{value.__name__} is called {name} where the ETL uses it: use its own name")
         node, text = _source(value)
-        if self._define(name, f"{value.__module__}.{value.__qualname__}", _syntax(node), text):
-            self._follow(node, _scope(value), value.__module__)
-            self.definitions[name] = self.definitions.pop(name)  # below what it needs
+        identity = f"{value.__module__}.{value.__qualname__}"
+        self._define(name, identity, _syntax(node), text, node, _scope(value), value.__module__)
 
-    def _define(self, name: str, identity: str, syntax: str, text: str) -> bool:
-        """Return whether the name is new; refuse two different things of one name."""
+    def _define(self, name: str, identity: str, syntax: str, text: str, *inner) -> None:
+        """Add a definition and what ``inner`` (see `_follow`) takes; refuse two things of one name."""
         if name not in self.definitions:
             self.definitions[name] = (identity, syntax, text)
-            return True
-        if self.definitions[name][0] != identity:
+            if inner:
+                self._follow(*inner)
+                self.definitions[name] = self.definitions.pop(name)  # below what it needs
+        elif self.definitions[name][0] != identity:
             raise UserError(f"the ETL uses two different things called {name}: rename one")
-        return False
 
     def _follow(self, node: ast.AST, scope: dict, module: str) -> None:
         """Add everything that ``node`` takes from outside."""
@@ -85,9 +85,8 @@ class Closure:
             if node is None:
                 kind = type(value).__name__
                 raise UserError(f"the ETL uses {name}, a {kind}: pass it as an argument") from None
-            if self._define(name, module, _syntax(node), ast.unparse(node)):
-                self._follow(node.value, vars(sys.modules[module]), module)
-                self.definitions[name] = self.definitions.pop(name)
+            scope = vars(sys.modules[module])
+            self._define(name, module, _syntax(node), ast.unparse(node), node.value, scope, module)
         else:
             self._define(name, text, text, text)
 
@@ -119,24 +118,20 @@ def _refuse_module(node: ast.AST, name: str, value: ModuleType) -> None:
 
 def _free_names(node: ast.AST) -> set[str]:
     """Return the names that a function or class takes from outside: no arguments, nothing that it assigns."""
-    waiting, found = [symtable.symtable(ast.unparse(node), "?", "exec")], set()
-    while waiting:
-        table = waiting.pop()
-        waiting += table.get_children()
-        for symbol in table.get_symbols():
-            if symbol.is_global() and symbol.is_referenced():
-                found.add(symbol.get_name())
-    return found
+    tables, symbols = [symtable.symtable(ast.unparse(node), "?", "exec")], []
+    for table in tables:  # grows while it is read, by the functions within
+        tables += table.get_children()
+        symbols += table.get_symbols()
+    return {symbol.get_name() for symbol in symbols if symbol.is_global() and symbol.is_referenced()}
 
 
 def load_function(text: str, name: str):
     """Return the function ``name`` that a recorded text defines."""
     module = sys.modules["recorded_etl"] = ModuleType("recorded_etl")  # dataclasses look their module up
-    scope = vars(module)
     file = f"<recorded {name} {hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}>"
     linecache.cache[file] = (len(text), None, text.splitlines(True), file)  # tracebacks show its lines
-    exec(compile(text, file, "exec"), scope)
-    return scope[name]
+    exec(compile(text, file, "exec"), vars(module))
+    return getattr(module, name)
 
 
 def _source(value):
@@ -186,15 +181,13 @@ def _scope(value) -> dict:
 
 def _assignment(module: str, name: str):
     """Return the statement ``name = ...`` at the top of a module's file; None where there is none."""
-    path = getattr(sys.modules.get(module), "__file__", None)
-    if not path or not path.endswith(".py"):
-        return None
-    found = None
-    for node in ast.parse(Path(path).read_text(encoding="utf-8")).body:
+    path = getattr(sys.modules.get(module), "__file__", None) or ""
+    body = ast.parse(Path(path).read_text(encoding="utf-8")).body if path.endswith(".py") else []
+    for node in reversed(body):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            found = node
-    return found
+            return node
+    return None
 
 
 def _stable(value) -> str:
@@ -202,15 +195,12 @@ def _stable(value) -> str:
     kind = type(value)
     if kind is dict:
         return "{" + ", ".join(f"{_stable(key)}: {_stable(item)}" for key, item in value.items()) + "}"
-    if kind in (list, tuple, set, frozenset):
-        items = [_stable(item) for item in value]
-        if kind is list:
-            return f"[{', '.join(items)}]"
-        if kind is tuple:
-            return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
-        return f"{kind.__name__}([{', '.join(sorted(items))}])"
-    if kind not in (int, float, complex, str, bytes, bool, type(None)):
-        raise TypeError
-    if kind in (float, complex) and not cmath.isfinite(value):
-        raise TypeError  # nan would not read back
-    return repr(value)
+    if kind in (set, frozenset):
+        return f"{kind.__name__}([{', '.join(sorted(map(_stable, value)))}])"
+    if kind is list:
+        return f"[{', '.join(map(_stable, value))}]"
+    if kind is tuple:
+        return f"({', '.join(map(_stable, value))}{',' if len(value) == 1 else ''})"
+    if kind in (int, str, bytes, bool, type(None)) or (kind in (float, complex) and cmath.isfinite(value)):
+        return repr(value)
+    raise TypeError  # nan would not read back

@@ -11,19 +11,12 @@ LIMIT = 1e30  # larger numbers are cut to this: their squares would leave a floa
 MAX_FOR_QUANTILES = 100_000  # rows, evenly spaced, that quantiles are taken from
 
 
-def infer_roles(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Sort columns into {"numeric", "categorical", "text", "ignored"} by their content.
+def infer_role(column: pd.Series) -> str:
+    """Return "numeric", "categorical", "text" or "ignored", by the cells.
 
     Text is long and varied (four words or more on average, most cells different); a string column that hardly
     ever repeats is an identifier and ignored, as is an empty column.
     """
-    roles = {"numeric": [], "categorical": [], "text": [], "ignored": []}
-    for name, column in frame.items():
-        roles[_infer_role(column)].append(name)
-    return roles
-
-
-def _infer_role(column: pd.Series) -> str:
     filled = column.dropna()
     if not len(filled):
         return "ignored"
@@ -68,26 +61,22 @@ def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str) -> dict:
     """
     if scaler not in SCALERS:
         raise UserError(f"model.scaler={scaler} is unknown; known: {', '.join(SCALERS)}")
-    fitted = {name: _fit_column(name, numbers(frame[name]), scaler) for name in columns}
+    fitted = {}
+    for name in columns:
+        x = np.clip(numbers(frame[name]), -LIMIT, LIMIT)
+        missing = np.isnan(x)
+        if missing.all():
+            raise UserError(f"column {name} has no value in the training rows: dataset.ignore it")
+        state = fitted[name] = {"median": float(np.median(x[~missing])), "flagged": bool(missing.any())}
+        x[missing] = state["median"]
+        if scaler == "standard":
+            varies = x.max() > x.min()  # the computed deviation of a constant may be 1e-17
+            state |= {"mean": float(x.mean()), "std": float(x.std()) if varies else 1.0}
+        if scaler == "quantile":
+            n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
+            sample = x[:: -(-len(x) // MAX_FOR_QUANTILES)]  # every k-th row, k rounded up
+            state["quantiles"] = np.quantile(sample, np.linspace(0, 1, n_quantiles)).tolist()
     return {"scaler": scaler, "columns": fitted}
-
-
-def _fit_column(name: str, x: np.ndarray, scaler: str) -> dict:
-    x = np.clip(x, -LIMIT, LIMIT)
-    filled = x[~np.isnan(x)]
-    if not len(filled):
-        raise UserError(f"column {name} has no value in the training rows: dataset.ignore it")
-    state = {"median": float(np.median(filled)), "flagged": len(filled) < len(x)}
-    if state["flagged"]:
-        x = np.where(np.isnan(x), state["median"], x)
-    if scaler == "standard":
-        varies = x.max() > x.min()  # the computed deviation of a constant may be 1e-17
-        state |= {"mean": float(x.mean()), "std": float(x.std()) if varies else 1.0}
-    if scaler == "quantile":
-        n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
-        sample = x[:: -(-len(x) // MAX_FOR_QUANTILES)]  # every k-th row, k rounded up
-        state["quantiles"] = np.quantile(sample, np.linspace(0, 1, n_quantiles)).tolist()
-    return state
 
 
 def n_numeric(state: dict) -> int:
@@ -102,8 +91,7 @@ def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
     for i, (name, column) in enumerate(state["columns"].items()):
         x = np.clip(numbers(frame[name]), -LIMIT, LIMIT)
         missing = np.isnan(x)
-        if missing.any():
-            x = np.where(missing, column["median"], x)
+        x[missing] = column["median"]
         if state["scaler"] == "standard":
             x = (x - column["mean"]) / column["std"]
         if state["scaler"] == "quantile":

@@ -19,15 +19,14 @@ def column_digests(frame: pd.DataFrame, like: tuple[pd.DataFrame, dict] | None =
     like : (DataFrame, dict), optional
         another frame and its digests: a column that shares its memory is not digested again.
     """
-    known = {}
-    if like is not None:
-        other, digests = like
-        shared = (name for name in frame if name in digests and _same_memory(frame[name], other[name]))
-        known = {name: digests[name] for name in shared}
-    missing = [name for name in frame if name not in known]
+    other, known = like or (frame, {})
+
+    def digest_of(name):
+        same = name in known and _same_memory(frame[name], other[name])
+        return known[name] if same else _column_digest(frame[name])
+
     with ThreadPoolExecutor(2) as pool:
-        known |= dict(zip(missing, pool.map(lambda name: _column_digest(frame[name]), missing), strict=True))
-    return {name: known[name] for name in frame}
+        return dict(zip(frame, pool.map(digest_of, frame), strict=True))
 
 
 def whole_digest(digests: dict[str, str]) -> str:
@@ -36,7 +35,7 @@ def whole_digest(digests: dict[str, str]) -> str:
 
 
 def _column_digest(column: pd.Series) -> str:
-    if column.dtype.kind in "biuf" and isinstance(column.dtype, np.dtype):
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         content = np.ascontiguousarray(column.to_numpy())
     elif isinstance(column.dtype, pd.StringDtype):  # codes, and each different text once
         codes, texts = pd.factorize(column)

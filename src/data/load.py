@@ -63,7 +63,6 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
 def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None) -> Data:
     """Return the arrays of a dataset; the options are those of `cut` and `shape`."""
     frame, record = load_frame(dataset, frame)
-    return shape(
-        frame, cut(frame, dataset, seed), dataset, scaler=scaler, class_weight=class_weight,
-        etl_version=record["version"], data_digest=record["output"],
-    )
+    origin = {"etl_version": record["version"], "data_digest": record["output"]}
+    rows = cut(frame, dataset, seed)
+    return shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **origin)

@@ -15,7 +15,7 @@ from src.system.errors import UserError
 
 Part = dict[str, np.ndarray]
 COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
-ROLE_KEYS = ("numeric", "categorical", "text", "ignore")  # each names several
+ROLES = ("numeric", "categorical", "text")  # each names several, as does "ignore"
 
 
 @dataclass
@@ -44,15 +44,21 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     ``seed`` cuts val, ``dataset["split_seed"]`` test. Rows without a target, if allowed, are in no part.
     """
     frame, dataset = _checked(frame, dataset)
-    usable = _rows_with_target(frame, dataset)
+    y = frame[dataset["target"]]
+    if columns.holds_several(y.dropna().head(100)):
+        raise UserError(f"cells of {y.name} hold several values: multi-label tasks are not supported")
+    empty = y.isna().to_numpy()
+    if empty.any() and not dataset["drop_missing_target"]:
+        raise UserError(
+            f"target {y.name} is empty in {empty.sum()} of {len(y)} rows, first in row {np.argmax(empty)}: "
+            "fill them, or leave these rows out with dataset.drop_missing_target=true"
+        )
+    usable = np.flatnonzero(~empty)
     some = Rows(frame, usable)
-    y, classes, groups, named = some[dataset["target"]], None, None, None
-    if target.task_of(y, dataset["task"]) == "classification":
-        classes = target.class_of_row(y)
-    if dataset["group"]:
-        groups = np.array(columns.as_text(some[dataset["group"]]))
-    if dataset["split"]:
-        named = columns.as_text(some[dataset["split"]])
+    task, y = target.task_of(y, dataset["task"]), some[dataset["target"]]
+    classes = target.class_of_row(y) if task == "classification" else None
+    groups = np.array(columns.as_text(some[dataset["group"]])) if dataset["group"] else None
+    named = columns.as_text(some[dataset["split"]]) if dataset["split"] else None
     sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
     parts = split(len(usable), classes=classes, groups=groups, named=named, seed=seed, **sizes)
     rng = np.random.default_rng(dataset["split_seed"])
@@ -83,11 +89,21 @@ def shape(
         own = {"y": target.encode(part[dataset["target"]], info, name), "id": ids[index]}
         parts[name] = apply_transforms(transforms, part) | own
         if dataset["weight"]:
-            parts[name]["weight"] = _weights(part[dataset["weight"]])
+            weight = columns.numbers(part[dataset["weight"]])
+            if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
+                wrong = "holds empty, infinite or negative cells, or only 0"
+                raise UserError(f"dataset.weight={dataset['weight']} {wrong}")
+            parts[name]["weight"] = weight.astype(np.float32)
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
-    info |= {"dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame)}
-    return Data(parts, info | _input_info(transforms), transforms)
+    text = transforms.get("tokenizer")
+    info |= {
+        "dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame),
+        "columns": roles, "n_num_features": columns.n_numeric(transforms["numeric"]),
+        "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
+        "vocab_size": len(text["words"]) + 2 if text else 0, "max_len": text["max_len"] if text else 0,
+    }
+    return Data(parts, info, transforms)
 
 
 def describe_data(data: Data) -> str:
@@ -137,57 +153,35 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
-    for key in ROLE_KEYS:
+    for key in (*ROLES, "ignore"):
         dataset[key] = [str(name) for name in dataset[key] or []]
         if dataset["target"] in dataset[key]:
             raise UserError(f"dataset.{key} names the target {dataset['target']}")
     named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None]
-    named += [(key, name) for key in ROLE_KEYS for name in dataset[key]]
+    named += [(key, name) for key in (*ROLES, "ignore") for name in dataset[key]]
+    known = frame.columns
     for key, name in named:
-        if name not in frame.columns:
-            there = ", ".join(frame.columns[:30])
-            raise UserError(f"dataset.{key}={name}: no such column; there are {there}")
+        if name not in known:
+            raise UserError(f"dataset.{key}={name}: no such column; there are {', '.join(known[:30])}")
     return frame.reset_index(drop=True), dataset
-
-
-def _rows_with_target(frame: pd.DataFrame, dataset: dict) -> np.ndarray:
-    y = frame[dataset["target"]]
-    if columns.holds_several(y.dropna().head(100)):
-        raise UserError(f"cells of {y.name} hold several values: multi-label tasks are not supported")
-    empty = y.isna().to_numpy()
-    if empty.any() and not dataset["drop_missing_target"]:
-        raise UserError(
-            f"target {y.name} is empty in {empty.sum()} of {len(y)} rows, first in row {np.argmax(empty)}: "
-            "fill them, or leave these rows out with dataset.drop_missing_target=true"
-        )
-    return np.flatnonzero(~empty)
 
 
 def _roles(frame: pd.DataFrame, dataset: dict) -> dict[str, list[str]]:
     """Return the roles named in the config, the rest inferred."""
     role_of = {dataset[key]: None for key in COLUMN_KEYS} | dict.fromkeys(dataset["ignore"])
-    for role in ("numeric", "categorical", "text"):
+    for role in ROLES:
         for name in dataset[role]:
-            if role_of.setdefault(name, role) not in (role, None):
+            if role_of.get(name) not in (role, None):
                 raise UserError(f"dataset names {name} in two roles; a column has one")
             role_of[name] = role
-    roles = columns.infer_roles(frame[[name for name in frame.columns if name not in role_of]])
-    for role in ("numeric", "categorical", "text"):
-        roles[role] = [name for name in frame.columns if role_of.get(name) == role or name in roles[role]]
+    roles = {"numeric": [], "categorical": [], "text": [], "ignored": []}
+    for name in frame.columns:
+        role = role_of[name] if name in role_of else columns.infer_role(frame[name])
+        if role is not None:  # None: the target, the group, ...
+            roles[role].append(name)
     if not (roles["numeric"] or roles["categorical"] or roles["text"]):
         raise UserError("no column is left to learn from")
     return roles
-
-
-def _input_info(transforms: dict) -> dict:
-    text = transforms.get("tokenizer")
-    return {
-        "columns": transforms["roles"],
-        "n_num_features": columns.n_numeric(transforms["numeric"]),
-        "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
-        "vocab_size": tokenizer.vocab_size(text) if text else 0,
-        "max_len": text["max_len"] if text else 0,
-    }
 
 
 def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
@@ -198,15 +192,8 @@ def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
     return frame[name].to_numpy(np.int64) if whole else np.array(columns.as_text(frame[name]))
 
 
-def _weights(column: pd.Series) -> np.ndarray:
-    weight = columns.numbers(column)
-    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-        raise UserError(f"dataset.weight={column.name} holds empty, infinite or negative cells, or only 0")
-    return weight.astype(np.float32)
-
-
 def _joined(frame: pd.DataFrame | Rows, names: list[str]) -> list[str]:
     """Return the text columns of each row as one text; empty cells count as empty text."""
     cells = (frame[name] for name in names)
     texts = [column.astype(object).where(column.notna(), "").astype(str).tolist() for column in cells]
-    return texts[0] if len(texts) == 1 else [" ".join(row) for row in zip(*texts, strict=True)]
+    return list(map(" ".join, zip(*texts, strict=True)))

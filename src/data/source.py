@@ -46,14 +46,14 @@ def download(url: str, checksum: str, folder: str) -> Path:
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``."""
     path = _existing(path)
-    options |= {"sep": sep} if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
-    whole = {"low_memory": False} if len(sep) == 1 else {}
+    plain = {"sep": sep, "low_memory": False}  # pandas' C parser takes a separator of one character
+    options |= plain if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
         _refuse_duplicates(header, path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            return _not_empty(pd.read_csv(path, index_col=False, **options, **whole), path)
+            return _not_empty(pd.read_csv(path, index_col=False, **options), path)
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
     except DAMAGED as error:
@@ -62,7 +62,6 @@ def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
-    """Return a Parquet file as a frame."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

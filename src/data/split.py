@@ -20,14 +20,12 @@ def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size,
         ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share their test rows.
     """
     parts = _named_parts(named) if named is not None else {"train": np.arange(n_rows)}
-    cuts = [("test", test_size, split_seed), ("val", val_size, seed)]
-    for stream, (name, size, part_seed) in enumerate(cuts):
+    for name, size, seeds in (("test", test_size, [split_seed, 0]), ("val", val_size, [seed, 1])):
         if name in parts:
             continue
         if not 0 < size < 1:
             raise UserError(f"dataset.{name}_size={size} must lie between 0 and 1")
-        rows = parts["train"]
-        rng = np.random.default_rng([part_seed, stream])
+        rows, rng = parts["train"], np.random.default_rng(seeds)
         held = _draw(rng, size, len(rows), *(None if x is None else x[rows] for x in (classes, groups)))
         if not held.any() or held.all():
             raise UserError(f"{len(rows)} rows are too few to cut a {name} part of {size:.0%} from them")
@@ -36,14 +34,13 @@ def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size,
 
 
 def _named_parts(named) -> dict:
-    unknown = sorted({str(name) for name in set(named)} - set(NAMES))
+    unknown = sorted({str(name) for name in named} - set(NAMES))
     if unknown:
         raise UserError(f"the split column holds {unknown[0]!r}; it may hold {', '.join(NAMES)}")
     part_of_row = np.array([NAMES[name] for name in named])
-    parts = {name: np.flatnonzero(part_of_row == name) for name in ("train", "val", "test")}
-    if not len(parts["train"]):
+    if "train" not in part_of_row:
         raise UserError("the split column leaves no row to train on")
-    return {name: rows for name, rows in parts.items() if len(rows)}
+    return {name: np.flatnonzero(part_of_row == name) for name in np.unique(part_of_row).tolist()}
 
 
 def _draw(rng, size, n_rows, classes, groups):
@@ -55,10 +52,11 @@ def _draw(rng, size, n_rows, classes, groups):
         rows_before = np.cumsum(counts) - counts
         return np.isin(group_of_row, order[rows_before < size * n_rows])
     held = np.zeros(n_rows, bool)
-    for k in np.unique(classes) if classes is not None else [None]:
-        rows = np.arange(n_rows) if k is None else np.flatnonzero(classes == k)
-        n_held = round(size * len(rows))
-        if k is not None:  # rare classes are held out at random, and one row always stays to learn from
-            n_held = min(int(size * len(rows) + rng.random()), len(rows) - 1)
+    if classes is None:
+        held[rng.permutation(n_rows)[: round(size * n_rows)]] = True
+        return held
+    for k in np.unique(classes):  # a rare class is held out by chance, and one row always stays to learn from
+        rows = np.flatnonzero(classes == k)
+        n_held = min(int(size * len(rows) + rng.random()), len(rows) - 1)
         held[rng.permutation(rows)[:n_held]] = True
     return held

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.data import columns
+from src.data.columns import as_text, numbers
 from src.system.errors import UserError
 
 TASKS = ("classification", "regression")
@@ -16,16 +16,24 @@ def task_of(target: pd.Series, named: str | None = None) -> str:
         if named not in TASKS:
             raise UserError(f"dataset.task={named} is unknown; known: {', '.join(TASKS)}")
         return named
-    if not pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target):
-        return "classification"
-    values = np.asarray(target.dropna().unique(), np.float64)
-    whole = np.isfinite(values).all() and np.all(np.mod(values, 1) == 0)
-    return "classification" if whole and len(values) <= MAX_CLASSES_OF_NUMBERS else "regression"
+    kind = _kind(target.dropna())
+    many = kind == "float" or (kind == "int" and target.nunique() > MAX_CLASSES_OF_NUMBERS)
+    return "regression" if many else "classification"
+
+
+def _kind(column: pd.Series) -> str:
+    """Return "int", "float", "bool" or "str": the type in which predictions name a class."""
+    if pd.api.types.is_bool_dtype(column):
+        return "bool"
+    if not pd.api.types.is_numeric_dtype(column):
+        return "str"
+    values = np.asarray(column.unique(), np.float64)
+    return "int" if np.isfinite(values).all() and not np.mod(values, 1).any() else "float"
 
 
 def class_of_row(target: pd.Series) -> np.ndarray:
     """Return (n,) int; refuse a target without anything to learn: one class, or each row another."""
-    names, classes = np.unique(columns.as_text(target), return_inverse=True)
+    names, classes = np.unique(as_text(target), return_inverse=True)
     if len(names) == len(target) > 2:
         raise UserError(f"each row has another {target.name}: name another target or dataset.task=regression")
     if len(names) < 2:
@@ -39,9 +47,9 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
     if task == "regression":
         y = _finite(train)
         std = float(y.std()) if y.min() < y.max() else 1.0
-        return info | {"y_mean": float(y.mean()), "y_std": std, "task": "regression", "n_outputs": 1}
-    numeric = pd.api.types.is_numeric_dtype(train) and not pd.api.types.is_bool_dtype(train)
-    classes = sorted(set(columns.as_text(train)), key=float if numeric else None)
+        return info | {"y_mean": float(y.mean()), "y_std": std, "task": task, "n_outputs": 1}
+    kind = _kind(train)
+    classes = sorted(set(as_text(train)), key=float if kind in ("int", "float") else None)
     if positive is not None:
         if str(positive) not in classes or len(classes) != 2:
             known = ", ".join(classes[:10])
@@ -49,19 +57,8 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
         classes.sort(key=str(positive).__eq__)  # it becomes class 1
     if len(classes) < 2:
         raise UserError(f"the training part holds one class only: {classes[0]!r}")
-    return info | {
-        "task": "binary" if len(classes) == 2 else "multiclass", "n_outputs": len(classes),
-        "classes": classes, "class_type": _class_type(train),
-    }
-
-
-def _class_type(column: pd.Series) -> str:
-    """Return "int", "float", "bool" or "str": the type in which predictions name a class."""
-    if pd.api.types.is_bool_dtype(column):
-        return "bool"
-    if not pd.api.types.is_numeric_dtype(column):
-        return "str"
-    return "int" if all(float(x).is_integer() for x in column.unique()) else "float"
+    task = "binary" if len(classes) == 2 else "multiclass"
+    return info | {"task": task, "n_outputs": len(classes), "classes": classes, "class_type": kind}
 
 
 def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:
@@ -69,7 +66,7 @@ def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:
     if info["task"] == "regression":
         return _finite(target)
     number_of = {name: i for i, name in enumerate(info["classes"])}
-    names = columns.as_text(target)
+    names = as_text(target)
     unseen = sorted(set(names) - set(number_of))
     if unseen:
         raise UserError(f"class {unseen[0]!r} of {target.name} occurs in {part} but not in train")
@@ -77,8 +74,8 @@ def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:
 
 
 def _finite(target: pd.Series) -> np.ndarray:
-    """Return (n,) float64; refuse empty and infinite values, which `columns.numbers` takes for empty."""
-    y = columns.numbers(target)
+    """Return (n,) float64; refuse empty and infinite values, which `numbers` takes for empty."""
+    y = numbers(target)
     if not np.isfinite(y).all():
         raise UserError(f"target {target.name} holds an infinite or empty value")
     return y
@@ -88,18 +85,17 @@ def weigh_classes(train: dict[str, np.ndarray], class_weight, info: dict) -> Non
     """Multiply training weights: "balanced" gives each class the same sum, a dict a factor per class."""
     if info["task"] == "regression":
         raise UserError("class_weight is for classification; this target is a regression")
+    factor = np.ones(info["n_outputs"])
     if class_weight == "balanced":
         counts = np.bincount(train["y"], minlength=info["n_outputs"])
         factor = len(train["y"]) / (info["n_outputs"] * np.maximum(counts, 1))
     elif isinstance(class_weight, dict):
-        factor_of = dict.fromkeys(info["classes"], 1.0)
         for name, value in class_weight.items():
-            if str(name) not in factor_of:
+            if str(name) not in info["classes"]:
                 raise UserError(f"class_weight names {name}; the classes are {', '.join(info['classes'])}")
             if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise UserError(f"class_weight of {name} is {value}: it should be a number, at least 0")
-            factor_of[str(name)] = value
-        factor = np.array(list(factor_of.values()))
+            factor[info["classes"].index(str(name))] = value
     else:
         raise UserError(f"class_weight={class_weight} should be null, balanced or {{class: factor, ...}}")
     train["weight"] = (train.get("weight", 1.0) * factor[train["y"]]).astype(np.float32)

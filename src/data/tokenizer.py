@@ -9,25 +9,18 @@ from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
 # name of dataset.tokenizer -> text to list of tokens
-TOKENIZERS = {
-    "whitespace": str.split,
-    "words": re.compile(r"\w+|[^\w\s]").findall,
-    "chars": list,
-}
+TOKENIZERS = {"whitespace": str.split, "words": re.compile(r"\w+|[^\w\s]").findall, "chars": list}
 
 
 def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len) -> dict:
     """Return the tokenizer as a plain dict: vocabulary by falling count, and where long texts are cut."""
     if tokenizer not in TOKENIZERS:
         raise UserError(f"dataset.tokenizer={tokenizer} is unknown; known: {', '.join(TOKENIZERS)}")
-    tokens = _tokens(texts, tokenizer, lower)
-    counts = Counter()
-    for row in tokens:
-        counts.update(row)
+    rows = _tokens(texts, tokenizer, lower)
+    counts = Counter(token for row in rows for token in row)
     frequent = [word for word, count in counts.items() if count >= min_count]
     vocabulary = sorted(frequent, key=lambda word: (-counts[word], word))[:max_vocab]
-    longest = max(map(len, tokens), default=1)
-    max_len = max(1, min(longest, max_len))
+    max_len = max(1, min(max_len, max(map(len, rows), default=1)))
     return {"tokenizer": tokenizer, "lower": lower, "words": vocabulary, "max_len": max_len}
 
 
@@ -46,10 +39,6 @@ def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
     input_ids = np.full(mask.shape, PAD, np.int32)
     input_ids[mask] = np.concatenate(rows) if rows else []
     return input_ids, mask
-
-
-def vocab_size(state: dict) -> int:
-    return len(state["words"]) + 2
 
 
 def _tokens(texts, tokenizer, lower):

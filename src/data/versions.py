@@ -23,6 +23,7 @@ from src.system.files import locked, read_json, write_json, write_text
 from src.system.paths import claim, outputs, versions_in
 
 log = logging.getLogger("reprise")
+WHY = "a library has changed, or it draws random numbers without a seed"
 
 
 def folder() -> Path:
@@ -42,7 +43,11 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
         the dataset section of the config, to read the input again
     """
     arguments = arguments or {}
-    _check(dataset, arguments)
+    if not re.fullmatch(r"[\w-]+", dataset):  # it names a folder
+        raise UserError(f"{dataset!r} cannot name an ETL: use letters, digits, _ and -")
+    if not _is_plain(arguments):
+        shown = " ".join(str(arguments).split())[:200]
+        raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
     closure, input_digests, input_columns = Closure(function), column_digests(raw), _schema(raw)
     frame = _call(function, raw, arguments)
     output = whole_digest(column_digests(frame, like=(raw, input_digests)))
@@ -53,10 +58,7 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
     }
     version = register(record, closure.text)
     if read_json(folder() / dataset / version / "version.json")["output"] != output:
-        log.warning(
-            "%s %s makes something else than when it was recorded: a library has changed, or it draws random "
-            "numbers without a seed", dataset, version,
-        )
+        log.warning("%s %s makes something else than when it was recorded: %s", dataset, version, WHY)
     return frame, record | {"version": version}
 
 
@@ -109,8 +111,7 @@ def replay(record: dict, raw: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"{version}: the input has changed since ({record['location']}: {rows})")
     frame = _call(load_function(record["source"], record["function"]), raw, record["arguments"])
     if digest(frame) != record["output"]:
-        why = "a library has changed, or it draws random numbers without a seed"
-        raise UserError(f"{version}: its recorded code makes something else now: {why}")
+        raise UserError(f"{version}: its recorded code makes something else now: {WHY}")
     return frame
 
 
@@ -166,24 +167,13 @@ def _key(record: dict) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _check(dataset: str, arguments: dict) -> None:
-    """Refuse a name that cannot be a folder's, and arguments that JSON does not give back as they were."""
-    if not re.fullmatch(r"[\w-]+", dataset):
-        raise UserError(f"{dataset!r} cannot name an ETL: use letters, digits, _ and -")
-    if not _is_plain(arguments):
-        shown = " ".join(str(arguments).split())[:200]
-        raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
-
-
 def _is_plain(value) -> bool:
     """Return whether JSON gives a value back as it was; a tuple may come back as a list."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str | int)
+    return isinstance(value, str | int | None) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _schema(frame: pd.DataFrame) -> dict[str, str]:
