@@ -10,27 +10,20 @@ RAW = ["longitude", "latitude", "age", "rooms", "bedrooms", "population", "house
 
 
 def read(cfg: dict) -> pd.DataFrame:
-    """Return 8 numeric features and MedHouseVal."""
+    """Return 8 numeric features and MedHouseVal, the columns that papers use."""
     files = find_files("california_housing", "california_housing.csv.gz")
     if files:
         return read_csv(files[0])
     with tarfile.open(download(cfg["url"], cfg["checksum"], "california_housing")) as archive:
         raw = pd.read_csv(archive.extractfile("CaliforniaHousing/cal_housing.data"), names=RAW)
-    return per_household(raw)
-
-
-def per_household(raw: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that papers use, from those of the source file."""
-    return pd.DataFrame(
-        {
-            "MedInc": raw["income"],
-            "HouseAge": raw["age"],
-            "AveRooms": raw["rooms"] / raw["households"],
-            "AveBedrms": raw["bedrooms"] / raw["households"],
-            "Population": raw["population"],
-            "AveOccup": raw["population"] / raw["households"],
-            "Latitude": raw["latitude"],
-            "Longitude": raw["longitude"],
-            "MedHouseVal": raw["value"] / 100_000,
-        }
-    )
+    return pd.DataFrame({
+        "MedInc": raw["income"],
+        "HouseAge": raw["age"],
+        "AveRooms": raw["rooms"] / raw["households"],
+        "AveBedrms": raw["bedrooms"] / raw["households"],
+        "Population": raw["population"],
+        "AveOccup": raw["population"] / raw["households"],
+        "Latitude": raw["latitude"],
+        "Longitude": raw["longitude"],
+        "MedHouseVal": raw["value"] / 100_000,
+    })

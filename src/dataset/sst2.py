@@ -11,6 +11,7 @@ from src.data.source import download, find_files, read_csv
 from src.system.errors import UserError
 from src.system.paths import data_dir
 
+BASE = 0x9E3779B97F4A7C15  # of the hash in `roots`
 THREE_WAYS = (
     "  1. download {url} elsewhere and put it at {path}",
     "  2. point DATA_DIR at a folder that holds sst2/train.tsv.gz and sst2/dev.tsv",
@@ -50,9 +51,6 @@ def roots(phrases: pd.Series) -> list[int]:
             root_of_span.update(dict.fromkeys(spans.tolist(), i))
         root_of_row[i] = root_of_span.get(int(prefix[-1]), i)
     return root_of_row
-
-
-BASE = 0x9E3779B97F4A7C15
 
 
 def _hash_of(number: int) -> int:
