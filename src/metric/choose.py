@@ -58,8 +58,7 @@ def check_name(name: str, mode: str | None, task: str | None) -> None:
         raise UserError(f"metric={name} is unknown{nearest(name, METRICS)}; known: {known}")
     tasks = set(CLASSIFICATION) if task == "classification" else {task}
     if task is not None and not tasks & set(METRICS[name]["tasks"]):
-        fitting = [known for known, entry in METRICS.items() if tasks & set(entry["tasks"])]
-        choices = ", ".join(fitting)
+        choices = ", ".join(known for known, entry in METRICS.items() if tasks & set(entry["tasks"]))
         raise UserError(f"metric={name} is not a metric of a {task} task; choose one of {choices}")
     known = METRICS[name]["mode"]
     if mode not in (None, known):
@@ -111,11 +110,9 @@ def better(row: dict, best: dict | None, metric: dict) -> bool:
 
     A small val part gives many ties in accuracy; the loss still separates them. nan never wins.
     """
-    key = f"val/{metric['name']}"
+    key, sign = f"val/{metric['name']}", 1 if metric["mode"] == "max" else -1
     if math.isnan(row[key]):
         return False
     if best is None:
         return True
-    if row[key] == best[key]:
-        return row["val/loss"] < best["val/loss"]
-    return row[key] > best[key] if metric["mode"] == "max" else row[key] < best[key]
+    return (sign * row[key], -row["val/loss"]) > (sign * best[key], -best["val/loss"])

@@ -74,8 +74,7 @@ def calibration_error(y, p, n_bins=15):
 
 
 def mse(y, p):
-    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
-    return float(np.mean((y - p) ** 2)) if len(y) else math.nan
+    return float(np.mean((np.asarray(y, np.float64) - p) ** 2)) if len(y) else math.nan
 
 
 def rmse(y, p):
@@ -83,8 +82,7 @@ def rmse(y, p):
 
 
 def mae(y, p):
-    y, p = np.asarray(y, np.float64), np.asarray(p, np.float64)
-    return float(np.mean(np.abs(y - p))) if len(y) else math.nan
+    return float(np.mean(np.abs(np.asarray(y, np.float64) - p))) if len(y) else math.nan
 
 
 def r2(y, p):
@@ -96,8 +94,7 @@ def spearman(y, p):
     """Return the Pearson correlation of the ranks; equal values share their mean rank."""
     if not len(y):
         return math.nan
-    a, b = _ranks(y), _ranks(p)
-    a, b = a - a.mean(), b - b.mean()
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(y), _ranks(p)))
     spread = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / spread if spread > 0 else math.nan
 
@@ -105,10 +102,8 @@ def spearman(y, p):
 def _counts(y, p):
     """Return hits, true rows and predicted rows of each class, each (n_classes,) float64."""
     predicted = p.argmax(1)
-    hits = np.bincount(y[predicted == y], minlength=p.shape[1])
-    true = np.bincount(y, minlength=p.shape[1])
-    n_predicted = np.bincount(predicted, minlength=p.shape[1])
-    return hits.astype(np.float64), true.astype(np.float64), n_predicted.astype(np.float64)
+    rows = (y[predicted == y], y, predicted)
+    return [np.bincount(classes, minlength=p.shape[1]).astype(np.float64) for classes in rows]
 
 
 def _f1_per_class(y, p):
