@@ -12,11 +12,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import shell
 from src.config.check import check
-from src.logger.fanout import prestart
 from src.config.tree import addable
+from src.logger.fanout import prestart
 from src.study.sweep import membership, sweep
 from src.system.errors import UserError, one_line
 from src.system.paths import check_outputs
+from src.trainer import ranks
 
 failed = []  # the runs of this process that ended in a `UserError`
 
@@ -24,7 +25,8 @@ failed = []  # the runs of this process that ended in a `UserError`
 @hydra.main(version_base=None, config_path="../conf", config_name="train")
 def job(cfg) -> float:
     """Train one run and return its deciding metric on val, which a sweep optimises."""
-    prestart(cfg.logger)  # before the next import, which loads pandas
+    if ranks.rank() == 0:
+        prestart(cfg.logger)  # before the next import, which loads pandas
     from src.run.job import run_job
 
     shell.console()

@@ -57,6 +57,7 @@ def test_the_average_is_bias_corrected_by_updates(outputs, monkeypatch, accumula
     fit(
         *WINE, "trainer.max_epochs=3", "model.batch_size=8", "model.ema=0.998",
         "model.lit=test_trainer.Recorded", f"trainer.accumulate_grad_batches={accumulate}",
+        "trainer.accelerator=cpu",
     )  # fmt: skip
     assert len(Recorded.steps) == 3 * math.ceil(15 / accumulate)  # 120 rows
     first, average = Recorded.steps[0]

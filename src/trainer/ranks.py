@@ -93,8 +93,12 @@ def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int
         with the reason of the rank that failed first.
     """
     import numpy as np
+    import torch
     from torch.distributed import TCPStore
 
+    n, n_gpus = request["n_ranks"], torch.cuda.device_count()
+    if 0 < n_gpus < n and request["trainer"]["accelerator"] in ("auto", "gpu", "cuda"):
+        raise UserError(f"trainer.devices={n}, but this machine has {n_gpus} GPU; ranks on CPU: trainer.accelerator=cpu")
     folder.mkdir(parents=True)
     for part, arrays in parts.items():
         for name, array in arrays.items():
@@ -102,7 +106,7 @@ def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int
     write_json(folder / "request.json", request)
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     n_rows = 0
-    with _started(request["n_ranks"], folder, store.port) as processes:
+    with _started(n, folder, store.port) as processes:
         while (ended := processes.wait(0)) is None:
             if store.check([f"row {n_rows}"]):
                 log_row(json.loads(store.get(f"row {n_rows}")))
