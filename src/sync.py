@@ -3,30 +3,34 @@
 import logging
 
 from src.config import shell
-from src.run.folder import Run, run_names
+from src.run.folder import BrokenRun, Run, find, run_names
+from src.run.lock import Held, hold
 from src.run.trackers import sync_run
 from src.system.errors import UserError
 
 log = logging.getLogger("reprise")
 
 
-def sync(run: str | None = None) -> None:
+def sync(run: str | None = None, force: bool = False) -> None:
     """Send trackers the rows and files that they missed while they were down; close runs that were killed.
 
     python -m src.sync run=t7
     python -m src.sync
 
     run : the run, t7; left out: every run
+    force : even if another process seems to hold the run
     """
     behind = []
     for name in [run] if run else run_names():
         try:
-            opened = Run.open(name)
-            if opened.status == "running":
-                log.info("%s is still running", name)
-                continue
-            trackers = sync_run(opened)
+            with hold(find(name), "sync", force):
+                trackers = sync_run(Run.open(name))
         except UserError as error:
+            if isinstance(error, Held | BrokenRun):
+                if run:
+                    raise
+                log.info("%s", error)
+                continue
             log.info("%s: %s", name, error)
             behind.append(name)
             continue

@@ -84,9 +84,11 @@ def test_a_running_run_is_refused_with_all_that_were_named(own):
     report = {"status": "running", **process, "metrics": {}, "metric": None}
     write_json(runs_folder() / "t3" / "report.json", report)
     write_json(runs_folder() / "t3" / "config.json", {})
-    with pytest.raises(UserError, match="t3 is still running"):
-        [clean.remove_run(name) for name in clean.expand("t2-t4")]
+    with pytest.raises(UserError, match=r"t3 is in use \(train, .*force=true"):
+        clean.clean(remove="t2-t4")
     assert there() == [1, 2, 3, 4, 5, 6]
+    clean.clean(remove="t2-t4", force=True)
+    assert there() == [1, 5, 6]
 
 
 def test_a_run_named_twice_is_removed_once(own):

@@ -1,6 +1,5 @@
 """A run that was killed, stopped or should train longer: resuming it ends as a run that nobody stopped."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,13 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from conftest import CHECKOUT, QUIET, assert_same
+from conftest import CHECKOUT, QUIET, assert_same, tiny_table
 
 from src import fit, load, runs
 from src.logger import csv
 from src.resume import resume
 from src.run.trackers import sync_run
-from src.run.trust import is_sealed
+from src.run.trust import unsealed
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
@@ -124,48 +123,6 @@ def test_scikit_learn_resumes_by_fitting_again(outputs):
     assert np.array_equal(again.predictions["test_p"], straight.predictions["test_p"])
 
 
-def test_a_process_that_nobody_waited_for_is_gone(straight, monkeypatch):
-    """In a container nobody may wait; the run must be seen as killed."""
-    process = subprocess.Popen(["sleep", "60"])
-    monkeypatch.setitem(straight.report, "status", "running")
-    monkeypatch.setitem(straight.report, "pid", process.pid)
-    monkeypatch.setitem(straight.report, "started", time.time())
-    assert straight.status == "running"
-    process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
-    assert straight.status == "killed"
-    process.wait()
-
-
-def test_a_run_that_lives_is_not_resumed(straight, outputs):
-    """Two processes in one folder would spoil both."""
-    from src.system.files import read_json, write_json
-
-    path = straight.folder / "report.json"
-    report = read_json(path)
-    write_json(path, report | {"status": "running", "pid": os.getppid()})
-    try:
-        with pytest.raises(UserError, match="still running"):
-            resume(straight.name)
-    finally:
-        write_json(path, report)
-
-
-def test_a_killed_run_whose_number_another_process_has_now_is_not_running(straight, outputs):
-    """In a container each process may be number 1."""
-    from src.system.files import read_json, write_json
-
-    path = straight.folder / "report.json"
-    report = read_json(path)
-    with subprocess.Popen(["sleep", "60"]) as other:
-        write_json(path, report | {"status": "running", "pid": other.pid, "started": time.time() - 60})
-        try:
-            assert load(straight.name).status == "killed"
-        finally:
-            write_json(path, report)
-            other.kill()
-
-
 def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
     """A kill can cut it, and a reader can meet it while its run writes."""
     path = tmp_path / "metrics.csv"
@@ -184,7 +141,50 @@ def test_a_damaged_checkpoint_is_one_sentence_and_spoils_nothing(outputs):
     (run.folder / "checkpoints" / "last.ckpt").write_bytes(b"PK" + bytes(100))
     with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
         resume(run.name, 4)
-    assert load(run.name).status == "done" and is_sealed(load(run.name))
+    assert load(run.name).status == "done" and not unsealed(load(run.name))
+
+
+def state(run) -> dict:
+    """Return {name: content} of a run's folder, without its log and its lock."""
+    found = {}
+    for path in run.folder.rglob("*"):
+        if path.is_file() and path.name not in ("log.txt", ".lock"):
+            found[path.relative_to(run.folder).as_posix()] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("model", ["mlp", "sgd"])
+def test_a_resume_that_fails_at_once_leaves_a_finished_run_as_it_was(outputs, tmp_path, model):
+    """The run is done, its metrics, seals and predictions are those that it had, and it resumes later."""
+    path = tmp_path / "table.csv"
+    tiny_table("binary").to_csv(path, index=False)
+    content = path.read_bytes()
+    overrides = ("dataset=csv", f"dataset.path={path}", "dataset.target=y", f"model={model}")
+    run = fit(*overrides, *QUIET, "trainer.max_epochs=2")
+    before, frame = state(run), tiny_table("binary")
+    p = run.predict_proba(frame)
+    for damage in (path.unlink, lambda: path.write_text("a,b\n1,2\n")):
+        damage()
+        with pytest.raises(UserError):
+            resume(run.name, max_epochs=4)
+        assert state(run) == before
+        left = load(run.name)
+        assert left.status == "done" and not unsealed(left) and np.array_equal(left.predict_proba(frame), p)
+    path.write_bytes(content)
+    assert len(resume(run.name, max_epochs=4).history) == 4 and load(run.name).status == "done"
+
+
+def test_a_resume_stopped_within_its_first_epoch_leaves_a_finished_run_as_it_was(outputs, monkeypatch):
+    global calls
+    calls = 5
+    run = fit(
+        "dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=2", "model.patience=null",
+        "metric=test_resume.interrupts", "metric_mode=max",
+    )  # fmt: skip
+    before, calls = state(run), 3
+    with pytest.raises(KeyboardInterrupt):
+        resume(run.name, max_epochs=4)
+    assert state(run) == before and load(run.name).status == "done"
 
 
 def test_a_metric_that_is_never_a_number_keeps_the_last_epoch(outputs, monkeypatch, tmp_path, caplog):

@@ -1,10 +1,12 @@
 """Compare two runs: how far their results differ, and what differs around them."""
 
 import zipfile
+from contextlib import suppress
 from difflib import unified_diff
 
 from src.config.tree import flat
-from src.run.folder import Run, model_path
+from src.run.folder import BrokenRun, Run, model_path
+from src.system.errors import UserError, one_line, printable
 from src.system.files import read_json
 from src.trainer.family import family
 
@@ -59,7 +61,7 @@ def describe(a: Run, b: Run, found: dict) -> str:
     lines.append(f"  {key:12} {a.report['metrics'].get(key)} -> {b.report['metrics'].get(key)}")
     lines.append("possible causes:")
     lines += [f"  {cause}" for cause in causes(a, b) or ["none that is recorded"]]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _size(difference: float) -> str:
@@ -72,16 +74,31 @@ def causes(a: Run, b: Run) -> list[str]:
     """Return what differs around two runs, a line each: data, config, code, packages, threads, machine."""
     lines = []
     for key, name in (("etl_version", "ETL version"), ("data_digest", "data digest")):
-        if a.report[key] != b.report[key]:
-            lines.append(f"{name}: {a.report[key]} -> {b.report[key]}")
+        if a.report.get(key) != b.report.get(key):
+            lines.append(f"{name}: {a.report.get(key)} -> {b.report.get(key)}")
     lines += [f"config {change}" for change in _changes(flat(a.cfg), flat(b.cfg))]
-    lines += [f"code: {name}" for name in changed_files(a, b)]
-    old, new = (read_json(run.folder / "env.json") for run in (a, b))
-    machine = ("python", "machine", "platform")
-    lines += _changes({name: old[name] for name in machine}, {name: new[name] for name in machine})
-    for group in ("packages", "threads"):
-        lines += _changes(old[group], new[group])
+    for changes in (_code_changes, _environment_changes):
+        try:
+            lines += changes(a, b)
+        except BrokenRun as error:
+            lines.append(repr(error))
     return lines
+
+
+def _code_changes(a: Run, b: Run) -> list[str]:
+    return [f"code: {name}" for name in changed_files(a, b)]
+
+
+def _environment_changes(a: Run, b: Run) -> list[str]:
+    known = []
+    for run in (a, b):
+        try:
+            env = read_json(run.folder / "env.json")
+            machine = {name: env[name] for name in ("python", "machine", "platform")}
+            known.append((machine, dict(env["packages"]), dict(env["threads"])))
+        except (UserError, KeyError, TypeError, ValueError):
+            raise BrokenRun(run.name, "env.json is missing or damaged") from None
+    return [line for old, new in zip(*known, strict=True) for line in _changes(old, new)]
 
 
 def _changes(old: dict, new: dict) -> list[str]:
@@ -97,8 +114,11 @@ def changed_files(a: Run, b: Run) -> list[str]:
 
 def files_of(run: Run) -> dict[str, bytes]:
     """Return {name: content} of a run's recorded code."""
-    with zipfile.ZipFile(run.folder / "code.zip") as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(run.folder / "code.zip") as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+    except Exception as error:  # a damaged zip can raise anything
+        raise BrokenRun(run.name, f"code.zip cannot be read: {one_line(error)}") from None
 
 
 def side_by_side(a: Run, b: Run) -> str:
@@ -114,9 +134,10 @@ def side_by_side(a: Run, b: Run) -> str:
         lines.append(f"{key:28}" + "".join(f"{cell:>12}" for cell in cells))
     lines += ["", *(causes(a, b) or ["config, code, data and environment are the same"]), ""]
     code = []
-    for name in changed_files(a, b):
-        old, new = (files_of(run).get(name, b"").decode().splitlines() for run in (a, b))
-        code += unified_diff(old, new, f"{a.name}/{name}", f"{b.name}/{name}", lineterm="")
+    with suppress(BrokenRun):  # `causes` has named it
+        for name in changed_files(a, b):
+            old, new = (files_of(run).get(name, b"").decode(errors="replace").splitlines() for run in (a, b))
+            code += unified_diff(old, new, f"{a.name}/{name}", f"{b.name}/{name}", lineterm="")
     if len(code) > MAX_LINES:
         code = [*code[:MAX_LINES], f"... {len(code) - MAX_LINES} more lines"]
-    return "\n".join([*lines, *code]).rstrip()
+    return "\n".join(printable(line, keep="\t") for line in [*lines, *code]).rstrip()

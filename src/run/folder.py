@@ -1,17 +1,27 @@
 """Open and read a run: the folder ``outputs/runs/t7``, found by its name."""
 
 import math
+import os
 import re
-import socket
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from src.logger import csv
+from src.run.lock import holder
 from src.run.trust import check_trust
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line, printable
 from src.system.files import read_json
 from src.system.paths import outputs, versions_in
 from src.trainer.family import family
+
+# what a listing needs of a run's files: a key and its type
+NEEDED = {
+    "config.json": {"model": dict, "dataset": dict, "trainer": dict, "logger": dict},
+    "report.json": {
+        "status": str, "model": str, "dataset": str, "metric": dict | None, "metrics": dict, "timings": dict,
+    },
+}
 
 
 class Run:
@@ -32,19 +42,25 @@ class Run:
 
     @classmethod
     def open(cls, name: str | Path, trust: bool = False) -> "Run":
-        """Open the run named ``t7``."""
+        """Open the run named ``t7``; a `BrokenRun` where its files cannot be read."""
         folder = find(name)
-        return cls(folder, read_json(folder / "config.json"), read_json(folder / "report.json"), trust)
+        return cls(folder, *(_read(folder, file) for file in NEEDED), trust)
 
     @property
     def status(self) -> str:
-        """done, failed, stopped, running, or killed: its process is gone and recorded no end."""
-        status = self.report["status"]
-        if status == "done" and not (self.folder / "DONE").is_file():
-            status = "running"  # its trackers are not closed yet
-        if status != "running" or self.report["host"] != socket.gethostname():
-            return status
-        return status if alive(self.report["pid"], self.report["started"]) else "killed"
+        """done, failed, stopped, running, or killed: nobody trains it and no end was recorded."""
+        if self._ended(self.report):
+            return self.report["status"]
+        held = holder(self.folder)
+        if held and held["verb"] in ("train", "resume"):
+            return "running"
+        report = _read(self.folder, "report.json")  # it may have ended after this one was read
+        return report["status"] if self._ended(report) else "killed"
+
+    def _ended(self, report: dict) -> bool:
+        """Return whether an end was recorded; a run that is done closes its trackers before ``DONE``."""
+        status = report["status"]
+        return status != "running" and (status != "done" or (self.folder / "DONE").is_file())
 
     @property
     def objective(self) -> float:
@@ -54,7 +70,10 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict]:
-        return csv.read(self.folder / "metrics.csv")
+        try:
+            return csv.read(self.folder / "metrics.csv")
+        except (ValueError, TypeError, KeyError):
+            raise BrokenRun(self.name, "metrics.csv is damaged") from None
 
     @property
     def info(self) -> dict:
@@ -65,8 +84,11 @@ class Run:
         """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", ...}."""
         import numpy as np
 
-        with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
-            return dict(file)
+        try:
+            with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
+                return dict(file)
+        except Exception as error:  # a damaged zip can raise anything
+            raise BrokenRun(self.name, f"predictions.npz cannot be read: {one_line(error)}") from None
 
     @property
     def trackers(self) -> dict:
@@ -96,9 +118,33 @@ class Run:
         text = f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}"
         if self.report["metric"] is not None:
             for name, value in self.report["metrics"].items():
-                if name.partition("/")[2] == self.report["metric"]["name"]:
+                if name.partition("/")[2] == self.report["metric"].get("name"):
                     text += f", {name} {math.nan if value is None else value:.4f}"
-        return text
+        return printable(text)
+
+
+class BrokenRun(UserError):
+    """A run whose files cannot be read: listings show it and go on."""
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name} is broken: {reason}")
+        self.name, self.status, self.report = name, f"broken: {printable(reason)}", {}
+
+    def __repr__(self) -> str:
+        return f"{self.name}  {self.status}"
+
+
+def _read(folder: Path, file: str) -> dict:
+    try:
+        content = read_json(folder / file)
+        for key, kind in NEEDED[file].items():
+            value = content.get(key, None) if isinstance(content, dict) else ()
+            numbers = value.values() if key in ("metrics", "timings") and isinstance(value, dict) else ()
+            if not isinstance(value, kind) or not all(isinstance(x, int | float | None) for x in numbers):
+                raise UserError(f"{file} has no valid {key!r}")
+    except UserError as error:
+        raise BrokenRun(folder.name, str(error).replace(f"{folder}/", "")) from None
+    return content
 
 
 def model_path(folder: Path, model: dict) -> Path:
@@ -113,7 +159,21 @@ def runs_folder() -> Path:
 def run_names() -> list[str]:
     """Return the names of all runs, ascending, without folders whose process died before the first report."""
     names = [f"t{number}" for number in versions_in(runs_folder(), "t")]
-    return [name for name in names if (runs_folder() / name / "report.json").is_file()]
+    return [name for name in names if os.path.exists(runs_folder() / name / "report.json")]
+
+
+def all_runs() -> list[Run | BrokenRun]:
+    """Return all runs, ascending; one that cannot be read is a `BrokenRun`, with a status of its own."""
+    return [opened(name) for name in run_names()]
+
+
+def opened(name: str) -> Run | BrokenRun:
+    try:
+        return Run.open(name)
+    except BrokenRun as error:
+        with suppress(BrokenRun):
+            error.report = _read(find(name), "report.json")
+        return error
 
 
 def find(name: str | Path) -> Path:
@@ -124,19 +184,3 @@ def find(name: str | Path) -> Path:
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder
-
-
-def alive(pid: int, since: float) -> bool:
-    """Return whether the process that had number ``pid`` at the time ``since`` still runs.
-
-    Numbers are given again, so the start counts, too. A killed process stays a zombie if nobody waits for it.
-    """
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < since + 1
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True

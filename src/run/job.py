@@ -10,13 +10,15 @@ from pathlib import Path
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
 from src.metric.choose import choose, compute, loss
-from src.run.folder import Run, model_path
+from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
+from src.run.lock import hold
 from src.run.overview import summary
 from src.run.record import Recorder
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
-from src.system.files import replacing, write_json
+from src.system.files import replacing
+from src.system.paths import claim
 from src.trainer import ranks
 from src.trainer.family import family
 from src.trainer.history import Progress
@@ -33,19 +35,25 @@ def run_job(
 
     cfg : the resolved config, as plain values
     frame : DataFrame to use instead of reading the dataset's
-    resume : an unfinished run to go on with, instead of a new one
+    resume : a run to go on with, instead of a new one; the caller holds it
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
     """
-    model, seed, threads = cfg["model"], cfg["seed"], n_threads(cfg["threads"], n_side_by_side)
+    threads = n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
     if ranks.rank() > 0:
         return follow(cfg, threads, resume and resume.folder / "checkpoints")
     set_threads(threads)
-    if resume is None:
-        recorder = Recorder.start(cfg, report or {})
-    else:
-        recorder = Recorder.resume(resume, cfg, _epochs_behind(resume))
+    if resume is not None:
+        return _train(Recorder.resume(resume, cfg, _epochs_behind(resume)), threads, frame)
+    folder = claim(runs_folder(), "t")
+    with hold(folder, "train"):
+        return _train(Recorder.start(folder, cfg, report or {}), threads, frame)
+
+
+def _train(recorder: Recorder, threads: int, frame) -> Run:
+    """Train what a new or resumed run's config says; its folder is held."""
+    cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
     log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
     with recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
         set_seed(seed)
@@ -84,8 +92,8 @@ def recorded(recorder: Recorder):
             log.info("%s stopped; go on with: python -m src.resume run=%s", name, name)
         raise
     except BaseException as error:
-        recorder.finish("failed", error)
         error.run = recorder.name  # the shell prints it
+        recorder.finish("failed", error)
         raise
     finally:
         recorder.close()
@@ -96,8 +104,8 @@ def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
     log.info(describe_data(data))
     recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
     recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
-    write_json(recorder.folder / "info.json", data.info)
-    write_json(recorder.folder / "transforms.json", data.transforms)
+    recorder.write("info.json", data.info)
+    recorder.write("transforms.json", data.transforms)
 
 
 def _fit(recorder: Recorder, model: dict, data: Data, metric: dict, *, trainer: dict, **options):
@@ -113,6 +121,7 @@ def _fit(recorder: Recorder, model: dict, data: Data, metric: dict, *, trainer: 
         log_row=log_row, progress=progress, **options,
     )  # fmt: skip
     progress.flush()
+    recorder.begin()  # also where no epoch was left
     return fitted
 
 

@@ -3,8 +3,9 @@
 import math
 
 from src.logger.fanout import TRACKERS
-from src.run.folder import Run, run_names, runs_folder
-from src.system.files import read_json
+from src.run.folder import BrokenRun, Run, all_runs, opened, runs_folder
+from src.system.errors import printable
+from src.system.files import sweep
 
 COLUMNS = ("model", "dataset", "seed", "split_seed", "sweep", "best_epoch")  # of `runs`, from report.json
 
@@ -40,25 +41,30 @@ def runs():
     """Return all runs as a DataFrame, one a row, the newest last: status, config, metrics, seconds."""
     import pandas as pd
 
+    sweep(runs_folder())
     rows = []
-    for run in map(Run.open, run_names()):
-        row = {"run": run.name, "status": run.status} | {name: run.report[name] for name in COLUMNS}
-        row["seconds"] = round(sum(run.report["timings"].values()), 3)
-        rows.append(row | run.report["metrics"])
+    for run in all_runs():
+        row = {"run": run.name, "status": run.status} | {name: run.report.get(name) for name in COLUMNS}
+        row["seconds"] = round(sum(run.report.get("timings", {}).values()), 3)
+        row |= run.report.get("metrics", {})
+        rows.append({printable(key): printable(x) if isinstance(x, str) else x for key, x in row.items()})
     return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
 
 
 def runs_of(sweep: str) -> list[str]:
     """Return the names of the runs that belong to ``sweep``, "s3"."""
-    return [name for name in run_names() if read_json(runs_folder() / name / "report.json")["sweep"] == sweep]
+    return [run.name for run in all_runs() if run.report.get("sweep") == sweep]
 
 
 def sweep_summary(name: str) -> str:
     """Return one line for each job of a sweep: its run, status, deciding metric on val and overrides."""
     lines = ["", f"{name}:"]
-    for run in map(Run.open, runs_of(name)):
-        overrides = " ".join(run.report.get("overrides", []))
+    for run in map(opened, runs_of(name)):
+        if isinstance(run, BrokenRun):
+            lines.append(f"  {run}")
+            continue
+        overrides = " ".join(map(str, run.report.get("overrides", [])))
         metric = run.report["metric"]
         value = f"val/{metric['name']} {run.objective:.4f}" if metric else ""
-        lines.append(f"  {run.name:6} {run.status:8} {value:28} {overrides}")
+        lines.append(printable(f"  {run.name:6} {run.status:8} {value:28} {overrides}"))
     return "\n".join(lines)

@@ -2,22 +2,20 @@
 
 import logging
 import os
-import socket
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from src.config.tree import flat
 from src.logger import csv
-from src.run.folder import Run, runs_folder
+from src.run.folder import Run, model_path
 from src.run.trackers import open_trackers, tracker_names
-from src.run.trust import seals
+from src.run.trust import START, digest, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
-from src.system.errors import UserError
-from src.system.files import write_json, write_yaml
-from src.system.paths import claim
+from src.system.errors import Lines, UserError, printable
+from src.system.files import host, replacing, write_json, write_yaml
 from src.system.process import Child
 
 log = logging.getLogger("reprise")
@@ -28,6 +26,9 @@ CODE_KEYS = (".metric", ".class", ".lit")  # keys whose values are dotted names 
 class Recorder:
     """Writes one run's folder, feeds its trackers, and has its pictures drawn; attributes as of a `Run`.
 
+    The folder of a run that is resumed stays as it is until there is something new, see `begin`: a run that
+    was done is still done if its data cannot be read any more.
+
     resumed : bool, whether it goes on with a run that had begun before
     """
 
@@ -35,12 +36,14 @@ class Recorder:
         self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
         self.history, self.resumed = history, resumed
         self._draws = cfg["pictures"] and cfg["logger"]["csv"]  # curves are drawn from metrics.csv
-        self._trackers = None
+        self._trackers, self._begun, self._waiting = None, False, {}
+        self._log_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        self._log_file.setFormatter(Lines("%(asctime)s  %(message)s", "%H:%M:%S"))
+        log.addHandler(self._log_file)
 
     @classmethod
-    def start(cls, cfg: dict, report: dict) -> "Recorder":
-        """Claim the next folder and begin a run there; ``report`` is added to the run's."""
-        folder = claim(runs_folder(), "t")
+    def start(cls, folder: Path, cfg: dict, report: dict) -> "Recorder":
+        """Begin a run in the folder that was claimed for it; ``report`` is added to the run's."""
         report = {
             "run": folder.name, "dataset": cfg["dataset"]["name"], "model": cfg["model"]["name"],
             "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"],
@@ -51,42 +54,63 @@ class Recorder:
         dotted = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(CODE_KEYS)]
         snapshot_code(folder / "code.zip", dotted)
         recorder = cls(folder, cfg, report, [], resumed=False)
-        recorder._begin()
+        recorder.begin()
         return recorder
 
     @classmethod
     def resume(cls, run: Run, cfg: dict, kept_epochs: int) -> "Recorder":
         """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint holds."""
-        report = run.report | {"metrics": {}, "resumed": run.report.get("resumed", 0) + 1}
-        for key in ("error", "finished", "signed"):  # of the last attempt
-            report.pop(key, None)
         history = [row for row in run.history if row["epoch"] <= kept_epochs]
-        (run.folder / "DONE").unlink(missing_ok=True)
-        if (run.folder / "metrics.csv").is_file():
-            csv.rewrite(run.folder / "metrics.csv", history)
-        recorder = cls(run.folder, cfg, report, history, resumed=True)
-        recorder._begin()
-        if recorder._trackers:
-            for row in history:  # a tracker leaves out the rows that it holds
-                recorder._trackers.log(row)
-        return recorder
+        report = run.report | {"timings": dict(run.report["timings"])}
+        return cls(run.folder, cfg, report, history, resumed=True)
 
-    def _begin(self) -> None:
-        self.report |= {"status": "running", "started": time.time()}
-        self.report |= {"pid": os.getpid(), "host": socket.gethostname()}
+    def begin(self) -> None:
+        """Record that the run is running, and start its trackers; a second call does nothing.
+
+        A run that is resumed begins with its first new epoch, or when it turns out that none was left.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        if self.resumed:
+            self._undo_end()
+        self.report |= {"status": "running", "started": time.time(), "pid": os.getpid(), "host": host()}
         write_json(self.folder / "config.json", self.cfg)
         write_yaml(self.folder / "config.yaml", self.cfg)
+        self.report["sealed"] = seal(self.folder, *START)
         self._write_report()
-        self._log_file = logging.FileHandler(self.folder / "log.txt", encoding="utf-8")
-        self._log_file.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-        log.addHandler(self._log_file)
+        for name, value in self._waiting.items():
+            write_json(self.folder / name, value)
         if which := tracker_names(self.cfg["logger"]):
-            self._trackers = open_trackers(self, which)
+            wait = self.cfg["logger"].get("wait", 30)  # older runs have no such key
+            self._trackers = open_trackers(self, which, wait)
+            for row in self.history:  # a tracker leaves out the rows that it holds
+                self._trackers.log(row)
         if self._draws:
             Child.prestart(PLOTS)
 
+    def _undo_end(self) -> None:
+        """Remove what the last attempt recorded as its end, and the rows after its last checkpoint."""
+        with replacing(self.folder / "config.json") as changed:  # sealed before it is there
+            write_json(changed, self.cfg)
+            sealed = [*self.report.get("sealed", []), seal_of(self.name, "config.json", digest(changed))]
+            write_json(self.folder / "report.json", self.report | {"sealed": sealed})
+        self.report |= {"metrics": {}, "resumed": self.report.get("resumed", 0) + 1}
+        for key in ("error", "finished", "signed"):
+            self.report.pop(key, None)
+        (self.folder / "DONE").unlink(missing_ok=True)
+        if (self.folder / "metrics.csv").is_file():
+            csv.rewrite(self.folder / "metrics.csv", self.history)
+
+    def write(self, name: str, value) -> None:
+        """Write a JSON file into the folder, after `begin`."""
+        self._waiting[name] = value
+        if self._begun:
+            write_json(self.folder / name, value)
+
     def log_row(self, row: dict) -> None:
         """Record one epoch's row: {"epoch": 3, "train/loss": ..., "val/f1": ...}."""
+        self.begin()
         self.history.append(row)
         if self.cfg["logger"]["csv"]:
             csv.append(self.folder / "metrics.csv", row)
@@ -104,30 +128,39 @@ class Recorder:
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
         """Record the end as "done", "failed" or "stopped", draw the pictures, and close the trackers."""
-        self.report |= {"status": status, "finished": time.time()}
         if error is not None:
             expected = isinstance(error, UserError)
-            self.report["error"] = str(error) if expected else "".join(traceback.format_exception(error))
+            text = str(error) if expected else "".join(traceback.format_exception(error))
+            self.report["error"] = printable(text, keep="\n")
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell prints it itself
+        if not self._begun:
+            return
+        self.report |= {"status": status, "finished": time.time()}
         if status == "done":
-            self.report["signed"] = seals(self.folder)
-        self._write_report()
+            model = model_path(self.folder, self.cfg["model"])
+            self.report["sealed"] += seal(self.folder, model.relative_to(self.folder).as_posix())
+        full_disk = nullcontext() if status == "done" else suppress(OSError)  # it may be the error
+        with full_disk:
+            self._write_report()
         with self.timed("trackers"):
             if status == "done" and self._draws:  # before the trackers take the files
                 painter = Child.reuse(PLOTS)
                 painter.send("draw", str(self.folder))
-                painter.wait()
+                if reason := painter.wait():
+                    log.warning("the pictures are missing: %s", reason)
             if self._trackers:
                 if status == "done":
                     self._trackers.record(self.folder, self.report)
                 self._trackers.finish(status)
-        self._write_report()
+        with full_disk:
+            self._write_report()
 
     def close(self) -> None:
         """Close the log; ``DONE`` is written last, and only for a run that ended well."""
         log.removeHandler(self._log_file)
-        self._log_file.close()
-        if self.report["status"] == "done":
+        with suppress(OSError):  # a full disk
+            self._log_file.close()
+        if self._begun and self.report["status"] == "done":
             (self.folder / "DONE").touch()
 
     def opened(self) -> Run:

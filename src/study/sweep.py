@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from hydra.types import RunMode
 
 from src.logger.mlflow import finish_parent, start_parent
-from src.run.folder import Run
+from src.run.folder import opened
 from src.run.overview import runs_of, sweep_summary
 from src.system.errors import UserError, one_line
 from src.system.files import read_json, write_json
@@ -49,7 +49,7 @@ def sweep(logger: dict, n_jobs: int):
             except Exception as error:
                 log.warning("the parent run of %s in MLflow stays open: %s", name, one_line(error))
         log.info(sweep_summary(name))
-        found.failed += [run for run in runs_of(name) if Run.open(run).status != "done"]
+        found.failed += [run for run in runs_of(name) if opened(run).status != "done"]
 
 
 def membership(hydra_cfg) -> dict:

@@ -1,31 +1,86 @@
 """The one exception for errors that the user can fix, and how its sentence is made."""
 
 import difflib
+import errno
+import logging
+import os
 import re
+from urllib.parse import quote, unquote
+
+SECRET = "pass(word|wd)|pwd|token|secret|api_?key|access_?key|credential|signature"  # in names of values
 
 
 class UserError(Exception):
     """An error that the user can fix: shown as one sentence, without a traceback.
 
-    Line breaks, which names of columns and classes may hold, become spaces; ``lines`` are added as they are.
+    Line breaks and control characters, which names may hold, are made harmless; each of ``lines`` is a line.
     """
 
     code = 1  # exit code of the shell; 2 where an override is wrong
     run = None  # the run that failed by it, t7
 
     def __init__(self, text: str, lines: tuple[str, ...] = ()):
-        super().__init__("\n".join([" ".join(str(text).split()), *lines]))
+        super().__init__("\n".join(map(printable, [" ".join(without_password(str(text)).split()), *lines])))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return ``text`` with its control characters written out, as ``\\x1b``, but those in ``keep``.
+
+    A name from a file can hold the codes with which a terminal moves its cursor or deletes lines.
+    """
+    return "".join(
+        sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
+class Lines(logging.Formatter):
+    """Formats messages for console and log: only their own line breaks stay as they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
+
+
+def sentence(error: Exception) -> str:
+    """Return the text of a `UserError`, or what the system refused, and where."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: free some space, for example with python -m src.clean remove=t3,t5-t9"
+    where = f"{error.filename}: " if error.filename else ""
+    return printable(f"{where}{error.strerror or error}")
 
 
 def without_password(text: str) -> str:
-    """Return ``text`` with *** for the user and password of each URL in it."""
-    return re.sub(r"://[^/@\s]*@", "://***@", text)
+    """Return ``text`` with *** for logins in addresses, for ``?token=...`` and for `secrets`.
+
+    A password may hold any sign, also raw: in a line, all between :// and the last @ counts as the login.
+    """
+    for secret in sorted(secrets(), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = re.sub(r"://(?!/)[^\n]*@", "://***@", text)
+    return re.sub(rf"(?i)([?&;][\w.-]*(?:{SECRET})[\w.-]*=)[^&;\s'\"]*", r"\1***", text)
+
+
+def secrets() -> set[str]:
+    """Return the passwords and keys in environment variables, also in addresses, raw and in percent code.
+
+    Shorter ones than six characters are left out: they would also hide plain words.
+    """
+    found = set()
+    for name, value in os.environ.items():
+        if re.search(SECRET, name, re.IGNORECASE):
+            found.add(value)
+        login = value.partition("://")[2].rpartition("@")[0]
+        if ":" in login:
+            found |= {login, login.partition(":")[2]}
+    found |= {unquote(one) for one in found} | {quote(one, safe="") for one in found}
+    return {one for one in found if len(one) >= 6}
 
 
 def one_line(error: BaseException) -> str:
     """Return an error's text, and its cause's first line, as one line without passwords."""
     cause = str(error.__cause__ or "").splitlines()[:1]
-    return without_password(" ".join(f"{error} {' '.join(cause)}".split()))[:400]
+    return " ".join(without_password(f"{error} {' '.join(cause)}").split())[:400]
 
 
 def nearest(word: str, known) -> str:

@@ -1,19 +1,63 @@
 """Write files so that a kill never leaves half a file; read them back; lock between processes."""
 
+import glob
 import json
 import math
 import os
-from contextlib import contextmanager
+import re
+import shutil
+import socket
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.system.errors import UserError
+
+
+def host() -> str:
+    """Return this machine's name; a container's is in HOSTNAME."""
+    return os.environ.get("HOSTNAME") or socket.gethostname()
+
+
+def hidden(path: Path) -> Path:
+    """Return the hidden name that ``path`` has while this process makes or removes it."""
+    return path.with_name(f".{path.name}.{_owner()}-{os.getpid()}.part")
+
+
+def is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".part")
+
+
+def _owner() -> str:
+    return re.sub("[^A-Za-z0-9]", "-", host())
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove from ``folder`` the `hidden` files and folders of processes that are gone.
+
+    Nobody here knows the processes of other hosts: what they left goes when it is a day old.
+    """
+    for path in folder.glob(f".{name}.*.part"):
+        ours = re.search(rf"\.{_owner()}-(\d+)\.part$", path.name)
+        with suppress(OSError):  # another process sweeps, too
+            if ours:
+                import psutil
+
+                gone = not psutil.pid_exists(int(ours[1]))
+            else:
+                gone = path.lstat().st_mtime < time.time() - 86_400
+            if gone and path.is_dir():
+                shutil.rmtree(path)
+            elif gone:
+                path.unlink()
 
 
 @contextmanager
 def replacing(path: Path):
     """Yield a temporary path to write to; it replaces ``path`` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    sweep(path.parent, glob.escape(path.name))
+    temporary = hidden(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -44,7 +88,9 @@ def read_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON: {error}") from None
 
 

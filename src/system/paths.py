@@ -2,10 +2,11 @@
 
 import os
 import re
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src.system.errors import UserError
-from src.system.files import locked, write_text
+from src.system.files import locked, sweep, write_text
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
@@ -39,15 +40,20 @@ def versions_in(folder: Path, prefix: str) -> list[int]:
 
 
 def claim(folder: Path, prefix: str) -> Path:
-    """Make and return the next version's folder; ``mkdir`` is atomic: no two processes get the same one."""
+    """Make and return the next version's folder."""
+    while True:  # recorded code of older runs claims without the lock
+        with suppress(FileExistsError), next_version(folder, prefix) as path:
+            path.mkdir()
+            return path
+
+
+@contextmanager
+def next_version(folder: Path, prefix: str):
+    """Yield the path of the next version, which no other process gets before the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = max([highest_removed(folder), *versions_in(folder, prefix)]) + 1
-    while True:
-        try:
-            (folder / f"{prefix}{number}").mkdir()
-            return folder / f"{prefix}{number}"
-        except FileExistsError:
-            number += 1
+    with locked(folder / ".lock"):
+        sweep(folder)
+        yield folder / f"{prefix}{max([highest_removed(folder), *versions_in(folder, prefix)]) + 1}"
 
 
 def highest_removed(folder: Path) -> int:
