@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import CHECKOUT, QUIET, assert_same, tiny_table
 
-from src import fit, load, replay_train
+from src import fit, load, replay_train, runs
 from src.config.compose import compose
 from src.config.tree import CONF, choices
 from src.model.estimator import Estimator
@@ -172,7 +172,7 @@ def test_a_lightning_module_of_the_users_trains_and_replays(outputs, shell, monk
         words = ("model.net.class=mine_lit.Mine", "model.lit=mine_lit.LitMine", "model.lr=0.01")
         done = shell("train", *WINE, *words, "model.batch_size=16", "trainer.max_epochs=60")
     assert done.returncode == 0, done.stderr
-    run = load("t" + str(max(int(path.name[1:]) for path in (outputs / "runs").iterdir())))
+    run = load(runs().index[-1])
     assert run.cfg["model"]["lit"] == "mine_lit.LitMine"
     assert run.history[-1]["train/loss"] == pytest.approx(math.log(3), abs=0.01)  # -log(1/3)
     (tmp_path / "mine_lit.py").unlink()  # the run's code.zip holds it

@@ -74,10 +74,9 @@ def fit(
 
 def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[nn.Module, int | None]:
     """Train in processes of their own, one for each device of this machine; return what `fit` returns."""
-    names = (*INPUTS, "y", "weight")
-    parts = {
-        part: {name: data.parts[part][name] for name in names if name in data.parts[part]} for part in ("train", "val")
-    }
+    names, parts = (*INPUTS, "y", "weight"), {}
+    for part in ("train", "val"):
+        parts[part] = {name: array for name, array in data.parts[part].items() if name in names}
     shared = folder / "ranks"
     shutil.rmtree(shared, ignore_errors=True)  # of a try that was killed
     try:
