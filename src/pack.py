@@ -4,7 +4,7 @@ from src.config import shell
 from src.share import package
 
 
-def pack(run: str, file: str | None = None):
+def pack(run: str, file: str | None = None, force: bool = False):
     """Write a run into one zip file: to predict with, compare with or replay on another machine.
 
     python -m src.pack run=t7
@@ -12,10 +12,11 @@ def pack(run: str, file: str | None = None):
 
     run : the run, t7
     file : the zip file; left out: t7.zip in the current directory
+    force : pack it though another process holds the run
     """
-    path = package.pack(run, file)
+    path = package.pack(run, file, force)
     size = f"{path.stat().st_size / 1e6:.1f} MB"
-    print(f"{path}   {size}; unpack it elsewhere with: python -m src.unpack file={path.name}")
+    shell.show(f"{path}   {size}; unpack it elsewhere with: python -m src.unpack file={path.name}")
     return path
 
 

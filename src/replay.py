@@ -22,7 +22,7 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
     run : the run, t7
     changes : overrides of its config, model.lr=1e-3; the new run is then recorded as an experiment
     code : recorded, or now: did a change of the code alter results?
-    trust : run the code of a run that was received from elsewhere
+    trust : run its code though it was not made here, or was changed since
     data : in a notebook, the DataFrame that the run was trained on
 
     Returns a dict: run (the new one), changes, identical, and by kind the largest absolute difference.
@@ -35,12 +35,12 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
         raise UserError(f"code={code} is unknown; known: recorded, now")
     if old.cfg["dataset"]["name"] == "frame" and data is None:
         raise UserError(f'{run} was trained on a DataFrame: in a notebook, replay_train("{run}", data=df)')
+    check_trust(old, code=True)
     try:
         cfg = change(old.cfg, changes)
     except UserError as error:
         error.code = 2
         raise
-    check_trust(old, code=True)
     report = {"replay_of": run, "overrides": list(changes), "code": code}
     new = run_again(old, cfg, report, recorded_code=code == "recorded", data=data)
     found = compare(old, new) | {"changes": list(changes)}

@@ -4,7 +4,7 @@ from src.config import shell
 from src.share import package
 
 
-def unpack(file: str, trust: bool = False):
+def unpack(file: str, trust: bool = False, max_size: str = "2GB"):
     """Check a packed run and put it under the next free number; nothing in it is run.
 
     python -m src.unpack file=t7.zip
@@ -12,10 +12,11 @@ def unpack(file: str, trust: bool = False):
 
     file : the zip file
     trust : allow its code and its pickles to run here; only if you know who made it
+    max_size : how large its files may be when they are unpacked
     """
-    run = package.unpack(file, trust)
+    run = package.unpack(file, trust, max_size)
     warning = "" if trust else "; its code and its pickles run only with trust=true"
-    print(f"{run}\nreceived as {run.name}{warning}")
+    shell.show(f"{run}\nreceived as {run.name}{warning}")
     return run
 
 

@@ -1,6 +1,7 @@
 """Make an object of a class that a config names: ``{"class": "dotted.Name", argument: value, ...}``."""
 
 import importlib
+from types import NoneType
 
 from src.system.code import locate
 from src.system.errors import UserError
@@ -26,12 +27,24 @@ def build(spec: dict, *positional, **extra):
         raise UserError(f"{spec['class']} does not take {arguments}: {error}") from None
 
 
-def is_own_net(dotted: str) -> bool:
-    """Return whether ``dotted`` is a net that is defined, not just imported, in a file of src/model/."""
+def is_own_net(spec: dict | None) -> bool:
+    """Return whether ``spec`` is a net that is defined, not just imported, in a file of src/model/.
+
+    Its arguments must be numbers and flags: a net may take text for the name of a class.
+    """
     from torch import nn  # here, as estimators are built without torch
 
-    module, _, name = dotted.rpartition(".")
+    module, _, name = str((spec or {}).get("class")).rpartition(".")
     if module not in {f"src.model.{path.stem}" for path in (CHECKOUT / "src/model").glob("*.py")}:
         return False
     cls = getattr(importlib.import_module(module), name, None)
-    return isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == module
+    if not isinstance(cls, type) or not issubclass(cls, nn.Module) or cls.__module__ != module:
+        return False
+    arguments = [value for key, value in spec.items() if key != "class"]
+    return all(type(value) in (int, float, bool, NoneType) for value in _items(arguments))
+
+
+def _items(values: list):
+    """Yield every value in lists within lists."""
+    for value in values:
+        yield from _items(value) if isinstance(value, list) else [value]

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from src.run.folder import Run
+from src.system.environment import THREAD_VARIABLES
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import CHECKOUT, data_dir, outputs
@@ -35,7 +36,8 @@ def run_again(old: Run, cfg: dict, report: dict, *, recorded_code: bool, data=No
 
 def _environment(old: Run, where: Path) -> dict[str, str]:
     """Return the threads of ``old``, this machine's folders, and a path that begins with ``where``."""
-    threads = {name: n for name, n in read_json(old.folder / "env.json")["threads"].items() if n is not None}
+    recorded = read_json(old.folder / "env.json")["threads"]  # has no seal, and LD_PRELOAD would run code
+    threads = {name: str(recorded[name]) for name in THREAD_VARIABLES if recorded.get(name) is not None}
     paths = [str(where), os.getcwd(), os.environ.get("PYTHONPATH", "")]
     folders = {"OUTPUTS_DIR": str(outputs()), "DATA_DIR": str(data_dir())}
     return threads | folders | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

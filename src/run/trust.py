@@ -1,43 +1,71 @@
-"""Which files may run code: those that this ``outputs/`` has sealed, or that the user trusts."""
+"""Which files may run code: those that this ``outputs/`` has sealed, or that the user trusts.
+
+Code can come from config.json, which names classes and functions, from code.zip and from each file in model/.
+Config and code are sealed when a run starts, its model when it ends; report.json keeps the seals.
+"""
 
 import hashlib
 import hmac
+import json
 import secrets
 from pathlib import Path
 
 from src.model.build import is_own_net
 from src.system.errors import UserError
-from src.system.files import locked, replacing
+from src.system.files import is_hidden, locked, replacing
 from src.system.paths import outputs
 
+START = ("config.json", "code.zip")
 
-def seal(path: Path) -> str:
-    """Return a keyed digest of a file; nobody elsewhere can make it, as the key stays in ``outputs/``."""
-    key_file = outputs() / ".key"
-    if not key_file.is_file():
+
+def seal(folder: Path, *names: str) -> list[str]:
+    """Return a seal of each of these files of the run in ``folder``."""
+    return [seal_of(folder.name, name, digest(folder / name)) for name in names]
+
+
+def seal_of(run: str, name: str, digest: str) -> str:
+    """Return the seal of one content under one name in one run; its key never leaves ``outputs/``."""
+    if not _key().is_file():
         with locked(outputs() / ".key.lock"):
-            if not key_file.is_file():
-                with replacing(key_file) as temporary:
+            if not _key().is_file():
+                with replacing(_key()) as temporary:
                     temporary.touch(mode=0o600)
                     temporary.write_bytes(secrets.token_bytes(32))
+    return _keyed(json.dumps([run, name, digest]).encode())
+
+
+def digest(path: Path) -> str:
     with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").digest()
-    return hmac.digest(key_file.read_bytes(), content, "sha256").hex()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seals(folder: Path) -> dict[str, str]:
-    """Return the seal of each file of a run that can run code: config, code, model. report.json keeps it."""
-    paths = [folder / "config.json", folder / "code.zip", *(folder / "model").glob("model_*")]
-    return {path.relative_to(folder).as_posix(): seal(path) for path in paths}
+def unsealed(run, code: bool = False) -> str | None:
+    """Return the name of a file that could run code and has no seal; None where all of them are sealed.
+
+    code : whether config and code will be used, not only the model; the model of a run that has not ended
+        needs no seal then, as a resume replaces it
+    """
+    paths = [run.folder / name for name in START]
+    if not code or run.report["status"] == "done":
+        paths += [path for path in sorted((run.folder / "model").rglob("*")) if not is_hidden(path)]
+    known = json.dumps([run.report.get("sealed"), run.report.get("signed")])  # nobody can guess a seal
+    for path in paths:
+        name = path.relative_to(run.folder).as_posix()
+        if path.is_symlink() or path.parent.is_symlink() or not path.is_file() or not _key().is_file():
+            return name
+        found = digest(path)
+        older = _keyed(bytes.fromhex(found))  # a seal of the content alone
+        if seal_of(run.name, name, found) not in known and older not in known:
+            return name
+    return None
 
 
-def is_sealed(run) -> bool:
-    """Return whether config, code and model are unchanged since they were written or trusted here."""
-    known = run.report.get("signed", {})
-    paths = {name: run.folder / name for name in known}
-    if len(known) < 3:  # config, code, model
-        return False
-    return all(path.is_file() and seal(path) == known[name] for name, path in paths.items())
+def _key() -> Path:
+    return outputs() / ".key"
+
+
+def _keyed(message: bytes) -> str:
+    return hmac.digest(_key().read_bytes(), message, "sha256").hex()
 
 
 def check_trust(run, code: bool = False) -> None:
@@ -45,10 +73,10 @@ def check_trust(run, code: bool = False) -> None:
 
     code : whether its recorded code or its whole config will be used, not only its model
     """
-    if run.trusted or is_sealed(run):
+    if run.trusted or not (name := unsealed(run, code)):
         return
-    model = run.cfg["model"]
-    if not code and "net" in model and is_own_net(str(model["net"]["class"])):
+    if not code and is_own_net(run.cfg["model"].get("net")):
         return  # weights are read as weights only
-    danger = f"{run.name} was not made here and its {'code' if code else 'model'} could run anything"
-    raise UserError(f"{danger}: add trust=true if you trust it")
+    reason = f"{run.name} was not made here, or its {name} was changed since"
+    danger = f"its {'code' if code else 'model'} could run anything"
+    raise UserError(f"{reason}; {danger}: add trust=true if you trust it")

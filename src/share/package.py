@@ -1,106 +1,106 @@
 """Pack a run into one zip file and unpack it elsewhere; its ``manifest.json`` has a digest of each file."""
 
-import hashlib
 import json
+import os
 import shutil
+import time
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from src.run.folder import Run, runs_folder
-from src.run.trust import seals
-from src.system.errors import UserError
-from src.system.files import read_json, replacing, write_json
-from src.system.paths import claim
+from src.run.folder import Run, find, runs_folder
+from src.run.lock import hold
+from src.run.trust import START, digest, seal_of
+from src.share.arrival import FILE, SHAPES, check_names, receive
+from src.system.errors import UserError, sentence
+from src.system.files import hidden, host, read_json, replacing, write_json
+from src.system.paths import next_version
 
-LEFT_OUT = ("checkpoints", "trackers.json")  # weights are in model/; the trackers' ids are the sender's
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-def pack(name: str, file: str | None = None) -> Path:
+def pack(name: str, file: str | None = None, force: bool = False) -> Path:
     """Write run ``name`` into a zip file, t7.zip if ``file`` is None, and return its path."""
-    run = Run.open(name)
-    if run.status != "done":
-        raise UserError(f"{name} is {run.status}: only a run that is done can be packed")
     target = Path(file or f"{name}.zip").expanduser().resolve()
-    digests = {}
-    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(run.folder.rglob("*")):
-            inside = path.relative_to(run.folder)
-            if not path.is_file() or path.name.startswith(".") or inside.parts[0] in LEFT_OUT:
-                continue
-            content = path.read_bytes()
-            digests[inside.as_posix()] = hashlib.sha256(content).hexdigest()
-            archive.writestr(inside.as_posix(), content)
-        archive.writestr("manifest.json", json.dumps({"run": name, "files": digests}, indent=1))
+    with hold(find(name), "pack", force), replacing(target) as temporary:
+        run = Run.open(name)
+        if run.status != "done":
+            raise UserError(f"{name} is {run.status}: only a run that is done can be packed")
+        before, digests = _stamps(run.folder), {}
+        check_names([*before, "manifest.json"], name)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+            for inside in before:
+                digests[inside] = digest(run.folder / inside)
+                archive.write(run.folder / inside, inside)
+            archive.writestr("manifest.json", json.dumps({"run": name, "files": digests}, indent=1))
+        if _stamps(run.folder) != before:
+            raise UserError(f"{name} was changed while it was packed: pack it again")
     return target
 
 
-def unpack(file: str | Path, trust: bool = False) -> Run:
+def _stamps(folder: Path) -> dict[str, tuple]:
+    """Return {name: (size, time of change)} of the files that a pack holds, sorted."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name, stat = path.relative_to(folder).as_posix(), path.lstat()
+        if FILE.fullmatch(name) and path.is_file() and not path.is_symlink():
+            found[name] = (stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def unpack(file: str | Path, trust: bool = False, max_size: str = "2GB") -> Run:
     """Check a packed run and put it under the next version.
 
-    A file that is no packed run, is damaged or would write outside its folder is refused, and nothing kept.
+    A file that is no packed run, is damaged, too large or holds anything else than a run is refused, and
+    nothing is kept. A kill leaves nothing either: the run gets its name when it is whole.
     """
-    path = Path(file).expanduser()
-    contents = _checked(_read(path), path)
-    folder = claim(runs_folder(), "t")
+    path, room = Path(file).expanduser(), n_bytes(max_size)
+    if not path.is_file():
+        raise UserError(f"{path} is not a packed run: there is no such file")
+    folder = hidden(runs_folder() / "unpack")
     try:
-        return _place(folder, contents, trust)
-    except BaseException as error:
-        shutil.rmtree(folder)
-        if isinstance(error, OSError):
-            raise UserError(f"{path} cannot be unpacked: {error}") from None
-        raise
+        shutil.rmtree(folder, ignore_errors=True)
+        return _place(folder, receive(path, folder, room), trust)
+    except OSError as error:
+        raise UserError(f"{path} cannot be unpacked: {sentence(error)}") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _read(path: Path) -> dict[str, bytes]:
-    """Return {name: content} of everything in the zip."""
+def n_bytes(size: str) -> int:
+    """Return a size as a number: "5GB" -> 5_000_000_000."""
+    number = size.upper().rstrip("KMGTB ")
+    unit = size.upper().removeprefix(number).strip()
+    if not number.replace(".", "", 1).isdecimal() or unit not in UNITS:
+        raise UserError(f"max_size={size}: write a number and its unit, max_size=5GB")
+    return int(float(number) * UNITS[unit])
+
+
+def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
+    """Give what was unpacked into ``folder`` the name that it has here; sealed if it is trusted."""
+    known, now = read_json(folder / "report.json"), time.time()
+    report, old = {key: known[key] for key in SHAPES["report.json"]}, known["run"]
+    report |= dict.fromkeys(("sweep", "parent", "replay_of"))  # these were the sender's
+    with next_version(runs_folder(), "t") as target:
+        sealed = []
+        for name in [name for name in digests if name in START or name.startswith("model/")]:
+            new = name.replace(f"model_{old}.", f"model_{target.name}.")
+            (folder / name).rename(folder / new)
+            sealed.append(seal_of(target.name, new, digests[name]))
+        report |= {"run": target.name, "received_as": old, "sealed": sealed if trust else []}
+        report |= {"status": "done", "pid": os.getpid(), "host": host(), "started": now, "finished": now}
+        write_json(folder / "report.json", report)
+        (folder / "DONE").touch()
+        for one in [*folder.glob("*/"), folder]:
+            _sync(one)
+        folder.rename(target)
+        _sync(target.parent)
+    return Run.open(target.name, trust)
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    except Exception as error:  # a damaged file can raise anything: zlib.error, struct.error, ...
-        raise UserError(f"{path} is not a packed run: {' '.join(str(error).split())}") from None
-
-
-def _checked(files: dict[str, bytes], path: Path) -> dict[str, bytes]:
-    """Return the packed files: each named in the manifest, inside the folder, and as its digest says."""
-    try:
-        manifest = json.loads(files.pop("manifest.json"))["files"]
-        digests = {str(name): str(digest) for name, digest in manifest.items()}
-    except (KeyError, ValueError, TypeError, AttributeError):
-        raise UserError(f"{path} is not a packed run: it has no manifest") from None
-    if files.keys() != digests.keys():
-        raise UserError(f"{path} holds other files than its manifest lists")
-    for name, content in sorted(files.items()):
-        inside = PurePosixPath(name)
-        plain = str(inside) == name and name != "." and "\\" not in name and ":" not in name
-        if not plain or inside.is_absolute() or ".." in inside.parts:
-            raise UserError(f"{path} would write outside its folder: {name}")
-        if hashlib.sha256(content).hexdigest() != digests[name]:
-            raise UserError(f"{path} is damaged: {name} does not match its digest")
-    for name in ("config.json", "report.json", "code.zip"):
-        if name not in files:
-            raise UserError(f"{path} is not a packed run: it has no {name}")
-    for name, key, kind in (("config.json", "model", dict), ("report.json", "run", str)):
-        try:
-            valid = isinstance(json.loads(files[name])[key], kind)
-        except (ValueError, TypeError, KeyError):
-            valid = False
-        if not valid:
-            raise UserError(f"{path} is not a packed run: its {name} is damaged")
-    return files
-
-
-def _place(folder: Path, contents: dict[str, bytes], trust: bool) -> Run:
-    """Write the files into ``folder``, under the name that the run has here; sealed if it is trusted."""
-    old = json.loads(contents["report.json"])["run"]
-    for name, content in contents.items():
-        target = folder / name.replace(f"model/model_{old}.", f"model/model_{folder.name}.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    report = read_json(folder / "report.json")
-    report |= {"run": folder.name, "received_as": old, "sweep": None, "parent": None}
-    report.pop("signed", None)  # the sender's seals
-    if trust:
-        report["signed"] = seals(folder)
-    write_json(folder / "report.json", report)
-    (folder / "DONE").touch()
-    return Run.open(folder.name, trust)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
