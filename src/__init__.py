@@ -33,7 +33,7 @@ def fit(*overrides: str, data=None):
     from src.config import shell
     from src.config.compose import compose
     from src.run.job import run_job
-    from src.system.errors import UserError
+    from src.system.errors import UserError, without_password
 
     shell.console()
     if len(overrides) == 1 and isinstance(overrides[0], list | tuple):
@@ -43,7 +43,8 @@ def fit(*overrides: str, data=None):
         if named:
             raise UserError(f"{named[0]} and data= are two datasets: leave one out")
         overrides = ("dataset=frame", *overrides)
-    return run_job(compose(overrides), frame=data, report={"overrides": list(overrides)})
+    report = {"overrides": list(map(without_password, overrides))}
+    return run_job(compose(overrides), frame=data, report=report)
 
 
 def load(name: str, trust: bool = False):

@@ -1,17 +1,32 @@
 """Send each row of a run to its trackers: the training thread fills a queue, child processes do the rest."""
 
 import logging
+import math
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from src.logger.mlflow import MLflow
-from src.logger.wandb import WandB
-from src.system.files import read_json
-from src.system.process import Child
+from src.logger.wandb import WandB, is_off
+from src.system.files import locked, read_json, write_json
+from src.system.paths import outputs
+from src.system.process import Child, lasting_environment
 
 log = logging.getLogger("reprise")
 
 # name in the logger section of the config -> class with start, log, record, finish, link
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
+PATIENCE = 5  # seconds that the end of a run waits for a tracker that failed in an earlier run
+_failed = {}  # tracker -> environment variables with which it failed in this process
+
+
+def tracker_names(logger: dict) -> list[str]:
+    """Return the trackers that the config's section names, without W&B where WANDB_MODE=disabled."""
+    names = [name for name in TRACKERS if logger[name]]
+    if "wandb" in names and is_off():
+        log.info("wandb is switched off by WANDB_MODE=disabled")
+        names.remove("wandb")
+    return names
 
 
 def prestart(logger: dict) -> None:
@@ -29,15 +44,28 @@ class Fanout:
     names : list of str
         keys of `TRACKERS`.
     run : dict
-        name, project, config (flat), tags, parent.
+        name, project, config (flat), tags, parent, advice (for the sentence about a tracker that failed).
     path : Path
         JSON file with each tracker's answer, or {"error": ...}.
+    wait : float or None
+        seconds that the end waits at most for all trackers together; None: for ever.
     """
 
-    def __init__(self, names: list[str], run: dict, path: Path):
-        self.path, self.finishing = path, False
+    def __init__(self, names: list[str], run: dict, path: Path, wait: float | None = None):
+        self.run, self.path, self.finishing = run, path, False
+        self.wait = math.inf if wait is None else wait
         self.workers = {name: Child.reuse("src.logger.worker", name) for name in names}
         self._send("start", run, str(path))
+
+    def started(self, name: str) -> dict:
+        """Return what a tracker returned at its start; {} if it failed, or does not answer in time."""
+        end, worker = time.monotonic() + self.wait, self.workers[name]
+        while not (found := known(self.path, name)) and worker.process.poll() is None:
+            if time.monotonic() > end:
+                self._end(name, end)
+                break
+            time.sleep(0.02)
+        return {} if "error" in found else found
 
     def log(self, row: dict) -> None:
         self._send("log", row)
@@ -49,13 +77,45 @@ class Fanout:
         """Close all trackers, wait for them, and return their answers; a second call goes on waiting."""
         if not self.finishing:
             self._send("finish", status)
-        self.finishing = True
+        self.finishing, began = True, time.monotonic()
         for name in list(self.workers):
-            if not self.workers[name].wait():
-                log.warning("%s is incomplete; complete it with: python -m src.sync", name)
-            del self.workers[name]
+            failed = _failed.get(name) == lasting_environment() or any(map(Path.exists, self._marks(name)))
+            self._end(name, began + (min(self.wait, PATIENCE) if failed else self.wait))
         return read_json(self.path) if self.path.is_file() else {}
+
+    def _end(self, name: str, end: float) -> None:
+        """Wait until the time ``end`` for a tracker to close, and remember whether it failed."""
+        if reason := self.workers[name].wait(end - time.monotonic()):
+            keep(self.path, name, known(self.path, name) | {"error": reason})
+            log.warning(failure(name, self.run, reason))
+        del self.workers[name]
+        failed = "error" in known(self.path, name)
+        _failed[name] = lasting_environment() if failed else None
+        for mark in self._marks(name):
+            with suppress(OSError):  # the sweep's folder may be gone
+                mark.touch() if failed else mark.unlink(missing_ok=True)
+
+    def _marks(self, name: str) -> list[Path]:
+        """Return the files by which the jobs of a sweep, perhaps in several processes, share a failure."""
+        sweep = self.run["tags"].get("sweep")
+        return [outputs() / "sweeps" / sweep / f".{name}.failed"] if sweep else []
 
     def _send(self, method: str, *arguments) -> None:
         for worker in self.workers.values():
             worker.send(method, *arguments)
+
+
+def known(path: Path, name: str) -> dict:
+    """Return what a tracker of the run returned so far, from the run's trackers.json."""
+    return read_json(path).get(name, {}) if path.is_file() else {}
+
+
+def keep(path: Path, name: str, found: dict) -> None:
+    if path.parent.is_dir():
+        with locked(path.with_name(".trackers.lock")):
+            others = read_json(path) if path.is_file() else {}
+            write_json(path, others | {name: found})
+
+
+def failure(name: str, run: dict, reason: str) -> str:
+    return f"{name} failed, {run['advice']} ({reason})"

@@ -3,34 +3,94 @@
 import logging
 import os
 import re
+import sqlite3
 import time
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
 
 from src.logger.artifacts import artifacts
-from src.system.errors import without_password
-from src.system.files import locked
+from src.system.errors import UserError, without_password
+from src.system.files import locked, replacing
 from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
 MAX_METRICS = 1000  # in one request
+LOCKED = 5  # seconds that another program may keep a sqlite file locked
 
 
 def uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs() / 'mlflow.db'}"
+    """Return the address of the store; raw signs of a password, such as / or @, are in percent code."""
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs() / 'mlflow.db'}"
+    scheme, _, rest = given.partition("://")
+    login, at, host = rest.rpartition("@")
+    if rest.startswith("/") or not at:
+        return given
+    user, colon, password = login.partition(":")
+    return f"{scheme}://{quote(user, safe='%')}{colon}{quote(password, safe='%')}@{host}"
 
 
 def client():
     """Return a client that gives up on a dead server after seconds, not minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    with locked(outputs() / ".mlflow.lock"):  # one process at a time makes the tables of a new sqlite file
+        path = sqlite_file()
+        if path and path.exists():
+            check_file(path)
+        elif path:
+            with replacing(path) as temporary:  # with a part of its tables a file would be refused for ever
+                connect(f"sqlite:///{temporary}")
+        return connect(uri())
+
+
+def connect(address: str):
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
     from mlflow.store.db import utils
 
     utils.MAX_RETRY_COUNT = 3  # of opening a sqlite file; the default of 10 takes two minutes
-    with locked(outputs() / ".mlflow.lock"):  # one process at a time makes the tables of a new sqlite file
-        return MlflowClient(tracking_uri=uri())
+    try:
+        return MlflowClient(tracking_uri=address)
+    except ModuleNotFoundError as error:
+        scheme = address.partition("://")[0]
+        raise UserError(f"{scheme}:// needs the Python package {error.name}: install it") from None
+    except MlflowException as error:
+        if "out-of-date database schema" not in str(error):
+            raise
+        advice = f"back it up, then: mlflow db upgrade {address}"
+        raise UserError(f"{address} is of an older MLflow: {advice}") from None
+
+
+def sqlite_file() -> Path | None:
+    """Return the path of the store, if it is a file of sqlite."""
+    from sqlalchemy.engine import make_url
+
+    name = make_url(uri()).database if uri().startswith("sqlite:") else None
+    return Path(name) if name and name != ":memory:" else None
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that sqlite cannot write to, or that a newer MLflow made, before MLflow is imported."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file")
+    rows = []
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCKED)) as connection:
+            connection.execute("BEGIN IMMEDIATE")  # like a write
+            if ("alembic_version",) in connection.execute("SELECT name FROM sqlite_master").fetchall():
+                rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: {error}") from None
+    versions = Path(find_spec("mlflow").origin).parent / "store/db_migrations/versions"
+    for (revision,) in rows:
+        if not any(versions.glob(f"{revision}_*.py")):
+            raise UserError(f"{path} is of a newer MLflow than the installed one: upgrade mlflow")
 
 
 def experiment_id(mlflow, name: str) -> str:
@@ -47,16 +107,6 @@ def experiment_id(mlflow, name: str) -> str:
         if known.lifecycle_stage == "deleted":
             mlflow.restore_experiment(known.experiment_id)
         return known.experiment_id
-
-
-def start_parent(project: str, name: str) -> str:
-    """Start a run for a whole sweep, under which its jobs are shown, and return its id."""
-    mlflow = client()
-    return mlflow.create_run(experiment_id(mlflow, project), run_name=name, tags={"sweep": name}).info.run_id
-
-
-def finish_parent(run_id: str, status: str) -> None:
-    client().set_terminated(run_id, STATUS[status])
 
 
 class MLflow:

@@ -5,16 +5,28 @@ import struct
 from pathlib import Path
 
 from src.logger.artifacts import artifacts
+from src.system.errors import UserError, nearest
 from src.system.paths import outputs
 
 EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
 FINISH_TIMEOUT = 180  # seconds at the end of a run for the upload; what is left then is for sync
+# WANDB_MODE -> what it means
+MODES = {word: word for word in ("online", "offline", "shared", "disabled")}
+MODES |= {"run": "online", "dryrun": "offline"}
 BLOCK = 32768  # bytes of a block in an offline file
 
 
+def is_off() -> bool:
+    return os.environ.get("WANDB_MODE", "").strip().lower() == "disabled"
+
+
 def mode() -> str:
-    if "WANDB_MODE" in os.environ:
-        return os.environ["WANDB_MODE"]
+    """Return a value of `MODES`."""
+    if wanted := os.environ.get("WANDB_MODE", "").strip().lower():
+        if wanted not in MODES:
+            hint = nearest(wanted, MODES)
+            raise UserError(f"WANDB_MODE={wanted}: should be online, offline or disabled{hint}")
+        return MODES[wanted]
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     from requests.utils import get_netrc_auth
@@ -30,13 +42,17 @@ class WandB:
 
         run : name, project, config (flat), tags, parent
         """
-        os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ["WANDB_SILENT"] = "true"
+        os.environ["WANDB_MODE"] = mode()  # W&B itself refuses "" and OFFLINE
         import wandb
 
-        (outputs() / "wandb").mkdir(parents=True, exist_ok=True)
+        folder = outputs() / "wandb"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):  # W&B would write to a temporary folder
+            raise UserError(f"{folder} cannot be written to")
         tags = [f"{key}:{value}"[:64] for key, value in run["tags"].items()]
         settings = wandb.Settings(
-            console="off", silent=True, x_disable_stats=True, init_timeout=30,
+            console="off", silent=True, x_disable_stats=True, init_timeout=20,
             finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
         )  # fmt: skip
         self.run = wandb.init(

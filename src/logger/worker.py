@@ -3,29 +3,31 @@
 It outlives a run that is killed: when the messages end without a "finish", it closes the tracker as "killed".
 """
 
-import contextlib
 import json
 import os
 import queue
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
-from src.logger.fanout import TRACKERS
-from src.system.errors import without_password
-from src.system.files import locked, read_json, write_json
+from src.logger.fanout import TRACKERS, failure, keep, known
+from src.system.errors import one_line
+from src.system.files import locked
 from src.system.process import silence_output
+
+CLOSING = 60  # seconds in which a tracker closes a run whose process is gone
 
 
 class Worker:
     """Forwards one run's messages to the tracker ``name``; drops them after its first failure.
 
-    path : JSON file with what each tracker of the run returned, written as soon as it is known
+    run, path : as of `Fanout`
     answer : function that sends a sentence to the run
     """
 
-    def __init__(self, name: str, path: Path, answer):
-        self.name, self.path, self.answer = name, path, answer
+    def __init__(self, name: str, run: dict, path: Path, answer):
+        self.name, self.run, self.path, self.answer = name, run, path, answer
         self.tracker = TRACKERS[name]()
 
     def work(self, messages: queue.SimpleQueue) -> bool:
@@ -57,7 +59,7 @@ class Worker:
             return
         try:
             if method == "start":
-                self.keep(self.tracker.start(*arguments, self.known()))
+                self.keep(self.tracker.start(self.run, self.known()))
             else:
                 getattr(self.tracker, method)(*arguments)
             if method == "finish":
@@ -66,25 +68,21 @@ class Worker:
             if method != "finish":
                 self.close("failed")
             self.tracker = None
-            reason = without_password(" ".join(str(error).split()))[:300] or type(error).__name__
+            reason = one_line(error) or type(error).__name__
             self.keep(self.known() | {"error": reason})
-            self.answer(f"{self.name} failed, the run goes on; afterwards: python -m src.sync ({reason})")
+            self.answer(failure(self.name, self.run, reason))
 
     def close(self, status: str) -> None:
         """Close the tracker for now; sync or resume sends what it lacks."""
         if self.tracker is not None:
-            with contextlib.suppress(Exception):
+            with suppress(Exception):
                 self.tracker.finish(status)
 
     def known(self) -> dict:
-        """Return what this tracker returned so far."""
-        return read_json(self.path).get(self.name, {}) if self.path.is_file() else {}
+        return known(self.path, self.name)
 
     def keep(self, found: dict) -> None:
-        if self.path.parent.is_dir():
-            with locked(self.path.with_name(".trackers.lock")):
-                others = read_json(self.path) if self.path.is_file() else {}
-                write_json(self.path, others | {self.name: found})
+        keep(self.path, self.name, found)
 
 
 def read(stream, messages: queue.SimpleQueue) -> None:
@@ -93,6 +91,7 @@ def read(stream, messages: queue.SimpleQueue) -> None:
         if line.endswith("\n"):  # a kill can cut the last one
             messages.put(json.loads(line))
     messages.put(None)
+    threading.Timer(CLOSING, os._exit, [1]).start()
 
 
 def main(name: str) -> None:
@@ -102,8 +101,8 @@ def main(name: str) -> None:
         _, run, path = message
         path = Path(path)
         with locked(path.with_name(f".{name}.lock"), 600):  # a killed run's worker may still be closing it
-            worker = Worker(name, path, answer)
-            worker.forward("start", run)
+            worker = Worker(name, run, path, answer)
+            worker.forward("start")
             if not worker.work(messages):
                 break
         healthy = worker.tracker is not None

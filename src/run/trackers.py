@@ -1,18 +1,17 @@
 """Give a run to its trackers: while it goes, and afterwards what a tracker missed."""
 
 from src.config.tree import flat
-from src.logger.fanout import TRACKERS, Fanout
+from src.logger.fanout import Fanout, tracker_names
 from src.run.folder import Run
-from src.system.errors import UserError
+from src.system.errors import UserError, without_password
 from src.system.files import read_json
 
 
-def tracker_names(logger: dict) -> list[str]:
-    return [name for name in TRACKERS if logger[name]]
+def open_trackers(run, which: list[str], wait: float | None = None) -> Fanout:
+    """Start the trackers ``which`` for a `Run` or a `Recorder`; one that knows the run goes on with it.
 
-
-def open_trackers(run, which: list[str]) -> Fanout:
-    """Start the trackers ``which`` for a `Run` or a `Recorder`; one that knows the run goes on with it."""
+    wait : seconds for which the end waits for them at most; None: for ever
+    """
     cfg, report = run.cfg, run.report
     tags = {"dataset": report["dataset"], "model": report["model"]}
     tags |= {"version": run.name, "seed": str(cfg["seed"])}
@@ -20,11 +19,15 @@ def open_trackers(run, which: list[str]) -> Fanout:
     tags |= dict.fromkeys(cfg["tags"], "true")
     if report["sweep"]:
         tags["sweep"] = report["sweep"]
+    config = {}
+    for key, value in flat(cfg).items():  # an address of data may hold a password
+        config[key] = without_password(value) if isinstance(value, str) else value
     described = {
-        "name": run.name, "project": cfg["logger"]["project"], "config": flat(cfg), "tags": tags,
+        "name": run.name, "project": cfg["logger"]["project"], "config": config, "tags": tags,
         "parent": report["parent"],
+        "advice": f"the run goes on; afterwards: python -m src.sync run={run.name}",
     }  # fmt: skip
-    return Fanout(which, described, run.folder / "trackers.json")
+    return Fanout(which, described, run.folder / "trackers.json", wait)
 
 
 def sync_run(run: Run) -> dict:

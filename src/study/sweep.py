@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 from hydra.types import RunMode
 
-from src.logger.mlflow import finish_parent, start_parent
+from src.logger.fanout import Fanout
 from src.run.folder import opened
 from src.run.overview import runs_of, sweep_summary
-from src.system.errors import UserError, one_line
+from src.study.pool import replace_joblib
+from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import claim, outputs
 from src.trainer import ranks
@@ -22,20 +23,22 @@ log = logging.getLogger("reprise")
 def sweep(logger: dict, n_jobs: int):
     """Claim the next sweep and yield its ``folder``; at the end ``failed`` names its runs that are not done.
 
-    The parent run in MLflow is also closed when a job fails.
+    The parent run in MLflow is done if all of them are.
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
     found = SimpleNamespace(folder=claim(outputs() / "sweeps", "s"), failed=[])
     name = found.folder.name
     log.info("%s   %d jobs", name, n_jobs)
-    parent, status = None, "failed"
-    if logger["mlflow"]:
-        try:
-            parent = start_parent(logger["project"], name)
-        except Exception as error:  # a tracker that is down stops no sweep
-            log.warning("MLflow gets no parent run for %s: %s", name, one_line(error))
+    described = {
+        "name": name, "project": logger["project"], "config": {}, "tags": {"sweep": name}, "parent": None,
+        "advice": f"{name} goes on without a parent run there",
+    }  # fmt: skip
+    names, status = ["mlflow"] if logger["mlflow"] else [], "failed"
+    trackers = Fanout(names, described, found.folder / "trackers.json", logger["wait"])
+    parent = trackers.started("mlflow").get("run_id") if names else None
     write_json(found.folder / "sweep.json", {"parent": parent})
+    replace_joblib(found.failed)
     try:
         yield found
         status = "done"
@@ -43,13 +46,11 @@ def sweep(logger: dict, n_jobs: int):
         status = "stopped"
         raise
     finally:
-        if parent:
-            try:
-                finish_parent(parent, status)
-            except Exception as error:
-                log.warning("the parent run of %s in MLflow stays open: %s", name, one_line(error))
         log.info(sweep_summary(name))
         found.failed += [run for run in runs_of(name) if opened(run).status != "done"]
+        trackers.finish("failed" if status == "done" and found.failed else status)
+        for mark in found.folder.glob(".*.failed"):  # for the jobs of this sweep
+            mark.unlink()
 
 
 def membership(hydra_cfg) -> dict:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import ClassVar
 
 from src.system.paths import CHECKOUT
@@ -58,14 +59,27 @@ class Child:
         """Put a message into the queue, without waiting."""
         self.messages.put([method, *arguments])
 
-    def wait(self) -> bool:
-        """Wait for the child to report the end of the run; False, with a warning, if it died."""
-        reusable = self.over.get()
+    def wait(self, seconds: float = threading.TIMEOUT_MAX) -> str | None:
+        """Wait for the child to report the end of the run; return what went wrong, or None.
+
+        One that does not within ``seconds`` is killed.
+        """
+        try:
+            reusable = self.over.get(timeout=max(0, min(seconds, threading.TIMEOUT_MAX)))
+        except queue.Empty:
+            self.kill()
+            return "it did not answer in time"
         if reusable:
             self.idle.append(self)
-        elif reusable is None:
-            log.warning("the child process python -m %s has died", " ".join(self.command))
-        return reusable is not None
+        return "its process died" if reusable is None else None
+
+    def kill(self) -> None:
+        """Kill the process and those that it started: W&B's own one is in another session."""
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            for process in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
+                process.kill()
 
     def _feed(self) -> None:
         try:
