@@ -66,14 +66,15 @@ def remove_run(name: str, force: bool = False) -> int:
     folder, number = runs_folder() / name, int(name[1:])
     gone, n_bytes = hidden(folder), size(folder)
     with hold(folder, "clean", force):
-        with suppress(OSError):  # no space: again afterwards
+        with suppress(OSError):  # no space now: again afterwards
             remember_removed(runs_folder(), number)
         try:
             folder.rename(gone)  # a kill leaves what `sweep` finds, and never half a run
         except OSError:
             gone = folder
     shutil.rmtree(gone) if gone.is_dir() and not gone.is_symlink() else gone.unlink()
-    remember_removed(runs_folder(), number)
+    with suppress(OSError):  # it was empty
+        remember_removed(runs_folder(), number)
     return n_bytes
 
 

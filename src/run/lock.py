@@ -68,18 +68,20 @@ def check_free(folder: Path, force: bool = False) -> None:
 def holder(folder: Path) -> dict | None:
     """Return who holds the run now, {"host", "pid", "verb", "since"}; None if nobody does."""
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+        descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return _trainer_of_old(folder)
-    with open(descriptor, encoding="utf-8") as file:
+    try:
         knows = True  # whether the file system has locks
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _read(file) or _unknown()
+            return _read(descriptor) or _unknown()
         except OSError:
             knows = False
-        found, silent = _read(file), time.time() - os.fstat(descriptor).st_mtime
+        found, silent = _read(descriptor), time.time() - os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
     died_here = knows and _me().items() <= found.items()
     return found if found and silent < DEAD_S and not died_here else None
 
@@ -157,10 +159,10 @@ def _unknown() -> dict:
     return {"host": host(), "pid": "?", "verb": "train", "since": time.time()}
 
 
-def _read(file) -> dict:
+def _read(descriptor: int) -> dict:
     """Return the holder in a lock file; {} where it was given back, or is just being taken."""
     try:
-        found = json.loads(file.read())
+        found = json.loads(os.pread(descriptor, 4096, 0))
         return found if {"host", "pid", "verb", "since"} <= found.keys() else {}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -11,6 +11,11 @@ from src.system.files import replacing
 from src.trainer.history import History
 
 
+def save_weights(weights: dict, path: Path) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)  # given a path, it raises a RuntimeError when the disk is full
+
+
 class ReportProgress(Callback):
     """Reports progress within a long epoch; one clock read per chunk."""
 
@@ -49,8 +54,7 @@ class KeepBest(Checkpoint):
         self.history.append(row)
         if trainer.is_global_zero:
             if self.history.best is row:
-                with replacing(self.folder / "best.ckpt") as temporary:
-                    torch.save(module.predictor.state_dict(), temporary)
+                save_weights(module.predictor.state_dict(), self.folder / "best.ckpt")
             with replacing(self.folder / "last.ckpt") as temporary:
                 trainer.save_checkpoint(temporary)
         else:

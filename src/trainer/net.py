@@ -16,9 +16,8 @@ from torch import nn
 from src.model.build import build
 from src.system.code import locate
 from src.system.errors import UserError
-from src.system.files import replacing
 from src.trainer import ranks
-from src.trainer.callbacks import KeepBest, ReportProgress
+from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
 from src.trainer.lit import LitModel, to_predictions
 from src.trainer.loader import INPUTS, BatchOrder, Loader, lengths, tensors
 
@@ -188,8 +187,7 @@ def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
 
 def save(net: nn.Module, path: Path) -> None:
     """Save the weights alone: tensors by name."""
-    with replacing(path) as temporary:
-        torch.save(net.state_dict(), temporary)
+    save_weights(net.state_dict(), path)
 
 
 def load(path: Path, model: dict, info: dict) -> nn.Module:
