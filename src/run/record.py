@@ -14,7 +14,7 @@ from src.run.trackers import open_trackers, tracker_names
 from src.run.trust import START, digest, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
-from src.system.errors import Lines, UserError, printable
+from src.system.errors import Lines, UserError, printable, without_password
 from src.system.files import host, replacing, write_json, write_yaml
 from src.system.process import Child
 
@@ -131,7 +131,7 @@ class Recorder:
         if error is not None:
             expected = isinstance(error, UserError)
             text = str(error) if expected else "".join(traceback.format_exception(error))
-            self.report["error"] = printable(text, keep="\n")
+            self.report["error"] = printable(without_password(text), keep="\n")
             self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell prints it itself
         if not self._begun:
             return
