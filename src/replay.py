@@ -31,11 +31,11 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
     old = Run.open(run, trust)
     if old.status != "done":
         raise UserError(f"{run} is {old.status}: only a run that is done can be replayed")
+    check_trust(old, code=True)
     if code not in ("recorded", "now"):
         raise UserError(f"code={code} is unknown; known: recorded, now")
     if old.cfg["dataset"]["name"] == "frame" and data is None:
         raise UserError(f'{run} was trained on a DataFrame: in a notebook, replay_train("{run}", data=df)')
-    check_trust(old, code=True)
     try:
         cfg = change(old.cfg, changes)
     except UserError as error:

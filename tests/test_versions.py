@@ -26,6 +26,7 @@ from src.data.source import check_frame
 from src.dataset import iris
 from src.system.code import is_own
 from src.system.errors import UserError
+from src.system.paths import versions_in
 
 FRAME = pd.DataFrame({"price": [3.0, 4.0, 5.0, None], "city": ["Rome", "Oslo", None, "Bonn"]})
 STEPS = '''"""Steps of the sales data."""
@@ -619,7 +620,7 @@ def test_eight_processes_at_once_lose_nothing_and_give_nothing_twice(processes, 
 
 
 def register_and_die(outputs: str, code: str, moment: int, after: bool) -> None:
-    """Register, and be killed before or after file number ``moment`` is moved to its place."""
+    """Register, and be killed before or after file or folder number ``moment`` is moved to its place."""
     os.environ["OUTPUTS_DIR"] = outputs
     replace, times = os.replace, iter(range(1, 100))
 
@@ -631,26 +632,29 @@ def register_and_die(outputs: str, code: str, moment: int, after: bool) -> None:
         if last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.replace = dying
+    os.replace = os.rename = dying
     register(code)
 
 
 def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
     assert register("first") == "v1"
-    for moment, after in ((m, a) for m in (1, 2, 3) for a in (False, True)):
+    for moment, after in ((m, a) for m in (1, 2, 3, 4) for a in (False, True)):
         code = f"{moment}{after}"
         arguments = (str(tmp_path / "outputs"), code, moment, after)
         child = processes.Process(target=register_and_die, args=arguments)
         child.start()
         child.join(60)
         assert child.exitcode == -signal.SIGKILL, code
+        complete = versions.complete_versions("sales")
+        assert [f"v{number}" for number in versions_in(versions.folder() / "sales", "v")] == complete
         assert register("first") == "v1"
         records = [versions.read_version("sales", name) for name in versions.complete_versions("sales")]
         assert set(versions.read_index()["sales"].values()) <= {record["version"] for record in records}
         given = register(code)
         assert register(code) == given and versions.read_version("sales", given)["code"] == code
     codes = [versions.read_version("sales", name)["code"] for name in versions.complete_versions("sales")]
-    assert sorted(codes) == sorted({*codes}) and len(codes) == 7, "one code, one version"
+    assert sorted(codes) == sorted({*codes}) and len(codes) == 9, "one code, one version"
+    assert not any(versions.folder().rglob(".*.part")), "the next one swept what was left"
 
 
 def test_a_package_installed_into_any_folder_is_not_the_users_own(tmp_path, monkeypatch):

@@ -19,8 +19,8 @@ import pandas as pd
 from src.data.code import Closure, load_function
 from src.data.digest import column_digests, digest, whole_digest
 from src.system.errors import UserError
-from src.system.files import locked, read_json, write_json, write_text
-from src.system.paths import claim, outputs, versions_in
+from src.system.files import hidden, locked, read_json, write_json, write_text
+from src.system.paths import next_version, outputs, versions_in
 
 log = logging.getLogger("reprise")
 WHY = "a library has changed, or it draws random numbers without a seed"
@@ -74,10 +74,13 @@ def register(record: dict, text: str) -> str:
             if name not in known.values() and _key(read_version(dataset, name)) == key:
                 break
         else:
-            path = claim(folder() / dataset, "v")
-            name, made = path.name, time.strftime("%Y-%m-%d %H:%M:%S")
-            write_text(path / "etl.py", text)
-            write_json(path / "version.json", {"version": name, **record, "made": made})
+            made = time.strftime("%Y-%m-%d %H:%M:%S")
+            with next_version(folder() / dataset, "v") as path:
+                name, part = path.name, hidden(path)
+                part.mkdir()
+                write_text(part / "etl.py", text)
+                write_json(part / "version.json", {"version": name, **record, "made": made})
+                part.rename(path)
         write_json(folder() / "index.json", index | {dataset: known | {key: name}})
         return name
 
