@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import sqlite3
 import time
 from contextlib import closing
@@ -23,7 +24,7 @@ LOCKED = 5  # seconds that another program may keep a sqlite file locked
 
 def uri() -> str:
     """Return the address of the store; raw signs of a password, such as / or @, are in percent code."""
-    given = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{outputs() / 'mlflow.db'}"
+    given = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(outputs() / "mlflow.db")
     scheme, _, rest = given.partition("://")
     login, at, host = rest.rpartition("@")
     if rest.startswith("/") or not at:
@@ -45,7 +46,7 @@ def client():
             check_file(path)
         elif path:
             with replacing(path) as temporary:  # with a part of its tables a file would be refused for ever
-                connect(f"sqlite:///{temporary}")
+                connect(sqlite_uri(temporary))
         return connect(uri())
 
 
@@ -65,6 +66,11 @@ def connect(address: str):
             raise
         advice = f"back it up, then: mlflow db upgrade {address}"
         raise UserError(f"{address} is of an older MLflow: {advice}") from None
+
+
+def sqlite_uri(path: Path) -> str:
+    """Return the address of a sqlite file; a ? in its path, and a % before digits, are percent codes."""
+    return "sqlite:///" + re.sub(r"\?|%(?=[0-9a-fA-F]{2})", lambda found: quote(found[0]), str(path))
 
 
 def sqlite_file() -> Path | None:
@@ -181,4 +187,4 @@ class MLflow:
     @staticmethod
     def link(known: dict) -> str:
         """Return the command that shows all runs of the store."""
-        return f"mlflow ui --backend-store-uri {without_password(uri())}"
+        return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri()))}"

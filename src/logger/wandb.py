@@ -1,6 +1,7 @@
 """Weights & Biases: offline under ``outputs/wandb``, online with a login, or as ``WANDB_MODE`` says."""
 
 import os
+import shlex
 import struct
 from pathlib import Path
 
@@ -90,7 +91,8 @@ class WandB:
     @staticmethod
     def link(known: dict) -> str:
         """Return the command that uploads an offline run, or an online run's id."""
-        return f"wandb sync {known['folders'][-1]}" if known["mode"] == "offline" else known["id"]
+        command = f"wandb sync {shlex.quote(known['folders'][-1])}"
+        return command if known["mode"] == "offline" else known["id"]
 
 
 def epochs_in(folders: list[str]) -> set[int]:

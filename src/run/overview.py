@@ -61,7 +61,7 @@ def sweep_summary(name: str) -> str:
     lines = ["", f"{name}:"]
     for run in map(opened, runs_of(name)):
         if isinstance(run, BrokenRun):
-            lines.append(f"  {run}")
+            lines.append(f"  {run!r}")
             continue
         overrides = " ".join(map(str, run.report.get("overrides", [])))
         metric = run.report["metric"]

@@ -18,6 +18,8 @@ def outputs() -> Path:
 
 def check_outputs() -> None:
     """Refuse an outputs folder that cannot be written to."""
+    if "::" in str(outputs()):
+        raise UserError(f"OUTPUTS_DIR={outputs()}: Lightning cannot write into a path with ::")
     try:
         outputs().mkdir(parents=True, exist_ok=True)
     except OSError as error:
