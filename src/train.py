@@ -2,20 +2,21 @@
 
 import os
 import sys
+from contextlib import nullcontext
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config import shell
 from src.config.check import check
+from src.config.resolve import resolve
 from src.config.tree import addable
 from src.logger.fanout import prestart
 from src.study.sweep import membership, sweep
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, one_line, sentence, without_password
 from src.system.paths import check_outputs
 from src.trainer import ranks
 
@@ -31,20 +32,19 @@ def job(cfg) -> float:
 
     shell.console()
     settings = HydraConfig.get()
-    report = {"overrides": list(settings.overrides.task)} | membership(settings)
+    report = {"overrides": [*map(without_password, settings.overrides.task)]} | membership(settings)
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        run = run_job(plain, report=report, n_side_by_side=settings.launcher.get("n_jobs") or 1)
+        run = run_job(resolve(cfg), report=report, n_side_by_side=settings.launcher.get("n_jobs") or 1)
         return run.objective if run else float("nan")  # only rank 0 has a run
-    except UserError as error:  # print now: Hydra reports only the first failed job, and only at the end
-        if error.run is None:  # refused before it became a run
+    except Exception as error:  # print now: Hydra reports only the first failed job, and only at the end
+        run = getattr(error, "run", None)
+        if run is None and isinstance(error, UserError):  # refused before it became a run
             raise
-        print(f"error: {error.run}: {error}", file=sys.stderr)
-        failed.append(error.run)
+        shell.show(f"error: {run + ': ' if run else ''}{sentence(error)}", sys.stderr)
+        if not isinstance(error, UserError | OSError):
+            raise
+        failed.append(run)
         return float("nan")
-    except Exception as error:
-        print(f"error: {getattr(error, 'run', '')}: {type(error).__name__}: {error}", file=sys.stderr)
-        raise
 
 
 def main() -> None:
@@ -58,13 +58,9 @@ def main() -> None:
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
         sys.argv[1:] = map(addable, sys.argv[1:])
-        if args.multirun:
-            with sweep(first["logger"], n_jobs) as found:
-                sys.argv.append(f"hydra.sweep.dir={found.folder}")
-                job()
-            failed.extend(found.failed)
-        else:
+        with sweep(first["logger"], n_jobs) if args.multirun else nullcontext() as found:
             job()
+        failed.extend(found.failed if found else ())
     except (UserError, HydraException, OmegaConfBaseException) as error:
         shell.refuse(one_line(error), 2)
     sys.exit(1 if failed else 0)

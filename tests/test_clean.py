@@ -25,6 +25,7 @@ from src.pack import pack
 from src.resume import resume
 from src.run.folder import runs_folder
 from src.run.overview import runs, sweep_summary
+from src.run.remove import expand, remove_run, size
 from src.run.trust import unsealed
 from src.sync import sync
 from src.system.errors import UserError
@@ -61,18 +62,18 @@ def test_eight_processes_claim_distinct_numbers(tmp_path):
 
 
 def test_a_removed_number_is_never_given_again(own):
-    for name in clean.expand("t2,t6"):
-        clean.remove_run(name)
+    for name in expand("t2,t6"):
+        remove_run(name)
     assert there() == [1, 3, 4, 5]
     assert claimed() == "t7"
-    clean.remove_run("t7")
-    clean.remove_run("t1")
+    remove_run("t7")
+    remove_run("t1")
     assert claimed() == "t8"
 
 
 def test_no_number_comes_back_when_all_runs_are_gone(own):
-    for name in clean.expand("t1-t6"):
-        clean.remove_run(name)
+    for name in expand("t1-t6"):
+        remove_run(name)
     assert there() == [] and claimed() == "t7"
 
 
@@ -86,13 +87,13 @@ def test_no_number_comes_back_when_all_runs_are_gone(own):
     ],
 )
 def test_ranges_name_the_runs_that_there_are(own, words, names):
-    assert clean.expand(words) == names
+    assert expand(words) == names
 
 
 @pytest.mark.parametrize("words", ["t9", "t2,t9", "7", "t2-7", "all", ""])
 def test_what_names_no_run_is_refused_and_removes_nothing(own, words):
     with pytest.raises(UserError, match=words.rpartition(",")[2] or "remove"):
-        [clean.remove_run(name) for name in clean.expand(words)]
+        [remove_run(name) for name in expand(words)]
     assert there() == [1, 2, 3, 4, 5, 6]
 
 
@@ -109,13 +110,13 @@ def test_a_running_run_is_refused_with_all_that_were_named(own):
 
 
 def test_a_run_named_twice_is_removed_once(own):
-    assert clean.expand("t2,t2-t3") == ["t2", "t3"]
+    assert expand("t2,t2-t3") == ["t2", "t3"]
 
 
 def test_the_shell_shows_and_removes(shell):
     for seed in (0, 1):
         fit("dataset=wine", "model=linear", *QUIET, f"seed={seed}")
-    n_bytes = clean.size(runs_folder() / "t1")
+    n_bytes = size(runs_folder() / "t1")
     assert f"{n_bytes / 1e6:.1f} MB" in shell("clean").stdout
     done = shell("clean", "remove=t1")
     assert done.returncode == 0 and f"{n_bytes / 1e6:.1f} MB freed" in done.stdout
@@ -253,13 +254,14 @@ def test_any_folder_with_the_name_of_a_run_is_removed(own):
 
 KILLED = """import os, signal, shutil, sys
 from src import clean
+from src.run import remove
 def kill(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
 exec(sys.argv[1])
 clean.clean(remove="t2,t6")"""
 
 
 MOMENTS = (
-    "clean.hidden = kill", "clean.remember_removed = kill", "shutil.rmtree = kill", "shutil.rmtree = half",
+    "remove.hidden = kill", "remove.remember_removed = kill", "shutil.rmtree = kill", "shutil.rmtree = half",
 )
 
 

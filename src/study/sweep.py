@@ -1,6 +1,7 @@
 """A sweep, ``outputs/sweeps/s3``: a number and a parent run in MLflow for the jobs of a ``--multirun``."""
 
 import logging
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ def sweep(logger: dict, n_jobs: int):
     found = SimpleNamespace(folder=claim(outputs() / "sweeps", "s"), failed=[])
     name = found.folder.name
     log.info("%s   %d jobs", name, n_jobs)
+    os.environ["REPRISE_SWEEP"] = str(found.folder)  # hydra.sweep.dir; in an override signs need quotes
     described = {
         "name": name, "project": logger["project"], "config": {}, "tags": {"sweep": name}, "parent": None,
         "advice": f"{name} goes on without a parent run there",
