@@ -89,7 +89,8 @@ def test_a_run_of_today_has_them_too(outputs):
 
     run = fit("model=mlp", "dataset=wine", "trainer.max_epochs=1", "logger=csv", "pictures=false")
     for file, keys in KEYS.items():
-        assert set(keys.split()) - set(json.loads((run.folder / file).read_text())) == set(), file
+        kept = set(keys.split()) - {"signed"}  # seals of older runs, still read; today's are under "sealed"
+        assert kept - set(json.loads((run.folder / file).read_text())) == set(), file
     assert (run.folder / "code.zip").is_file() and (run.folder / f"model/model_{run.name}.pt").is_file()
     version = json.loads((outputs / "etl/wine/v1/version.json").read_text())
     with zipfile.ZipFile(PACKS / "etl.zip") as archive:

@@ -82,10 +82,11 @@ def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
     report |= dict.fromkeys(("sweep", "parent", "replay_of"))  # these were the sender's
     with next_version(runs_folder(), "t") as target:
         sealed = []
-        for name in [name for name in digests if name in START or name.startswith("model/")]:
-            new = name.replace(f"model_{old}.", f"model_{target.name}.")
-            (folder / name).rename(folder / new)
-            sealed.append(seal_of(target.name, new, digests[name]))
+        for name, found in digests.items():
+            if name in START or name.startswith("model/"):
+                new = name.replace(f"model_{old}.", f"model_{target.name}.")
+                (folder / name).rename(folder / new)
+                sealed.append(seal_of(target.name, new, found))
         report |= {"run": target.name, "received_as": old, "sealed": sealed if trust else []}
         report |= {"status": "done", "pid": os.getpid(), "host": host(), "started": now, "finished": now}
         write_json(folder / "report.json", report)
