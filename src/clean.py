@@ -17,7 +17,8 @@ def clean(remove: str | None = None, force: bool = False) -> None:
     remove : runs and ranges of runs; what trackers hold of them stays there
     force : even if another process seems to hold one of them
     """
-    sweep(runs_folder())
+    for folder in (runs_folder(), *runs_folder().glob("t*/"), *runs_folder().glob("t*/*/")):
+        sweep(folder)
     if remove is None:
         shell.show(table())
         return

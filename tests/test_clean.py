@@ -29,7 +29,7 @@ from src.run.remove import expand, remove_run, size
 from src.run.trust import unsealed
 from src.sync import sync
 from src.system.errors import UserError
-from src.system.files import read_json, write_json
+from src.system.files import hidden, read_json, write_json
 from src.system.paths import claim, versions_in
 from src.unpack import unpack
 
@@ -276,6 +276,20 @@ def test_a_killed_clean_leaves_nothing_that_stops_a_listing(own, moment):
     assert not [path for path in runs_folder().iterdir() if path.name.startswith(".t")]
     clean.clean(remove="t1-t6")
     assert there() == [] and claimed() == "t7"
+
+
+def test_half_written_files_of_a_killed_process_are_swept(own):
+    """Those of processes that live, and of other hosts, are left alone."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = runs_folder() / "t2" / "model"
+    folder.mkdir()
+    mine = hidden(folder / "model_t2.pt")
+    for pid in (ended.pid, os.getpid()):
+        (folder / mine.name.replace(f"-{os.getpid()}.", f"-{pid}.")).touch()
+    (folder / ".model_t2.pt.elsewhere-1.part").touch()
+    clean.clean()
+    assert {path.name for path in folder.iterdir()} == {mine.name, ".model_t2.pt.elsewhere-1.part"}
 
 
 # -- the outputs folder

@@ -80,6 +80,8 @@ def recorded(recorder: Recorder):
     """Record how the block ended: done, stopped by Ctrl-C, or failed."""
     recorder.report["timings"]["start"] = seconds_of_start()
     try:
+        if not recorder.resumed:
+            recorder.begin()
         yield
         recorder.finish("done")
         log.info(summary(recorder.opened()))

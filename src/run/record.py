@@ -1,5 +1,6 @@
 """Write a run's folder while the run goes."""
 
+import hashlib
 import logging
 import os
 import time
@@ -11,11 +12,11 @@ from src.config.tree import flat
 from src.logger import csv
 from src.run.folder import Run, model_path
 from src.run.trackers import open_trackers, tracker_names
-from src.run.trust import START, digest, seal, seal_of
+from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
 from src.system.errors import Lines, UserError, printable, without_password
-from src.system.files import host, replacing, write_json, write_yaml
+from src.system.files import host, to_json, write_json, write_text, write_yaml
 from src.system.process import Child
 
 log = logging.getLogger("reprise")
@@ -43,7 +44,7 @@ class Recorder:
 
     @classmethod
     def start(cls, folder: Path, cfg: dict, report: dict) -> "Recorder":
-        """Begin a run in the folder that was claimed for it; ``report`` is added to the run's."""
+        """Start a run in the folder that was claimed for it; ``report`` is added to the run's."""
         report = {
             "run": folder.name, "dataset": cfg["dataset"]["name"], "model": cfg["model"]["name"],
             "seed": cfg["seed"], "split_seed": cfg["dataset"]["split_seed"],
@@ -53,9 +54,7 @@ class Recorder:
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
         dotted = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(CODE_KEYS)]
         snapshot_code(folder / "code.zip", dotted)
-        recorder = cls(folder, cfg, report, [], resumed=False)
-        recorder.begin()
-        return recorder
+        return cls(folder, cfg, report, [], resumed=False)
 
     @classmethod
     def resume(cls, run: Run, cfg: dict, kept_epochs: int) -> "Recorder":
@@ -91,10 +90,11 @@ class Recorder:
 
     def _undo_end(self) -> None:
         """Remove what the last attempt recorded as its end, and the rows after its last checkpoint."""
-        with replacing(self.folder / "config.json") as changed:  # sealed before it is there
-            write_json(changed, self.cfg)
-            sealed = [*self.report.get("sealed", []), seal_of(self.name, "config.json", digest(changed))]
-            write_json(self.folder / "report.json", self.report | {"sealed": sealed})
+        content = to_json(self.cfg)  # sealed before it is written: a kill leaves the old one or the new one
+        sealed = [*self.report.get("sealed", [])]
+        sealed.append(seal_of(self.name, "config.json", hashlib.sha256(content.encode()).hexdigest()))
+        write_json(self.folder / "report.json", self.report | {"sealed": sealed})
+        write_text(self.folder / "config.json", content)
         self.report |= {"metrics": {}, "resumed": self.report.get("resumed", 0) + 1}
         for key in ("error", "finished", "signed"):
             self.report.pop(key, None)

@@ -73,7 +73,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value) -> None:
-    write_text(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+    write_text(path, to_json(value))
+
+
+def to_json(value) -> str:
+    return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
 
 
 def write_yaml(path: Path, cfg: dict) -> None:
