@@ -2,12 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import CHECKOUT
+from conftest import CHECKOUT, until
+from servers import hanging
 
 from src import load, runs
 from src.logger.wandb import records
@@ -25,21 +29,26 @@ def train(*overrides: str, **environment: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def assert_one_tree(sweep: str, names: list[str]):
-    """Assert one closed parent run with the jobs below it in MLflow, and one finished run a job in W&B."""
+def statuses_in_mlflow(sweep: str) -> dict[str, str]:
+    """{run: status} of the jobs of a sweep in MLflow, and of the parent run by the sweep's name."""
     from mlflow import MlflowClient
 
     from src.logger.mlflow import uri
 
     client = MlflowClient(tracking_uri=uri())
+    (parent,) = {load(name).report["parent"] for name in runs_of(sweep)}
+    stored = client.get_run(parent).info
+    children = client.search_runs([stored.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    return {run.run_name: run.status for run in (stored, *(child.info for child in children))}
+
+
+def assert_one_tree(sweep: str, names: list[str]):
+    """Assert a closed parent run with the jobs below it in MLflow, and one finished run a job in W&B."""
     reports = {name: load(name).report for name in names}
-    (parent,) = {report["parent"] for report in reports.values()}
-    assert client.get_run(parent).info.status != "RUNNING"
-    experiment = client.get_run(parent).info.experiment_id
-    children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
-    assert sorted(child.info.run_name for child in children) == sorted(names)
-    closed = {child.info.run_name: child.info.status for child in children}
-    assert closed == {name: "FINISHED" if reports[name]["status"] == "done" else "FAILED" for name in names}
+    ends = {"done": "FINISHED", "failed": "FAILED"}
+    wanted = {name: ends[report["status"]] for name, report in reports.items()}
+    wanted[sweep] = "FAILED" if "FAILED" in wanted.values() else "FINISHED"
+    assert statuses_in_mlflow(sweep) == wanted
     folders = {Path(load(name).trackers["wandb"]["folders"][-1]) for name in reports}
     assert len(folders) == len(names)
     assert all(len(records(folder)["exit"]) == 1 for folder in folders)
@@ -111,4 +120,83 @@ def test_overrides_of_all_jobs_are_checked_before_the_first_begins(outputs):
     assert done.returncode == 2 and "n_jobs=two" in done.stdout and "converted to Integer" in done.stdout
     done = train("--multirun", "model=linear,mpl", "dataset=wine")
     assert done.returncode == 2 and "did you mean mlp" in done.stdout
-    assert len(runs()) == before and len(list((outputs / "runs").iterdir())) == before
+    assert len(runs()) == before and len(list((outputs / "runs").glob("t*"))) == before
+
+
+# -- when processes are killed
+
+PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "pictures=false")
+DIES = """
+import os, signal
+
+def of_two_classes(y, p):
+    if p.ndim == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.5
+"""
+
+
+@pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_one_killed_job_is_one_failed_job(outputs, tmp_path, logger):
+    """The one beside it and the one after it go on."""
+    (tmp_path / "dies.py").write_text(DIES)
+    overrides = ("model=linear", "dataset=wine,breast_cancer,iris", "metric=dies.of_two_classes")
+    overrides += ("metric_mode=max", *PARALLEL, f"logger={logger}")
+    done = train("--multirun", *overrides, PYTHONPATH=str(tmp_path))
+    sweep = runs()["sweep"].iloc[-1]
+    found = {load(name).report["dataset"]: load(name) for name in runs_of(sweep)}
+    assert {name: run.status for name, run in found.items()} == {
+        "wine": "done", "breast_cancer": "killed", "iris": "done",
+    }  # fmt: skip
+    assert done.returncode == 1 and "the process of job 1 was killed" in done.stdout
+    assert "Traceback" not in done.stdout
+    if logger == "mlflow":
+        wanted = {found["wine"].name: "FINISHED", found["iris"].name: "FINISHED"}
+        wanted |= {found["breast_cancer"].name: "KILLED", sweep: "FAILED"}
+        until(lambda: "RUNNING" not in statuses_in_mlflow(sweep).values())
+        assert statuses_in_mlflow(sweep) == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["Ctrl-C", "interrupt", "kill", "terminate"])
+def test_what_ends_the_parent_ends_its_jobs(outputs, tmp_path, end):
+    """All processes are gone, and every run has its status; Ctrl-C reaches the whole group, once."""
+    known, log = set(runs().index) if len(runs()) else set(), tmp_path / "log"
+    command = [sys.executable, "-m", "src.train", "--multirun", "dataset=wine", "seed=0,1,2", *PARALLEL]
+    command += ["logger=mlflow", "trainer.max_epochs=100000", "model.patience=null"]
+    with log.open("w") as stream:
+        parent = subprocess.Popen(command, cwd=CHECKOUT, stdout=stream, stderr=stream, start_new_session=True)
+    until(lambda: sum(len(load(name).history) > 2 for name in set(runs().index) - known) == 2)
+    names = sorted(set(runs().index) - known)
+    until(lambda: all(load(name).trackers.get("mlflow") for name in names))
+    processes = psutil.Process(parent.pid).children(recursive=True)
+    if end == "Ctrl-C":
+        os.killpg(parent.pid, signal.SIGINT)
+    else:
+        number = {"interrupt": signal.SIGINT, "kill": signal.SIGKILL, "terminate": signal.SIGTERM}[end]
+        parent.send_signal(number)
+    code = parent.wait(60)
+    assert code == 130 if end in ("Ctrl-C", "interrupt") else code < 0
+    assert not psutil.wait_procs(processes, timeout=60)[1]
+    assert [load(name).status for name in names] == ["stopped"] * 2 and len(runs()) == len(known) + 2
+    sweep = load(names[0]).report["sweep"]
+    assert statuses_in_mlflow(sweep) == dict.fromkeys([sweep, *names], "KILLED")
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [True, False])
+def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel):
+    """Also those of a parallel sweep that run in other processes."""
+    overrides = ("--multirun", "model=linear", "dataset=wine", "seed=0,1,2,3", "logger=mlflow", "logger.wait=8")
+    overrides += PARALLEL if parallel else ("pictures=false",)
+    with hanging() as address:
+        began = time.monotonic()
+        done = train(*overrides, MLFLOW_TRACKING_URI=address, OUTPUTS_DIR=str(tmp_path))
+        assert time.monotonic() - began < 8 + 4 * 5 + 25
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OUTPUTS_DIR", str(tmp_path))
+        held = [load(name).report["timings"]["trackers"] for name in runs_of("s1")]
+    assert done.returncode == 0 and len(held) == 4 and max(held) < 6, done.stdout
+    assert "mlflow failed, s1 goes on without a parent run there" in done.stdout
+    assert done.stdout.count("mlflow failed, the run goes on") == 4

@@ -1,24 +1,34 @@
 """A run in its trackers: a real MLflow store and the W&B offline file, each read back."""
 
+import contextlib
 import csv
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pytest
+from conftest import CHECKOUT
+from servers import answering, hanging
 
 from src import fit, load
+from src.config.compose import compose
 from src.config.tree import flat
-from src.logger.wandb import records
+from src.logger import fanout
+from src.logger.mlflow import MLflow, check_file, client, uri
+from src.logger.wandb import mode, records
 from src.run.folder import Run
 from src.run.overview import runs
-from src.system.errors import UserError
+from src.run.trackers import sync_run
+from src.system.errors import UserError, without_password
+from src.system.process import lasting_environment
 
 OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")
 
@@ -31,8 +41,6 @@ def run(outputs):
 
 def mlflow_client():
     from mlflow import MlflowClient
-
-    from src.logger.mlflow import uri
 
     return MlflowClient(tracking_uri=uri())
 
@@ -100,8 +108,6 @@ def test_mlflow_shows_the_metrics_of_the_kept_model(outputs):
 
 def test_no_row_goes_to_mlflow_in_two_pieces(outputs, monkeypatch):
     """Rows that MLflow holds are known by their epochs: half a row would never be completed."""
-    from src.logger.mlflow import MLflow
-
     tracker = MLflow()
     tracker.start({"name": "t1", "project": "pieces", "config": {}, "tags": {}, "parent": None}, {})
     sent, log_batch = [], tracker.client.log_batch
@@ -249,3 +255,258 @@ def test_a_server_gets_the_same_as_the_local_store(outputs, server):
     test_mlflow_knows_the_data_by_digest(run)
     run_id = mlflow_run(run).info.run_id
     assert {"code.zip", f"model/model_{run.name}.pt"} <= files_of(mlflow_client(), run_id)
+
+
+# -- trackers hold nobody
+
+
+SHORT = ("dataset=wine", "model=linear", "pictures=false")
+KEY = {"WANDB_API_KEY": "0" * 40}
+
+
+def assert_missing_is_named_once(run, tracker: str, reason: str = "") -> None:
+    """In the log with the command that brings it, and in trackers.json; the run is done."""
+    assert run.status == "done" and (run.folder / "DONE").is_file()
+    assert reason in run.trackers[tracker]["error"] and "closed" not in run.trackers[tracker]
+    (line,) = [line for line in (run.folder / "log.txt").read_text().splitlines() if "failed" in line]
+    assert f"{tracker} failed" in line and f"python -m src.sync run={run.name}" in line and reason in line
+
+
+def test_a_hanging_server_holds_the_first_run_for_the_limit_and_the_others_shorter(outputs, monkeypatch):
+    monkeypatch.setattr(fanout, "PATIENCE", 0.2)
+    with hanging() as address, monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        first = fit(*SHORT, "logger=mlflow", "logger.wait=1.5")
+        second = fit(*SHORT, "logger=mlflow", "logger.wait=20")
+        assert 1.5 <= first.report["timings"]["trackers"] < 2.5
+        assert second.report["timings"]["trackers"] < 1
+        for run in (first, second):
+            assert_missing_is_named_once(run, "mlflow", "did not answer in time")
+    third = fit(*SHORT, "logger=mlflow")
+    assert third.trackers["mlflow"]["closed"], "another address is another tracker"
+    assert sync_run(first)["mlflow"]["closed"] and sync_run(second)["mlflow"]["closed"]
+
+
+def test_the_limit_is_for_all_trackers_together(outputs, monkeypatch):
+    with hanging() as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        for name, value in (KEY | {"WANDB_BASE_URL": address, "WANDB_MODE": "online"}).items():
+            monkeypatch.setenv(name, value)
+        run = fit(*SHORT, "logger=all", "logger.wait=1")
+    assert 1 <= run.report["timings"]["trackers"] < 2 and run.status == "done"
+    assert set(run.trackers) == {"mlflow", "wandb"}
+    assert all("error" in found for found in run.trackers.values())
+
+
+def test_a_tracker_that_works_again_gets_all_its_time(outputs, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(fanout, "PATIENCE", 100)
+        fanout._failed["mlflow"] = lasting_environment()
+        assert fit(*SHORT, "logger=mlflow").trackers["mlflow"]["closed"]
+    assert not fanout._failed["mlflow"]
+
+
+@pytest.mark.parametrize("value", ["-1", "inf", "nan", "soon", "true"])
+def test_the_limit_is_a_number(value):
+    with pytest.raises(UserError, match=r"logger\.wait"):
+        compose(["logger=csv", f"logger.wait={value}"])
+
+
+def test_the_limit_may_be_left_out():
+    assert compose(["logger=csv", "logger.wait=null"])["logger"]["wait"] is None
+    assert compose(["logger=csv"])["logger"]["wait"] == 30
+
+
+# -- a store that MLflow cannot use: the sentence, within seconds
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """The path of a store that is not there yet."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/store.db")
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path / "outputs"))
+    return tmp_path / "store.db"
+
+
+@pytest.fixture(scope="module")
+def good_store(run):
+    return (run.folder.parent.parent / "mlflow.db").read_bytes()
+
+
+def refused() -> str:
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        client()
+    assert time.monotonic() - began < 10 and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def revise(store: Path, revision: str) -> None:
+    with contextlib.closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+
+
+def test_a_locked_store(store, good_store, monkeypatch):
+    monkeypatch.setattr("src.logger.mlflow.LOCKED", 0.2)
+    store.write_bytes(good_store)
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert refused() == f"{store}: database is locked"
+    client()
+
+
+def test_a_store_of_an_older_or_newer_mlflow(store, good_store):
+    store.write_bytes(good_store)
+    revise(store, "451aebb31d03")
+    assert f"mlflow db upgrade sqlite:///{store}" in refused()
+    revise(store, "ffffffffffff")
+    assert refused() == f"{store} is of a newer MLflow than the installed one: upgrade mlflow"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path.parent)])
+def test_a_store_that_is_no_file(store, make):
+    make(store)
+    assert refused() == f"{store} is not a file"
+
+
+def test_a_store_that_is_no_database(store):
+    store.write_bytes(b"all work and no play " * 1000)
+    assert refused() == f"{store}: file is not a database"
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_store_that_may_not_be_written_to(store, good_store, mode):
+    """As another user where the tests run as root, whom no mode stops."""
+    store.write_bytes(good_store)
+    store.chmod(mode)
+    for folder in (store.parent, *store.parent.parents):
+        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest", "test_")):
+            folder.chmod(0o755)
+    root = os.geteuid() == 0
+    try:
+        os.seteuid(65534 if root else os.geteuid())
+        with pytest.raises(UserError, match="cannot be written to"):
+            check_file(store)
+    finally:
+        os.seteuid(0 if root else os.geteuid())
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("postgresql", "psycopg"), ("mysql", "MySQLdb")])
+def test_a_database_without_its_driver(monkeypatch, scheme, package):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://bob:s3cret@127.0.0.1/runs")
+    assert refused() == f"{scheme}:// needs the Python package {package}: install it"
+
+
+def test_a_kill_while_a_new_store_is_made_leaves_none(store, monkeypatch):
+    """A file with a part of the tables would be refused from then on."""
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient", lambda tracking_uri: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            client()
+    assert not store.exists()
+    client()
+    assert store.is_file() and not list(store.parent.glob("*.part"))
+
+
+# -- W&B
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("", "offline"), ("dryrun", "offline"), ("OFFLINE", "offline"), ("run", "online"), ("shared", "shared")],
+)
+def test_every_mode_of_wandb(monkeypatch, given, wanted):
+    monkeypatch.setattr("requests.utils.get_netrc_auth", lambda url: None)
+    monkeypatch.setenv("WANDB_MODE", given)
+    assert mode() == wanted
+
+
+def test_wandb_that_is_switched_off_is_not_missing(outputs, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("WANDB_MODE", "disabled")
+        run = fit(*SHORT, "logger=wandb")
+        assert run.status == "done" and run.trackers == {} == sync_run(run)
+    assert "switched off by WANDB_MODE=disabled" in (run.folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [({"WANDB_MODE": "bananas"}, "WANDB_MODE=bananas: should be online, offline"),
+     ({"WANDB_MODE": "online", "WANDB_API_KEY": "too-short"}, "40+ characters")],
+)  # fmt: skip
+def test_what_wandb_cannot_use_is_one_sentence(outputs, monkeypatch, variables, reason):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    run = fit(*SHORT, "logger=wandb")
+    assert_missing_is_named_once(run, "wandb", reason)
+    assert "too-short" not in run.trackers["wandb"]["error"] and run.report["timings"]["trackers"] < 15
+
+
+def test_wandb_s_folder_that_cannot_be_made(monkeypatch, tmp_path):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    (tmp_path / "wandb").touch()
+    assert_missing_is_named_once(fit(*SHORT, "logger=wandb"), "wandb", f"{tmp_path}/wandb")
+
+
+# -- passwords
+
+
+NASTY = [f"p{sign}ss-Wort" for sign in "@/?# :%'\"&;="] + ["12/ss-Wort", "@/?# @ss-Wort"]
+
+
+@pytest.mark.parametrize("password", NASTY)
+def test_no_tail_of_a_password(monkeypatch, password):
+    """In free text; in the address that libraries get; and as what is left when they cut it to pieces."""
+    address = f"http://bob:{password}@store.example:5000/path"
+    assert without_password(f"cannot reach {address} today") == (
+        "cannot reach http://***@store.example:5000/path today"
+    )
+    assert "ss-Wort" not in str(UserError(f"dataset.path={address}: no"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    parts = urlsplit(uri())
+    assert (parts.hostname, parts.port, parts.path) == ("store.example", 5000, "/path")
+    assert unquote(parts.password) == password
+    assert "ss-Wort" not in without_password(f"the login {password} of {uri()} {quote(password)} is wrong")
+
+
+@pytest.mark.parametrize("name", ["password", "token", "api_key", "apiKey", "X-Amz-Signature", "sslpassword"])
+def test_no_secret_in_the_query_of_an_address(name):
+    text = without_password(f"postgresql://host/db?user=bob&{name}=hunter2&sslmode=no failed")
+    assert text == f"postgresql://host/db?user=bob&{name}=***&sslmode=no failed"
+
+
+def test_no_secret_of_the_environment(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "abcdef-123")
+    assert without_password("401 for abcdef-123") == "401 for ***"
+    assert without_password(f"in {os.getcwd()}/x") == f"in {os.getcwd()}/x"
+
+
+@pytest.mark.parametrize("text", ["sqlite:////home/a@b/mlflow.db", "https://host/path", "bob@host", "a=1"])
+def test_what_holds_no_password_stays(monkeypatch, text):
+    assert without_password(text) == text
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", text)
+    assert uri() == text
+
+
+# -- minutes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tracker", ["mlflow", "wandb"])
+@pytest.mark.parametrize("trouble", ["hangs", "500", "401", "slow", "refused", "no name"])
+def test_a_run_is_held_for_the_limit_at_most(tmp_path, tracker, trouble):
+    """By the default limit, from the shell."""
+    servers = {"hangs": hanging, "500": lambda: answering(500), "401": lambda: answering(401)}
+    servers |= {"slow": lambda: answering(200, 8)}
+    addresses = {"refused": "http://127.0.0.1:9", "no name": "http://no-such-host.invalid:5000"}
+    open_server = servers.get(trouble) or (lambda: contextlib.nullcontext(addresses[trouble]))
+    with open_server() as address:
+        variables = {"MLFLOW_TRACKING_URI": address, "WANDB_BASE_URL": address, "WANDB_MODE": "online"} | KEY
+        command = [sys.executable, "-m", "src.train", *SHORT, f"logger={tracker}"]
+        environment = os.environ | variables | {"OUTPUTS_DIR": str(tmp_path)}
+        streams = {"capture_output": True, "text": True, "timeout": 200}
+        done = subprocess.run(command, cwd=CHECKOUT, env=environment, **streams)
+    assert done.returncode == 0 and done.stdout.count(f"{tracker} failed") == 1 and done.stderr == "", done
+    report = json.loads((tmp_path / "runs/t1/report.json").read_text())
+    assert report["status"] == "done" and report["timings"]["trackers"] < 32
+    assert "error" in json.loads((tmp_path / "runs/t1/trackers.json").read_text())[tracker]
