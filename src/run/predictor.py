@@ -1,5 +1,6 @@
 """Predict new rows with a run's model and transforms: what ``load("t7").predict(df)`` calls."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ class Predictor:
 
     def __init__(self, run, path: Path):
         self.name, self.info, self.transforms = run.name, run.info, read_json(run.folder / "transforms.json")
-        self.family = family(run.cfg["model"])
-        self.model = self.family.load(path, run.cfg["model"], self.info)
+        self.family, self.received = family(run.cfg["model"]), run.report.get("received_as")
+        with self._fitting():
+            self.model = self.family.load(path, run.cfg["model"], self.info)
 
     def predict(self, frame) -> np.ndarray:
         """Return class names, or values in the target's own units: (n,)."""
@@ -27,7 +29,8 @@ class Predictor:
         if self.info["task"] == "regression":
             return p
         convert = CONVERT.get(self.info["class_type"], str)
-        return np.array([convert(name) for name in self.info["classes"]])[p.argmax(1)]
+        with self._fitting():
+            return np.array([convert(name) for name in self.info["classes"]])[p.argmax(1)]
 
     def predict_proba(self, frame) -> np.ndarray:
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
@@ -36,5 +39,17 @@ class Predictor:
         return self._outputs(frame)
 
     def _outputs(self, frame) -> np.ndarray:
-        part = apply_transforms(self.transforms, check_frame(frame))
-        return self.family.predict(self.model, part, self.info)
+        frame = check_frame(frame)
+        with self._fitting():
+            return self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
+
+    @contextmanager
+    def _fitting(self):
+        """Make one sentence of whatever files raise that were received and do not fit together."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, UserError) or not self.received:
+                raise
+            reason = f"its files do not fit together ({type(error).__name__}: {error})"
+            raise UserError(f"{self.name} was received, and {reason}") from error
