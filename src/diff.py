@@ -16,7 +16,7 @@ def diff(runs: str) -> None:
     names = runs.split(",")
     if len(names) != 2:
         raise UserError(f"runs={runs}: name two runs, runs=t7,t9")
-    print(side_by_side(*map(Run.open, names)))
+    shell.show(side_by_side(*map(Run.open, names)))
 
 
 if __name__ == "__main__":

@@ -22,16 +22,16 @@ def etl(dataset: str | None = None, diff: str | None = None, replay: str | None 
     if dataset is None and (diff or replay):
         raise UserError("diff= and replay= need a dataset: python -m src.etl dataset=... diff=v1,v2")
     if dataset is None:
-        print("\n".join(map(versions.listing, sorted(versions.read_index()))) or "no ETL has run yet")
+        shell.show("\n".join(map(versions.listing, sorted(versions.read_index()))) or "no ETL has run yet")
     elif diff:
         pair = diff.split(",")
         if len(pair) != 2:
             raise UserError(f"diff={diff}: name two versions, diff=v1,v2")
-        print(versions.difference(dataset, *pair))
+        shell.show(versions.difference(dataset, *pair))
     elif replay:
-        print(f"{dataset} {replay}: {len(reload_etl(dataset, replay)):,} rows, identical")
+        shell.show(f"{dataset} {replay}: {len(reload_etl(dataset, replay)):,} rows, identical")
     else:
-        print(versions.listing(dataset))
+        shell.show(versions.listing(dataset))
 
 
 def run_etl(dataset: str, etl=None, data=None, **arguments):
@@ -55,7 +55,7 @@ def run_etl(dataset: str, etl=None, data=None, **arguments):
     else:
         raw, location = read_input(data)
     frame, record = versions.run_versioned(dataset, etl, raw, location, arguments, cfg)
-    print(f"{dataset} {record['version']}: {len(frame):,} rows x {len(frame.columns)}")
+    shell.show(f"{dataset} {record['version']}: {len(frame):,} rows x {len(frame.columns)}")
     return frame
 
 

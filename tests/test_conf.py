@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import shlex
+import shutil
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from src.config.check import check
-from src.config.compose import compose
+from src.config.compose import change, compose
 from src.config.rules import RULES
-from src.config.tree import CONF, choices, flat
+from src.config.tree import CONF, choices, flat, get
 from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
@@ -128,7 +129,7 @@ def test_model_names_a_class_and_arguments_that_exist(model):
 
 def test_every_net_has_its_yaml():
     nets = {path.stem for path in Path(CHECKOUT / "src/model").glob("*.py")}
-    assert nets - {"__init__", "build", "embed", "estimator", "lit", "loader", "network"} == {
+    assert nets - {"__init__", "build", "embed", "estimator", "words"} == {
         model for model in choices("model") if "net" in unchecked(f"model={model}")["model"]
     }
 
@@ -144,7 +145,7 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 
 def test_no_rule_for_a_key_that_is_not_there():
-    known = {key for model in ("mlp", "linear") for key in flat(unchecked(f"model={model}"))}
+    known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
     known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
     assert not set(RULES) - known
 
@@ -153,12 +154,12 @@ SOURCE = "\n".join(path.read_text() for path in Path(CHECKOUT / "src").rglob("*.
 
 
 LISTS = {
-    "dataset.task": "src.data.target.TASKS",
-    "dataset.tokenizer": "src.data.tokenizer.TOKENIZERS",
-    "model.scaler": "src.data.columns.SCALERS",
+    "dataset.task": "src.data.words.TASKS",
+    "dataset.tokenizer": "src.data.words.TOKENIZERS",
+    "model.scaler": "src.data.words.SCALERS",
     "model.schedule": "src.trainer.schedule.SCHEDULES",
-    "model.progress": "src.trainer.estimator.PROGRESS",
-    "model.categories": "src.model.estimator.CATEGORIES",
+    "model.progress": "src.trainer.watch.PROGRESS",
+    "model.categories": "src.model.words.CATEGORIES",
 }
 
 
@@ -221,7 +222,7 @@ def test_debug_takes_both_families():
     n_jobs, _ = check([f"debug={presets}", "model=cnn,linear"], multirun=True)
     assert n_jobs == (len(choices("debug")) - 1) * 2
     assert check(["debug=overfit", "model=cnn"])[0] == 1
-    with pytest.raises(UserError, match="debug=overfit is for torch models, model=linear is not one"):
+    with pytest.raises(UserError, match=r"debug=overfit with model=linear: model\.net\.dropout is unknown"):
         check(["debug=overfit", "model=linear"])
 
 
@@ -252,6 +253,7 @@ REFUSED = [
     ("max_epochs=3", r"did you mean trainer\.max_epochs\?"),
     ("modl=mlp", r"modl is unknown: did you mean model\?"),
     ("+foo=1", "foo is unknown"),
+    ("dataset.args={a:1}", r"dataset\.args\.a is not in the yaml.*; to add it, write \+dataset\.args={a:1}"),
     ("model.net.d_hiden=3", r"model\.net\.d_hiden is not in the yaml: did you mean model\.net\.d_hidden\?"),
     ("+model.net.d_hiden=3", r"d_hiden: did you mean d_hidden\?"),
     ("model=linear +model.classifier.c=1", "LogisticRegression takes no c"),
@@ -313,6 +315,25 @@ REFUSED = [
     ("model=mlp,cnn", "names several values: add --multirun"),
     ("hello", "'hello' is not an override.*write key=value"),
     ("~model.lr", "keys are not removed"),
+    ("+model@other=mlp", "a group has one place; write model=... without @"),
+    # of the other family
+    ("model=mlp +model.classifier.C=1", "model.classifier.C is unknown: model=mlp has no model.classifier"),
+    ("model=mlp model.classifier={C:1}", "model.classifier is unknown: model=mlp has no model.classifier"),
+    ("model=mlp ++model.regressor={class:sklearn.linear_model.Ridge}", "model=mlp has no model.regressor"),
+    ("model=mlp +model.arguments.n_jobs=1", "model=mlp has no model.arguments"),
+    ("model=mlp +model.tfidf.min_df=2", "model=mlp has no model.tfidf"),
+    ("model=mlp +model.progress=once", "model.progress is unknown"),
+    ("model=linear +model.net.x=1", "model.net.x is unknown: model=linear has no model.net"),
+    ("model=linear model.net={d_hidden:3}", "model=linear has no model.net"),
+    ("model=linear +model.optimizer.betas=[0.9,0.9]", "model=linear has no model.optimizer"),
+    ("model=linear ++model.lit=null", "model.lit is unknown"),
+    # names
+    ("tags=[[a]]", "tags=.*: should be a list of text without control characters"),
+    ("tags=[null]", "a list of text without"),
+    ("tags=['\x1b[31m']", r"tags=\['\\x1b\[31m'\]: should be a list of text without control characters"),
+    ("logger.project='a\u202eb'", r"logger.project='a\\u202eb': should be text without control characters"),
+    ("logger.project=''", "text without control characters"),
+    ("model.net.n_layers=1000000", "should be a whole number between 0 and 10000"),
 ]
 
 
@@ -321,6 +342,115 @@ def test_refused_in_one_sentence(overrides, says):
     with pytest.raises(UserError, match=says) as refusal:
         check(overrides.split())
     assert "\n" not in str(refusal.value)
+
+
+PRESETS = [
+    ("model: {classifier: {C: 1}}", "model=mlp", "x with model=mlp: model.classifier.C is unknown"),
+    ("model: {net: {d_hidden: 8}}", "model=linear", "x with model=linear: model.net.d_hidden is unknown"),
+    ("model: {net: {d_hiden: 8}}", "model=mlp", "takes no d_hiden: did you mean d_hidden"),
+    ("sed: 1", "model=mlp", "x with model=mlp: sed is unknown: did you mean seed"),
+    ("seed: abc", "model=mlp", "x with model=mlp: seed=abc: should be a whole number"),
+    ("model: {lr: -1}", "model=mlp", "model.lr=-1: should be a number, at least 0"),
+    ("seed: ${oc.env:SEED}", "model=mlp", r"seed=\$\{oc.env:SEED\}, which is 'x': should be a whole number"),
+    ("defaults: [override /model: linear]\nmodel: {lr: 1}", "seed=1", "model=linear: model.lr is unknown"),
+]
+
+
+@pytest.mark.parametrize("group", ["experiment", "debug"])
+@pytest.mark.parametrize(("content", "model", "says"), PRESETS)
+def test_file_of_an_experiment_is_checked_as_typed(tmp_path, monkeypatch, group, content, model, says):
+    shutil.copytree(CONF, tmp_path / "conf")
+    name = f"{PRESETS.index((content, model, says))}_{group}_x"  # composed sets of overrides are kept
+    (tmp_path / f"conf/{group}/{name}.yaml").write_text(f"# @package _global_\n{content}\n")
+    monkeypatch.setattr("src.config.tree.CONF", tmp_path / "conf")
+    monkeypatch.setenv("SEED", "x")
+    with pytest.raises(UserError, match=says):
+        check([f"{group}={name}", model])
+
+
+def test_preset_leaves_required_keys_to_the_command():
+    overrides = ["debug=fast", "model=linear", "dataset=csv", "dataset.path=my.csv", "dataset.target=y"]
+    assert compose(overrides)["dataset"]["max_rows"] == 512
+
+
+# -- interpolations
+
+BEHIND = [  # value of the environment, the override, and the value of its key
+    ("7", "seed=${oc.env:V}", 7),
+    ("1e-3", "model.lr=${oc.env:V}", 1e-3),
+    ("null", "model.ema=${oc.env:V}", None),
+    ("false", "model.compile=${oc.env:V}", False),
+    ("[2,3]", "model.net.widths=${oc.env:V}", [2, 3]),
+    ("2", "model.net.widths=[${oc.env:V},3]", [2, 3]),
+    ("f1", "metric=${oc.env:V}", "f1"),
+    ("a, b.csv", "+dataset.args={path: ${oc.env:V}}", {"path": "a, b.csv"}),
+    ("1,2", "+dataset.args.path=${oc.env:V}", "1,2"),
+    ("x", "seed=${oc.env:NOT_SET,3}", 3),
+    ("x", "seed=${trainer.max_epochs}", 100),
+    ("64", "model.net={n_filters: ${oc.env:V}}", None),
+    ("0.5", "++model.net.word_dropout=${oc.env:V}", 0.5),
+]
+REFUSED_BEHIND = [
+    ("abc", "seed=${oc.env:V}", r"seed=\$\{oc.env:V\}, which is 'abc': should be a whole number between 0"),
+    ("1.5", "seed=${oc.env:V}", "which is 1.5: should be a whole number"),
+    ("-1", "model.lr=${oc.env:V}", "which is -1: should be a number, at least 0"),
+    ("inf", "model.lr=${oc.env:V}", "should be finite"),
+    ("${oc.env:LR}", "model.lr=${oc.env:V}", "should be a number"),
+    ("0", "model.net.n_filters=${oc.env:V}", "should be a whole number, at least 1"),
+    ("abc", "model.net={n_filters: ${oc.env:V}}", r"model.net.n_filters=.* 'abc': should be a whole number"),
+    ("a", "model.net.widths=[${oc.env:V},3]", "should be a list like"),
+    ("cosin", "model.schedule=${oc.env:V}", r"did you mean cosine\?"),
+    ("acuracy", "metric=${oc.env:V}", r"metric=acuracy is unknown: did you mean accuracy\?"),
+    ("rmse", "metric=${oc.env:V}", "not a metric of a classification task"),
+    ("no.such.Net", "model.net.class=${oc.env:V}", "no.such.Net cannot be imported"),
+    ("-1", "class_weight={yes: ${oc.env:V}}", "class_weight.yes=.*: should be a number, at least 0"),
+    ("a\x1b[31m", "tags=[${oc.env:V}]", "text without control characters"),
+    ("x", "seed=${oc.env:NOT_SET}", r"seed=\$\{oc.env:NOT_SET\}: Environment variable 'NOT_SET' not found"),
+    ("x", "seed=${no.such.key}", "Interpolation key 'no.such.key' not found"),
+    ("x", "seed=${seed}", "Recursive interpolation"),
+]
+
+
+@pytest.mark.parametrize(("value", "override", "result"), BEHIND)
+def test_value_behind_an_interpolation_is_read_as_if_it_was_typed(monkeypatch, value, override, result):
+    monkeypatch.setenv("V", value)
+    found, exists = get(compose(["model=cnn", override]), override.partition("=")[0].lstrip("+"))
+    if isinstance(found, dict) and result is None:
+        found, result = found["n_filters"], int(value)
+    assert exists and type(found) is type(result) and found == result
+
+
+@pytest.mark.parametrize("multirun", [False, True])
+@pytest.mark.parametrize(("value", "override", "says"), REFUSED_BEHIND)
+def test_wrong_value_behind_an_interpolation_is_one_sentence(monkeypatch, value, override, says, multirun):
+    monkeypatch.setenv("V", value)
+    rest = ["model=cnn", "dataset=wine", *(["model.patience=1,2"] if multirun else [])]
+    with pytest.raises(UserError, match=says) as refusal:
+        check([*rest, override], multirun)
+    assert "\n" not in str(refusal.value) and "\x1b" not in str(refusal.value)
+
+
+def test_each_job_of_a_multirun_is_checked_with_its_own_values(monkeypatch):
+    assert check(["seed=1,2", "model.patience=${seed}"], multirun=True)[0] == 2
+    with pytest.raises(UserError, match=r"patience=\$\{seed\}, which is 0: should be a whole number"):
+        check(["seed=1,2,0", "model.patience=${seed}"], multirun=True)
+    check(["seed=${hydra:job.num},5", "model=mlp,linear"], multirun=True)  # only the job knows it
+
+
+def test_config_of_the_first_job_is_returned():
+    _, first = check(["seed=3,4", "logger.mlflow=false", "model=linear,mlp"], multirun=True)
+    assert (first["seed"], first["logger"]["mlflow"], first["model"]["name"]) == (3, False, "linear")
+
+
+@pytest.mark.parametrize(("value", "seed"), [("5", 5), ("x", None)])
+def test_interpolation_in_a_change_of_a_recorded_config(monkeypatch, value, seed):
+    monkeypatch.setenv("V", value)
+    config = compose(["dataset=wine"]) | {"tags": ["${oc.env:HOME}"]}  # recorded text stays as it is
+    if seed is None:
+        with pytest.raises(UserError, match="which is 'x': should be a whole number"):
+            change(config, ["seed=${oc.env:V}"])
+    else:
+        assert change(config, ["seed=${oc.env:V}"]) == config | {"seed": seed}
 
 
 @pytest.mark.parametrize(

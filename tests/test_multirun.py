@@ -188,7 +188,8 @@ def test_what_ends_the_parent_ends_its_jobs(outputs, tmp_path, end):
 @pytest.mark.parametrize("parallel", [True, False])
 def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel):
     """Also those of a parallel sweep that run in other processes."""
-    overrides = ("--multirun", "model=linear", "dataset=wine", "seed=0,1,2,3", "logger=mlflow", "logger.wait=8")
+    overrides = ("--multirun", "model=linear", "dataset=wine", "seed=0,1,2,3")
+    overrides += ("logger=mlflow", "logger.wait=8")
     overrides += PARALLEL if parallel else ("pictures=false",)
     with hanging() as address:
         began = time.monotonic()

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from conftest import CHECKOUT, QUIET, until
 
 from src import fit, load, runs
 from src.logger.fanout import Fanout
-from src.run.folder import alive
+from src.run.lock import alive
 from src.run.record import Recorder
 from src.run.trackers import sync_run
 from src.system.process import Child
@@ -72,7 +73,11 @@ def test_one_that_dies_within_a_run_is_reported_and_sync_completes_its_rows(outp
         patch.setattr(Recorder, "log_row", kill)
         run = fit(*OVERRIDES)
     assert run.status == "done" and not run.trackers.get("mlflow", {}).get("closed")
-    assert "src.logger.worker mlflow has died" in caplog.text and "src.sync" in caplog.text
+    reason = "its process died"
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
+        f"mlflow failed, the run goes on; afterwards: python -m src.sync run={run.name} ({reason})"
+    ]
+    assert run.trackers["mlflow"]["error"] == reason
     assert sync_run(run)["mlflow"]["closed"]
 
 
@@ -93,7 +98,7 @@ def test_a_quiet_run_starts_none(outputs):
 
 
 CONFIG = {"class_weight.>50K": 2}
-DESCRIBED = {"name": "t1", "project": "child", "config": CONFIG, "tags": {}, "parent": None}
+DESCRIBED = {"name": "t1", "project": "child", "config": CONFIG, "tags": {}, "parent": None, "advice": ""}
 
 
 def test_a_second_finish_after_an_interrupt_waits_on_for_the_first(outputs, tmp_path, monkeypatch):
@@ -101,7 +106,7 @@ def test_a_second_finish_after_an_interrupt_waits_on_for_the_first(outputs, tmp_
     fanout = Fanout(["mlflow"], DESCRIBED, tmp_path / "trackers.json")
     (worker,) = fanout.workers.values()
 
-    def interrupt():
+    def interrupt(seconds):
         monkeypatch.undo()
         raise KeyboardInterrupt
 
@@ -124,10 +129,19 @@ def test_a_tracker_that_failed_is_closed_and_its_process_not_kept(outputs, tmp_p
 
 
 def test_a_password_in_a_server_s_address_is_written_nowhere(outputs, monkeypatch, capsys):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:s3cret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:p@s/s?w o#s3cret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = fit(*OVERRIDES)
-    assert "error" in run.trackers["mlflow"] and "s3cret" not in capsys.readouterr().out
+    assert "refused" in run.trackers["mlflow"]["error"] and "s3cret" not in capsys.readouterr().out
     assert not [path for path in run.folder.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
+
+
+def test_one_that_is_late_is_killed_with_its_own_children(outputs):
+    code = "import subprocess, sys; print(subprocess.Popen(['sleep', '100'], start_new_session=True).pid)"
+    child = Child(("timeit", "-n1", "-r1", "-s", code, "import time; time.sleep(100)"))
+    children = until(lambda: psutil.Process(child.process.pid).children())
+    assert child.wait(0.1) == "it did not answer in time"
+    assert not psutil.wait_procs([*children, child.process], timeout=10)[1]
 
 
 def test_start_counts_from_the_start_of_python(outputs, shell):

@@ -13,12 +13,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_table
 from omegaconf import OmegaConf
 
 from src import fit, load, runs
-from src.config.tree import flat
+from src.config.tree import choices, flat
 from src.run.folder import runs_folder
+from src.system.environment import free_memory
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
@@ -138,7 +139,8 @@ ARGUMENTS = {
     "model=linear ++model.classifier.penaltyy=l2": "penaltyy",
     "model=linear model.classifier.C=abc": "C",
     "model=linear model.classifier={C: abc}": "C",
-    "model=linear model.classifier={c: 1}": " c",
+    "model=linear model.classifier={c: 1}": "classifier.c",
+    "model=linear +model.classifier={c: 1}": " c",
     "model=linear model.classifier.class=sklearn.linear_model.LogisticRegresion": "LogisticRegresion",
     "model=linear model.net.d_hidden=3": "d_hidden",
     "model=linear model.lr=0.1": "lr",
@@ -218,8 +220,7 @@ LOADING = re.compile(r"model\.(net|optimizer|classifier|regressor|tfidf)[.=]|mod
 def as_typed(command: str) -> list[str]:
     """Split a command as the shell does with quoted braces: a space inside them does not split."""
     if "{" in command and "}" in command:
-        head, _, tail = command.rpartition(" model.") if command.startswith("model=") else ("", "", command)
-        return [*head.split(), f"model.{tail}" if head else tail]
+        return re.split(r" (?=\+?model\.)", command)
     return command.split()
 
 
@@ -309,6 +310,7 @@ def parquet(frame: pd.DataFrame) -> bytes:
 DONE = "a done run"
 PLAIN = csv(table())
 LETTERS = [f"c{i}" for i in range(90)]
+NORMAL = np.random.default_rng(1).normal(size=90)
 # name of the file -> its bytes, more overrides, and what is expected: DONE, or a part of the sentence
 FILES = {
     # not a table at all
@@ -347,6 +349,13 @@ FILES = {
     "infinite_column.csv": (csv(table(a=np.inf)), "", "column a has no value"),
     "infinite_cells.csv": (csv(table(c=[1.0, np.inf, -np.inf] * 30)), "", DONE),
     "huge_numbers.csv": (csv(table(c=[1e308, -1e308, 0] * 30)), "", DONE),
+    "huge_target.csv": (csv(table(y=[*NORMAL[:89], 1e300])), "", "target y holds 1e+300, more than 1e+100"),
+    "large_target.csv": (csv(table(y=NORMAL * 1e99)), "", DONE),
+    "tiny_target.csv": (csv(table(y=NORMAL * 1e-300)), "", "y varies by less than 1e-100: multiply it"),
+    "tiny_numbers.csv": (csv(table(c=NORMAL * 1e-300)), "model.scaler=standard", DONE),
+    "huge_weight.csv": (csv(table(w=np.abs(NORMAL) * 1e300)), "dataset.weight=w", "weight=w is "),
+    "tiny_weight.csv": (csv(table(w=np.abs(NORMAL) / 1e20)), "dataset.weight=w", "between 1e-9 and 1e15"),
+    "class_weight.csv": (PLAIN, "class_weight={yes:1e300}", "the largest of class_weight is 1e+300"),
     "beyond_int64.csv": (csv(table(c=[10**25 + i for i in range(90)])), "", DONE),
     "empty_column.csv": (csv(table(c=np.nan)), "", DONE),
     "mixed_types.csv": (csv(table(c=[1, "x", None, 2.5, True, "2020-01-01"] * 15)), "", DONE),
@@ -376,7 +385,10 @@ FILES = {
     "text_weight.csv": (csv(table(w=["heavy", "light"] * 45)), "dataset.weight=w", "w should hold numbers"),
     "ids_twice.csv": (csv(table(k=["u", "u", "v"] * 30)), "dataset.id=k", DONE),
 }
-BY_MLP = ["infinite_cells", "huge_numbers", "mixed_types", "odd_names", "two_rows", "one_class"]
+BY_MLP = """
+infinite_cells huge_numbers huge_target large_target tiny_numbers huge_weight mixed_types odd_names two_rows
+one_class
+""".split()
 
 
 def assert_ends_as_expected(expected: str, *overrides: str):
@@ -437,3 +449,131 @@ def test_a_whole_table_still_trains(outputs, tmp_path):
     """The same overrides train on a file without a fault."""
     tiny_table("binary").to_csv(tmp_path / "my.csv", index=False)
     assert_ends_as_expected(DONE, "model=linear", "dataset=csv", f"dataset.path={tmp_path / 'my.csv'}")
+
+
+# -- extreme values, for every model
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_model_takes_extreme_numbers(outputs, model):
+    """Features beyond float32, an outlier of 1e90 in the target: nothing overflows on the way."""
+    frame = table(c=[1e300, -1e300, 0] * 30, d=NORMAL * 1e-300, y=[*NORMAL[:89], 1e90])
+    run = fit(f"model={model}", "dataset.target=y", *QUIET, "trainer.max_epochs=2", data=frame)
+    values = {name: value for name, value in run.report["metrics"].items() if "spearman" not in name}
+    assert np.isfinite(list(values.values())).all(), values
+    with pytest.raises(UserError, match="more than 1e\\+100"):
+        fit(f"model={model}", "dataset.target=y", *QUIET, data=frame.assign(y=NORMAL * 1e300))
+
+
+# -- names with control characters
+
+RAW = "a\x1b[31mb\r\n\x07\u202ec$x_{$"
+SHOWN = r"a\x1b[31mb\r\n\x07\u202ec"
+
+
+def assert_harmless(*texts: str):
+    """Assert that texts hold line breaks as their only signs that are not printed as they are."""
+    for text in texts:
+        assert not [sign for sign in text if not sign.isprintable() and sign != "\n"]
+
+
+def test_control_characters_of_names_are_shown_not_sent(shell, outputs, tmp_path):
+    path = tmp_path / "odd\x1b[31m\u202e.csv"
+    frame = table(y=[RAW, "other"] * 45).rename(columns={"a": f"{RAW} 1"})
+    path.write_bytes(csv(frame))
+    data = ("dataset=csv", f"dataset.path='{path}'", "dataset.target=y", "model=linear")
+    done = shell("train", *data, "logger=csv", "tags=[plain]")
+    assert done.returncode == 0, done.stderr
+    log = (load(runs().index[-1]).folder / "log.txt").read_text(encoding="utf-8")
+    listed = shell("etl", "dataset=csv")
+    assert_harmless(done.stdout, done.stderr, log, listed.stdout)
+    for text in (done.stdout, log):
+        assert SHOWN in text and f"{SHOWN}$x_{{$ 1" in text, "class and column"
+    assert r"odd\x1b[31m\u202e.csv" in listed.stdout
+    assert (load(runs().index[-1]).folder / "plots/test.png").stat().st_size > 10_000
+    changed = csv(frame.rename(columns={f"{RAW} 1": f"{RAW} 2"}))
+    path.write_bytes(changed)
+    assert shell("train", *data, "logger=none", "pictures=false").returncode == 0
+    versions = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
+    between = shell("etl", "dataset=csv", f"diff={versions[-1]},v{int(versions[-1][1:]) + 1}")
+    assert_harmless(between.stdout)
+    lines = {f"column gone: {SHOWN}$x_{{$ 1", f"column new: {SHOWN}$x_{{$ 2"}
+    assert lines <= set(between.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (f"dataset.target='{RAW}'", "dataset=csv", "dataset.path=x.csv"),
+        ("tags=['\x1b[31m']",),
+        ("logger.project='\x1b[31m'",),
+        ("model='\x1b[31m'",),
+        ("\x1b[31m=1",),
+        ("seed=\x1b[31m",),
+        ("seed=${oc.env:CONTROL}",),
+    ],
+)
+def test_control_characters_in_overrides(shell, outputs, monkeypatch, overrides):
+    monkeypatch.setenv("CONTROL", RAW)
+    done = shell("train", "logger=csv", *overrides)
+    assert done.returncode in (1, 2) and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert_harmless(done.stdout, done.stderr)
+
+
+def test_control_characters_in_the_overrides_of_a_verb(shell, outputs):
+    for verb, key in {"sync": "run", "diff": "runs", "clean": "remove", "pack": "run", "etl": "dataset"}.items():
+        done = shell(verb, f"{key}=\x1b[31m\u202e")
+        assert done.returncode in (1, 2) and done.stderr.count("\n") == 1
+        assert_harmless(done.stdout, done.stderr)
+
+
+# -- memory
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ("model=mlp model.net.d_hidden=1000000", "=mlp, 1,000,0.* parameters, needs about 20,0.* GB are free"),
+        ("model=mlp model.net.d_hidden=1000000000000", "the net of model=mlp is larger than any memory"),
+        ("model=transformer model.net.d_token=4000000", "net of model=transformer, .* GB are free: make it"),
+        ("model=random_forest model.arguments.n_estimators=1000000000", "^RandomForestClassifier .* 3,000.0 GB"),
+    ],
+)
+def test_model_larger_than_the_memory_is_refused_before_it_is_made(outputs, overrides, says):
+    with pytest.raises(UserError, match=says) as refusal:
+        fit("dataset=iris", *QUIET, *overrides.split())
+    assert load(runs().index[-1]).report["error"] == str(refusal.value)
+
+
+def test_shell_refuses_a_model_larger_than_the_memory(shell, outputs):
+    done = shell("train", "dataset=iris", *QUIET, "model=mlp", "model.net.d_hidden=1000000")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "GB are free" in done.stderr
+
+
+def test_dense_table_larger_than_the_memory_is_refused(outputs, monkeypatch):
+    monkeypatch.setattr("src.system.environment.free_memory", lambda: 90_000)
+    frame = table(c=[f"n{i % 45}" for i in range(90)])
+    overrides = ("model=linear", "dataset.target=y", "dataset.categorical=[c]", *QUIET)
+    with pytest.raises(UserError, match=r"^LogisticRegression on \d+ rows and 49 columns needs about 0.0 GB"):
+        fit(*overrides, "model.sparse=false", data=pd.concat([frame] * 3))
+
+
+@pytest.mark.parametrize(
+    ("line", "files", "free"),
+    [
+        ("0::/job", {"job/max": 5000, "job/current": 3000, "job/memory.stat": "inactive_file 100"}, 2100),
+        ("0::/job", {"max": 900, "current": 800, "memory.stat": "inactive_file 0"}, 100),
+        ("0::/", {"max": "max", "current": 800, "memory.stat": "inactive_file 0"}, None),
+        ("0::/gone", {}, None),
+        ("4:memory:/a", {"max": 700, "current": 900, "memory.stat": "total_inactive_file 1"}, 0),
+    ],
+)
+def test_free_memory_is_that_of_the_container(tmp_path, monkeypatch, line, files, free):
+    for name, value in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    (tmp_path / "groups").write_text(f"9:cpu:/\n{line}\n")
+    place = (str(tmp_path), "max", "current")
+    monkeypatch.setattr("src.system.environment.CGROUPS", {"": place, "memory": place})
+    monkeypatch.setattr("src.system.environment.GROUPS", tmp_path / "groups")
+    assert free_memory() == free if free is not None else free_memory() > 10**8

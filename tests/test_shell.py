@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from typing import get_args
 
 import pytest
 
@@ -59,9 +60,25 @@ def test_wrong_overrides_are_one_sentence(function, typed, sentence):
         read(function, typed)
 
 
-def test_null_is_none_only_where_the_annotation_allows_it():
-    assert read(only, ["file=null"]).arguments == {"file": None}
-    assert read(tried, ["name=null"]).arguments["name"] == "null"
+def test_null_is_none_only_for_a_number():
+    assert read(tried, ["name=t7", "n=null"]).arguments["n"] is None
+    assert read(only, ["file=null"]).arguments == {"file": "null"}
+
+
+TEXTS = [
+    (verb, name)
+    for verb, function in FUNCTIONS.items()
+    for name, one in inspect.signature(function).parameters.items()
+    if one.annotation is not one.empty and str in (get_args(one.annotation) or (one.annotation,))
+    and one.kind is not one.VAR_POSITIONAL
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["true", "null", "1", "1e3", "[a]", ""])
+@pytest.mark.parametrize(("verb", "name"), TEXTS)
+def test_text_of_a_verb_is_taken_as_it_is_typed(verb, name, text):
+    needed = [f"{other}=t7" for of, other in TEXTS if of == verb and other != name]
+    assert read(FUNCTIONS[verb], [*needed, f"{name}={text}"]).arguments[name] == text
 
 
 @pytest.mark.parametrize(

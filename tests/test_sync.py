@@ -239,6 +239,7 @@ def test_eight_processes_meet_a_new_store(tmp_path):
 def test_rows_do_not_keep_their_writer_waiting(outputs, tmp_path, caplog, n_rows):
     """A put into a queue each; MLflow has all of them when the run is closed."""
     described = {"name": "t1", "project": f"rows{n_rows}", "config": {}, "tags": {}, "parent": None}
+    described["advice"] = "the run goes on"
     fanout = Fanout(["mlflow"], described, tmp_path / "trackers.json")
     spent = 0.0
     for epoch in range(1, n_rows + 1):

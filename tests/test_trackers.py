@@ -306,6 +306,13 @@ def test_a_tracker_that_works_again_gets_all_its_time(outputs, monkeypatch):
     assert not fanout._failed["mlflow"]
 
 
+def test_who_waits_for_ever_waits_for_a_tracker_that_failed_before(outputs, monkeypatch):
+    """Such as sync."""
+    monkeypatch.setattr(fanout, "PATIENCE", 0)
+    fanout._failed["mlflow"] = lasting_environment()
+    assert fit(*SHORT, "logger=mlflow", "logger.wait=null").trackers["mlflow"]["closed"]
+
+
 @pytest.mark.parametrize("value", ["-1", "inf", "nan", "soon", "true"])
 def test_the_limit_is_a_number(value):
     with pytest.raises(UserError, match=r"logger\.wait"):

@@ -1,51 +1,55 @@
 """Refuse wrong overrides before anything heavy is imported."""
 
 import math
-from itertools import product
+from itertools import chain, product
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.tree import GROUPS, addable, choices, default_of, get, hydra_compose, leaves, parse
+from src.config.tree import GROUPS, choices, default_of, flat, get, hydra_compose, leaves, parse
 from src.system.errors import UserError, nearest, one_line
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
+PRESETS = ("experiment", "debug")  # groups whose files set keys of the whole config
+
+
+class Given(NamedTuple):
+    """A value that an override, or the file of a preset, gives to a key."""
+
+    key: str
+    value: object
+    typed: str
+    adds: bool  # whether the key may be new: behind a plus, or of a preset
 
 
 def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
-    """Check every override of every job; return the number of jobs and the config of the first one's groups.
+    """Check every override of every job; return the number of jobs and the config of the first one.
 
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
     alternatives = [_alternatives(parse(text), multirun) for text in overrides]
-    grouped = [values for values in alternatives if _is_group(values[0])]
-    others = [value for values in alternatives if not _is_group(values[0]) for value in values]
+    grouped = [values for values in alternatives if _is_group(values[0].key_or_group)]
+    others = [list(map(_given, values)) for values in alternatives if values not in grouped]
+    others = [values for values in others if not values[0].key.startswith("hydra.")]
     first = None
     with hydra_compose() as compose:
         _check_hydra(overrides, compose)
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
-            composed = compose("train", [group.input_line for group in groups])
-            base = OmegaConf.to_container(composed, resolve=False)
-            first = first or base
-            model = base["model"]
-            if "net" in model and "class" not in model["net"]:
-                preset = next(one.input_line for one in groups if one.key_or_group in ("debug", "experiment"))
-                raise UserError(f"{preset} is for torch models, model={model['name']} is not one")
-            _check_values(base, others)
-        if not multirun and any("${" in text for text in overrides):  # only resolving shows these values
-            OmegaConf.to_container(compose("train", [addable(text) for text in overrides]), resolve=True)
+            base = OmegaConf.to_container(compose("train", [group.input_line for group in groups]))
+            _check_presets(base, groups, compose)
+            values = list(chain(*others))
+            _check_values(base, values)
+            _check_whole(base, values)
+            for job in product(*others):
+                cfg = _config(base, job)
+                _check_whole(cfg, [])
+                first = first or cfg
+                if "${" not in str((base, others)):
+                    break  # no value depends on another one: all are checked
     return math.prod(map(len, alternatives)), first
-
-
-def _check_hydra(overrides: list[str], compose) -> None:
-    """Refuse wrong types in Hydra's own options, and its folders: each run claims its folder."""
-    options = [text for text in overrides if text.lstrip("+").startswith(("hydra.", "hydra/"))]
-    for text in options:
-        if text.lstrip("+").partition("=")[0] in FOLDERS:
-            raise UserError(f"{text}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
-    if options:
-        compose("train", options, return_hydra_config=True)
 
 
 def _alternatives(override, multirun: bool) -> list:
@@ -66,69 +70,109 @@ def _alternatives(override, multirun: bool) -> list:
     return values
 
 
-def _is_group(override) -> bool:
-    return override.key_or_group in GROUPS or override.key_or_group.startswith("hydra/")
+def _is_group(key: str) -> bool:
+    return key in GROUPS or key.startswith("hydra/")
 
 
-def _check_values(base: dict, overrides: list) -> None:
-    """Refuse unknown keys, wrong and missing values; ``base`` is the config that the groups alone make."""
-    given = {}
-    for override in overrides:
-        given |= dict(leaves(override.value(), override.key_or_group))
-    for override in overrides:
-        key, typed = override.key_or_group, override.input_line
-        if key.startswith("hydra."):
-            continue
-        if key in ("", "dataset.name", "model.name"):
-            raise UserError(f"{typed}: names are not set, groups are chosen: dataset=..., model=...")
-        for inner, value in leaves(override.value(), key):  # model.net={dropout: 0}: also model.net.dropout
-            default, exists = default_of(base, inner)
+def _given(override) -> Given:
+    adds = override.is_add() or override.is_force_add()
+    return Given(override.key_or_group, override.value(), override.input_line, adds)
+
+
+def _check_hydra(overrides: list[str], compose) -> None:
+    """Refuse wrong types in Hydra's own options, and its folders: each run claims its folder."""
+    options = [text for text in overrides if text.lstrip("+").startswith(("hydra.", "hydra/"))]
+    for text in options:
+        if text.lstrip("+").partition("=")[0] in FOLDERS:
+            raise UserError(f"{text}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
+    if options:
+        compose("train", options, return_hydra_config=True)
+
+
+def _config(base: dict, job: tuple) -> dict:
+    """Return the config of one job, without what only Hydra knows while the job runs."""
+    cfg = OmegaConf.create(base)
+    for one in job:
+        if "${hydra:" not in str(one.value):
+            OmegaConf.update(cfg, one.key, one.value, force_add=True)
+    return resolve(cfg, base)
+
+
+def _check_presets(base: dict, groups: tuple, compose) -> None:
+    """Refuse what the files of ``experiment=`` and ``debug=`` set wrongly, as if it was typed."""
+    presets = [group.input_line for group in groups if group.key_or_group in PRESETS]
+    if not presets:
+        return
+    model, dataset = (f"{group}={base[group]['name']}" for group in ("model", "dataset"))
+    plain = OmegaConf.to_container(compose("train", [model, dataset]))
+    changed = [(key, value) for key, value in flat(base).items() if get(plain, key) != (value, True)]
+    try:
+        _check_values(plain, [Given(key, value, f"{key}={value}", True) for key, value in changed])
+    except UserError as error:
+        raise UserError(f"{' '.join(presets)} with {model}: {error}") from None
+
+
+def _check_values(base: dict, values: list[Given]) -> None:
+    """Refuse unknown keys and wrong values; ``base`` is the config that the groups alone make."""
+    for one in values:
+        if one.key in ("", "dataset.name", "model.name"):
+            raise UserError(f"{one.typed}: names are not set, groups are chosen: dataset=..., model=...")
+        for key, value in leaves(one.value, one.key):  # model.net={dropout: 0}: also model.net.dropout
+            default, exists = default_of(base, key)
             if not exists:
-                _check_new(inner, override, base, given)
-            check_value(inner, value, default, typed if inner == key else f"{inner}={value}")
-    for key, value in leaves(base):
-        if value == "???" and key not in given:
-            file = f"conf/dataset/{base['dataset'].get('name')}.yaml"
-            hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
-            raise UserError(f"{key} is required: add {key}=...{hint}")
-    _check_metric(base, overrides, given)
+                _check_new(key, one, base, values)
+            if "${" not in str(value):
+                check_value(key, value, default, one.typed if key == one.key else f"{key}={value}")
 
 
-def _check_new(key: str, override, base: dict, given: dict) -> None:
+def _check_new(key: str, one: Given, base: dict, values: list[Given]) -> None:
     """Refuse a key that no yaml names, unless it is behind a plus and an argument that its class takes."""
     section, _, name = key.rpartition(".")
     known = [known for known, _ in leaves(base)]
     if section in ("model.classifier", "model.regressor"):
         known += [f"{section}.{shared}" for shared in base["model"].get("arguments", ())]
-    opened = [one for one in OPEN if key.startswith(f"{one}.") and get(base, one)[1]]
+    opened = [part for part in OPEN if f"{key}.".startswith(f"{part}.")]
+    if opened and not get(base, opened[0])[1]:
+        raise UserError(f"{key} is unknown: model={base['model']['name']} has no {opened[0]}")
+    near = nearest(key, known)
     if not opened:
-        raise UserError(f"{key} is unknown{nearest(key, known)}")
-    if not (override.is_add() or override.is_force_add() or isinstance(override.value(), dict)):
-        near = nearest(key, known)
-        raise UserError(f"{key} is not in the yaml{near}; to add it, write +{override.input_line}")
+        raise UserError(f"{key} is unknown{near}")
+    if not one.adds and (key == one.key or isinstance(get(base, one.key)[0], dict)):
+        raise UserError(f"{key} is not in the yaml{near}; to add it, write +{one.typed}")
     if name in RESERVED.get(section, ()):
         raise UserError(f"{key}: Reprise sets {name} itself")
-    for dotted in _classes(section, base, given):
+    for dotted in _classes(section, base, values):
         taken = arguments(dotted)
         if taken is not None and name not in taken:
             right = sorted(taken - set(RESERVED.get(section, ())))
             raise UserError(f"{dotted} takes no {name}{nearest(name, right)}")
 
 
-def _classes(section: str, base: dict, given: dict) -> list[str]:
+def _classes(section: str, base: dict, values: list[Given]) -> list[str]:
     """Return the classes that take the arguments in ``section``: model.arguments goes to both kinds."""
     if section == "model.tfidf":
         return ["sklearn.feature_extraction.text.TfidfVectorizer"]
     sections = ("model.classifier", "model.regressor") if section == "model.arguments" else (section,)
+    given = _merged(values)
     names = [given.get(f"{one}.class", get(base, f"{one}.class")[0]) for one in sections]
     return [str(name) for name in names if name]
 
 
-def _check_metric(base: dict, overrides: list, given: dict) -> None:
-    """Refuse a metric that is unknown, or of another task where the task is known before the data is read."""
-    mode = given.get("metric_mode", base["metric_mode"])
-    task = given.get("dataset.task", base["dataset"]["task"])
-    for name in [one.value() for one in overrides if one.key_or_group == "metric"] or [base["metric"]]:
+def _merged(values: list[Given]) -> dict:
+    """Return {dotted key: value} of what is given, also within dicts."""
+    return {key: value for one in values for key, value in leaves(one.value, one.key)}
+
+
+def _check_whole(base: dict, values: list[Given]) -> None:
+    """Refuse missing values, and a metric that is unknown or not of the task that the config names."""
+    given = _merged(values)
+    for key, value in leaves(base):
+        if value == "???" and key not in given:
+            file = f"conf/dataset/{base['dataset'].get('name')}.yaml"
+            hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
+            raise UserError(f"{key} is required: add {key}=...{hint}")
+    mode, task = (given.get(key, get(base, key)[0]) for key in ("metric_mode", "dataset.task"))
+    for name in [one.value for one in values if one.key == "metric"] or [base["metric"]]:
         if name is not None and "${" not in name:
             from src.metric.choose import check_name  # here: it loads NumPy
 

@@ -3,6 +3,7 @@
 from omegaconf import OmegaConf
 
 from src.config.check import check
+from src.config.resolve import resolve
 from src.config.rules import check_value
 from src.config.tree import addable, get, hydra_compose, leaves, parse
 from src.system.errors import UserError, nearest
@@ -13,18 +14,19 @@ def compose(overrides) -> dict:
     overrides = list(overrides)
     check(overrides)
     with hydra_compose() as compose_train:
-        return OmegaConf.to_container(compose_train("train", list(map(addable, overrides))), resolve=True)
+        return resolve(compose_train("train", list(map(addable, overrides))))
 
 
 def change(config: dict, overrides) -> dict:
     """Return a recorded config with some values replaced; it must hold the keys of ``overrides``."""
     changed = OmegaConf.create(config)
     for override in map(parse, overrides):
-        key = override.key_or_group
+        key, typed = override.key_or_group, override.input_line
         default, exists = get(config, key)
         if not exists or override.is_sweep_override() or isinstance(default, dict):
             known = [known for known, _ in leaves(config)]
-            raise UserError(f"{override.input_line} changes no value of this run{nearest(key, known)}")
-        check_value(key, override.value(), default, override.input_line)
-        OmegaConf.update(changed, key, override.value())
+            raise UserError(f"{typed} changes no value of this run{nearest(key, known)}")
+        value = resolve(OmegaConf.create({key: override.value()}), config)[key]
+        check_value(key, value, default, typed)
+        OmegaConf.update(changed, key, value)
     return OmegaConf.to_container(changed)

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import get_args
 
 from src.config.tree import CONF, GROUPS, choices
-from src.system.errors import UserError, nearest
+from src.system.errors import Lines, UserError, nearest, printable, sentence, without_password
 from src.system.paths import CHECKOUT
 
 NOT_TYPED = ("rerun",)  # recorded runs start it
@@ -35,20 +35,30 @@ def call(function):
     return run(function, *bound.args, **bound.kwargs)
 
 
+def show(text: str, file=None) -> None:
+    """Print text whose names of columns or files may hold control characters: these are written out."""
+    print(printable(without_password(text), keep="\n"), file=file)
+
+
 def run(function, *args, **options):
-    """Call ``function``; a `UserError` is one sentence on stderr and its exit code, Ctrl-C is 130."""
+    """Call ``function``; a `UserError` is one sentence on stderr and its exit code, Ctrl-C is 130.
+
+    So is what the system refuses: a full disk, a file that may not be written to.
+    """
     console()
     try:
         return function(*args, **options)
     except UserError as error:
         refuse(error, error.code)
+    except OSError as error:
+        refuse(sentence(error), 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def refuse(error, code: int) -> None:
     """Exit with ``code`` and one sentence on stderr."""
-    print(f"error: {error}", file=sys.stderr)
+    show(f"error: {error}", sys.stderr)
     sys.exit(code)
 
 
@@ -57,7 +67,7 @@ def console() -> None:
     log = logging.getLogger("reprise")
     if not any(type(handler) is logging.StreamHandler for handler in log.handlers):
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(Lines())
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -91,16 +101,16 @@ def read(function, overrides: list[str]) -> inspect.BoundArguments:
 
 
 def _convert(key: str, text: str, annotation):
-    """Return ``text`` as the annotation says: str, int, bool, or one of them or None."""
+    """Return ``text`` as the annotation says: str, int, bool, or one of them or None; null is text, too."""
     kinds = get_args(annotation) or (annotation,)
+    if str in kinds:
+        return text
     if NoneType in kinds and text == "null":
         return None
     if bool in kinds and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if int in kinds and text.isdecimal():
+    if int in kinds and text.isdecimal() and len(text) < 20:
         return int(text)
-    if str in kinds:
-        return text
     raise UserError(f"{key}={text}: should be {'true or false' if bool in kinds else 'a whole number'}")
 
 

@@ -41,15 +41,6 @@ def get(config: dict, key: str) -> tuple:
     return config, True
 
 
-def addable(text: str) -> str:
-    """Return an override of one kind's argument as Hydra takes it: perhaps only model.arguments names it.
-
-    >>> addable("model.classifier.max_iter=10")
-    '++model.classifier.max_iter=10'
-    """
-    return f"++{text}" if text.startswith(("model.classifier.", "model.regressor.")) else text
-
-
 def default_of(config: dict, key: str) -> tuple:
     """Return `get`; for an argument of one kind that its section does not name, that of model.arguments."""
     section, _, name = key.rpartition(".")
@@ -57,6 +48,15 @@ def default_of(config: dict, key: str) -> tuple:
     if not exists and section in ("model.classifier", "model.regressor"):
         return get(config, f"model.arguments.{name}")
     return value, exists
+
+
+def addable(text: str) -> str:
+    """Return an override of one kind's argument as Hydra takes it: perhaps only model.arguments names it.
+
+    >>> addable("model.classifier.max_iter=10")
+    '++model.classifier.max_iter=10'
+    """
+    return f"++{text}" if text.startswith(("model.classifier.", "model.regressor.")) else text
 
 
 @contextmanager
@@ -82,9 +82,11 @@ def parse(text: str):
         raise UserError(f"{text!r} is not an override: write each as a string, fit('model=mlp', 'seed=1')")
     try:
         override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
         reason = str(error).splitlines()[0]
-        raise UserError(f"{text!r} is not an override ({reason}): write key=value") from None
+        raise UserError(f"{text[:200]!r} is not an override ({reason[:200]}): write key=value") from None
     if override.is_delete():
         raise UserError(f"{text}: keys are not removed; set it to null, or choose another group")
+    if override.package is not None:
+        raise UserError(f"{text}: a group has one place; write {override.key_or_group}=... without @")
     return override

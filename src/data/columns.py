@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from src.data.words import SCALERS
 from src.system.errors import UserError
 
-SCALERS = ("standard", "quantile", "none")
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
 LIMIT = 1e30  # larger numbers are cut to this: their squares would leave a float32's or a mean's range
 MAX_FOR_QUANTILES = 100_000  # rows, evenly spaced, that quantiles are taken from
@@ -70,8 +70,8 @@ def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str) -> dict:
         state = fitted[name] = {"median": float(np.median(x[~missing])), "flagged": bool(missing.any())}
         x[missing] = state["median"]
         if scaler == "standard":
-            varies = x.max() > x.min()  # the computed deviation of a constant may be 1e-17
-            state |= {"mean": float(x.mean()), "std": float(x.std()) if varies else 1.0}
+            varies = x.max() > x.min()  # the computed deviation: of a constant perhaps 1e-17, of 1e-200 0
+            state |= {"mean": float(x.mean()), "std": float(varies and x.std()) or 1.0}
         if scaler == "quantile":
             n_quantiles = int(np.clip(len(x) // 30, 10, 1000))
             sample = x[:: -(-len(x) // MAX_FOR_QUANTILES)]  # every k-th row, k rounded up

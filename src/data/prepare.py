@@ -11,7 +11,7 @@ import pandas as pd
 from src.data import columns, target, tokenizer
 from src.data.digest import digest
 from src.data.split import split
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 
 Part = dict[str, np.ndarray]
 COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
@@ -89,11 +89,8 @@ def shape(
         own = {"y": target.encode(part[dataset["target"]], info, name), "id": ids[index]}
         parts[name] = apply_transforms(transforms, part) | own
         if dataset["weight"]:
-            weight = columns.numbers(part[dataset["weight"]])
-            if not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-                wrong = "holds empty, infinite or negative cells, or only 0"
-                raise UserError(f"dataset.weight={dataset['weight']} {wrong}")
-            parts[name]["weight"] = weight.astype(np.float32)
+            values = columns.numbers(part[dataset["weight"]])
+            parts[name]["weight"] = target.weights(values, f"dataset.weight={dataset['weight']}")
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
     text = transforms.get("tokenizer")
@@ -110,13 +107,14 @@ def describe_data(data: Data) -> str:
     """Return what was inferred, for people: a line on rows and target, a line for each role of columns."""
     info, task = data.info, data.info["task"]
     if info["classes"]:
-        task += f": {', '.join(info['classes'][:6])}{', …' if len(info['classes']) > 6 else ''}"
+        more = ", …" if len(info["classes"]) > 6 else ""
+        task += f": {', '.join(map(printable, info['classes'][:6]))}{more}"
     counts = ", ".join(f"{len(part['y']):,} {name}" for name, part in data.parts.items())
-    lines = [f"rows     {counts}   target {info['target']} ({task})"]
+    lines = [f"rows     {counts}   target {printable(info['target'])} ({task})"]
     for role, names in info["columns"].items():
         if names:
             more = f", … ({len(names)} in all)" if len(names) > 12 else ""
-            lines.append(f"{role:<12} {', '.join(names[:12])}{more}")
+            lines.append(f"{role:<12} {', '.join(map(printable, names[:12]))}{more}")
     return "\n".join(lines)
 
 

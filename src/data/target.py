@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 
 from src.data.columns import as_text, numbers
+from src.data.words import TASKS
 from src.system.errors import UserError
 
-TASKS = ("classification", "regression")
+LARGEST = 1e100  # of a regression's target: squares and their sums stay in float64's range
 MAX_CLASSES_OF_NUMBERS = 20  # a numeric target with more different values is a regression
 
 
@@ -47,6 +48,8 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
     if task == "regression":
         y = _finite(train)
         std = float(y.std()) if y.min() < y.max() else 1.0
+        if not std > 1 / LARGEST:
+            raise UserError(f"target {train.name} varies by less than {1 / LARGEST:g}: multiply it")
         return info | {"y_mean": float(y.mean()), "y_std": std, "task": task, "n_outputs": 1}
     kind = _kind(train)
     classes = sorted(set(as_text(train)), key=float if kind in ("int", "float") else None)
@@ -74,11 +77,24 @@ def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:
 
 
 def _finite(target: pd.Series) -> np.ndarray:
-    """Return (n,) float64; refuse empty and infinite values, which `numbers` takes for empty."""
+    """Return (n,) float64; refuse huge, empty and infinite values, which `numbers` takes for empty."""
     y = numbers(target)
     if not np.isfinite(y).all():
         raise UserError(f"target {target.name} holds an infinite or empty value")
+    largest = np.abs(y).max(initial=0)
+    if largest > LARGEST:
+        advice = "divide it, or take its logarithm"
+        raise UserError(f"target {target.name} holds {largest:g}, more than {LARGEST:g}: {advice}")
     return y
+
+
+def weights(values: np.ndarray, name: str) -> np.ndarray:
+    """Return (n,) weights of rows as float32; refuse those that cannot be summed in it."""
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise UserError(f"{name} holds empty, infinite or negative cells, or only 0")
+    if not 1e-9 <= values.max() <= 1e15:
+        raise UserError(f"the largest of {name} is {values.max():g}: scale it to lie between 1e-9 and 1e15")
+    return values.astype(np.float32)
 
 
 def weigh_classes(train: dict[str, np.ndarray], class_weight, info: dict) -> None:
@@ -98,4 +114,4 @@ def weigh_classes(train: dict[str, np.ndarray], class_weight, info: dict) -> Non
             factor[info["classes"].index(str(name))] = value
     else:
         raise UserError(f"class_weight={class_weight} should be null, balanced or {{class: factor, ...}}")
-    train["weight"] = (train.get("weight", 1.0) * factor[train["y"]]).astype(np.float32)
+    train["weight"] = weights(train.get("weight", 1.0) * factor[train["y"]], "class_weight")

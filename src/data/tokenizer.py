@@ -1,15 +1,13 @@
 """Text to token numbers, with a vocabulary learned from the training rows only."""
 
-import re
 from collections import Counter
 
 import numpy as np
 
+from src.data.words import TOKENIZERS
 from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
-# name of dataset.tokenizer -> text to list of tokens
-TOKENIZERS = {"whitespace": str.split, "words": re.compile(r"\w+|[^\w\s]").findall, "chars": list}
 
 
 def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len) -> dict:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from src.data.code import Closure, load_function
 from src.data.digest import column_digests, digest, whole_digest
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 from src.system.files import hidden, locked, read_json, write_json, write_text
 from src.system.paths import next_version, outputs, versions_in
 
@@ -128,7 +128,7 @@ def listing(dataset: str) -> str:
         arguments = " ".join(f"{key}={value}" for key, value in record["arguments"].items())
         shape = f"{record['rows']:>10,} x {len(record['columns']):<4} output {record['output']}"
         lines.append(f"  {record['version']:5} {record['made']}  {shape}  {record['location']} {arguments}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def difference(dataset: str, old: str, new: str) -> str:
@@ -149,7 +149,7 @@ def difference(dataset: str, old: str, new: str) -> str:
         lines.append("the output is the same")
     codes = (record["source"].splitlines() for record in (a, b))
     lines += unified_diff(*codes, f"{old}/etl.py", f"{new}/etl.py", lineterm="")
-    return "\n".join(lines) or "nothing changed"
+    return "\n".join(map(printable, lines)) or "nothing changed"
 
 
 def _call(function, raw: pd.DataFrame, arguments: dict) -> pd.DataFrame:

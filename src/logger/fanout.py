@@ -79,8 +79,7 @@ class Fanout:
             self._send("finish", status)
         self.finishing, began = True, time.monotonic()
         for name in list(self.workers):
-            failed = _failed.get(name) == lasting_environment() or any(map(Path.exists, self._marks(name)))
-            self._end(name, began + (min(self.wait, PATIENCE) if failed else self.wait))
+            self._end(name, began + self._limit(name))
         return read_json(self.path) if self.path.is_file() else {}
 
     def _end(self, name: str, end: float) -> None:
@@ -94,6 +93,10 @@ class Fanout:
         for mark in self._marks(name):
             with suppress(OSError):  # the sweep's folder may be gone
                 mark.touch() if failed else mark.unlink(missing_ok=True)
+
+    def _limit(self, name: str) -> float:
+        failed = _failed.get(name) == lasting_environment() or any(map(Path.exists, self._marks(name)))
+        return min(self.wait, PATIENCE) if failed and self.wait < math.inf else self.wait
 
     def _marks(self, name: str) -> list[Path]:
         """Return the files by which the jobs of a sweep, perhaps in several processes, share a failure."""

@@ -85,6 +85,9 @@ def check_file(path: Path) -> None:
     """Refuse a file that sqlite cannot write to, or that a newer MLflow made, before MLflow is imported."""
     if not path.is_file():
         raise UserError(f"{path} is not a file")
+    for place in (path, path.parent):  # sqlite would take it for a store that is only read
+        if not os.access(place, os.W_OK, effective_ids=True):
+            raise UserError(f"{place} cannot be written to")
     rows = []
     try:
         with closing(sqlite3.connect(path, timeout=LOCKED)) as connection:

@@ -7,10 +7,9 @@ from scipy import sparse
 from scipy.special import expit, softmax
 
 from src.model.build import build
+from src.system.environment import check_memory
 from src.system.errors import UserError
 
-# values of model.categories: one column a category | one column of codes | codes that the estimator knows of
-CATEGORIES = ("onehot", "codes", "native")
 MAX_DENSE = 2000  # features of text for an estimator that takes dense matrices: 60,000 rows are 480 MB
 MAX_NATIVE = 255  # values of a categorical column that HistGradientBoosting takes
 DENSE_ONE_HOT = 100  # up to this many one-hot columns stay dense
@@ -62,10 +61,20 @@ class Estimator:
         if self.tfidf is not None:
             texts = _as_text(part["input_ids"], part["attention_mask"])
             blocks.append(self.tfidf.fit_transform(texts) if learn else self.tfidf.transform(texts))
-        if not any(sparse.issparse(block) for block in blocks):
+        dense = not any(map(sparse.issparse, blocks))
+        n_columns = sum(block.shape[1] for block in blocks)
+        self._check_memory(blocks[0].shape[0], n_columns, dense or not self.sparse)
+        if dense:
             return np.concatenate(blocks, 1)
         x = sparse.hstack(blocks, format="csr", dtype=np.float32)
         return x if self.sparse else x.toarray()
+
+    def _check_memory(self, n_rows: int, n_columns: int, dense: bool) -> None:
+        """Refuse what does not fit: a dense matrix (4 bytes a cell) and its copy (8), neighbours, trees."""
+        sizes = (getattr(self.model, name, 0) for name in ("n_neighbors", "n_estimators"))
+        n_neighbors, n_trees = (n if type(n) is int else 0 for n in sizes)
+        n_bytes = n_rows * (12 * n_columns * dense + 16 * n_neighbors) + 3000 * n_trees  # 3 kB a small tree
+        check_memory(f"{type(self.model).__name__} on {n_rows:,} rows and {n_columns:,} columns", n_bytes)
 
     def _one_hot(self, x_cat):
         """(n, C) -> (n, all categories); a value that training never saw has a column that was always 0."""
@@ -74,7 +83,7 @@ class Estimator:
         rows = np.repeat(np.arange(len(x_cat)), x_cat.shape[1])
         ones = np.ones(rows.size, np.float32)
         x = sparse.csr_matrix((ones, (rows, columns.ravel())), shape=(len(x_cat), sizes.sum()))
-        return x if self.sparse and sizes.sum() > DENSE_ONE_HOT else x.toarray()
+        return x if sizes.sum() > DENSE_ONE_HOT else x.toarray()
 
     def target(self, part: dict) -> np.ndarray:
         """Return class numbers, or standardized values: (n,)."""

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from src.logger import csv
 from src.metric.functions import auroc_binary, average_precision_binary, r2
+from src.system.errors import printable
 from src.system.files import read_json
 from src.system.process import silence_output
 
@@ -41,10 +42,15 @@ def draw(folder: str | Path) -> list[Path]:
         figures["learning_curves"] = (curves, title)
     paths = []
     for name, (figure, heading) in figures.items():
-        figure.suptitle(heading, fontsize=11)
+        figure.suptitle(literal(heading), fontsize=11)
         paths.append(folder / "plots" / f"{name}.png")
         figure.savefig(paths[-1], dpi=110)
     return paths
+
+
+def literal(name: str) -> str:
+    """Return a name as matplotlib draws it sign by sign: dollars would begin a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def _figure(n: int, width: float = 4.6):
@@ -76,7 +82,7 @@ def learning_curves(history: list[dict], metric: str, best_epoch: int):
 def classification(y: np.ndarray, p: np.ndarray, classes: list[str]):
     """Draw confusion matrix, ROC, precision-recall and calibration of y (n,) and p (n, n_classes)."""
     figure, (left, roc, curve, right) = _figure(4)
-    names = [name if len(name) <= 12 else f"{name[:11]}…" for name in classes]
+    names = [literal(name if len(name) <= 12 else f"{name[:11]}…") for name in classes]
     confusion_matrix(left, y, p.argmax(1), names)
     binary = len(classes) == 2
     shown = [1] if binary else np.unique(y)[:MAX_CURVES]

@@ -8,7 +8,9 @@ import sys
 import time
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 
+from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
 PACKAGES = (
@@ -18,6 +20,12 @@ PACKAGES = (
 USER_THREADS = os.environ.get("OMP_NUM_THREADS", "")  # read before `set_threads` writes it
 THREAD_COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 THREAD_VARIABLES = (*THREAD_COUNTS, "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+# kind in GROUPS ("" in version 2) -> where its groups are, and their files of limit and use
+GROUPS = Path("/proc/self/cgroup")
+CGROUPS = {
+    "": ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    "memory": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 _started = False  # whether `seconds_of_start` was asked before
 
 
@@ -71,6 +79,34 @@ def seconds_of_start() -> float:
         return round(time.time() - created, 3)
     # Linux keeps the time of its boot in whole seconds (0.8 s off, measured); clocks since then are exact
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - (created - psutil.boot_time()), 3)
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take, by the machine and by its container."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    for line in GROUPS.read_text().splitlines() if GROUPS.is_file() else ():
+        _, kind, inside = line.split(":", 2)
+        if kind not in CGROUPS:
+            continue
+        root, *names = CGROUPS[kind]
+        group = Path(f"{root}{inside}")
+        for folder in (group, *group.parents):
+            with suppress(OSError, ValueError):  # no such group, or "max": no limit
+                limit, used = (int((folder / name).read_text()) for name in names)
+                counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                cached = counts.get("total_inactive_file", counts.get("inactive_file", 0))  # is given back
+                free = min(free, max(0, limit - used + int(cached)))
+    return free
+
+
+def check_memory(what: str, n_bytes: int) -> None:
+    """Refuse what does not fit the free memory: the system would kill this process without a word."""
+    free = free_memory()
+    if n_bytes > free:
+        needed = f"{what} needs about {n_bytes / 1e9:,.1f} GB of memory"
+        raise UserError(f"{needed}, but {free / 1e9:,.1f} GB are free: make it smaller")
 
 
 def describe_environment(seed: int) -> dict:

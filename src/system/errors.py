@@ -5,7 +5,7 @@ import errno
 import logging
 import os
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 SECRET = "pass(word|wd)|pwd|token|secret|api_?key|access_?key|credential|signature"  # in names of values
 
@@ -34,16 +34,16 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class Lines(logging.Formatter):
-    """Formats messages for console and log: only their own line breaks stay as they are."""
+    """Formats messages for console and log: only their own line breaks stay as they are, and no password."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record), keep="\n")
+        return printable(without_password(super().format(record)), keep="\n")
 
 
 def sentence(error: Exception) -> str:
-    """Return the text of a `UserError`, or what the system refused, and where."""
+    """Return the text of a `UserError`, what the system refused and where, or another error and its kind."""
     if not isinstance(error, OSError):
-        return str(error)
+        return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: free some space, for example with python -m src.clean remove=t3,t5-t9"
     where = f"{error.filename}: " if error.filename else ""
@@ -68,19 +68,21 @@ def secrets() -> set[str]:
     """
     found = set()
     for name, value in os.environ.items():
-        if re.search(SECRET, name, re.IGNORECASE):
+        if re.search(SECRET, name, re.IGNORECASE) and not os.path.exists(value):  # PWD is a folder
             found.add(value)
         login = value.partition("://")[2].rpartition("@")[0]
         if ":" in login:
             found |= {login, login.partition(":")[2]}
-    found |= {unquote(one) for one in found} | {quote(one, safe="") for one in found}
+    for code in (unquote, quote, quote_plus):
+        found |= set(map(code, found))
     return {one for one in found if len(one) >= 6}
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's text, and its cause's first line, as one line without passwords."""
+    """Return an error's text, and its cause's first line, as a short line without passwords."""
     cause = str(error.__cause__ or "").splitlines()[:1]
-    return " ".join(without_password(f"{error} {' '.join(cause)}").split())[:400]
+    text = " ".join(without_password(f"{error} {' '.join(cause)}").split())
+    return text if len(text) <= 400 else f"{text[:200]} ... {text[-195:]}"
 
 
 def nearest(word: str, known) -> str:

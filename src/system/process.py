@@ -112,7 +112,7 @@ def lasting_environment() -> dict[str, str]:
 def silence_output():
     """Silence this child process, and return the function with which it sends an answer to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which records "stopped"
-    os.nice(10)  # where cores are short, training goes first
+    os.nice(5)  # where cores are short, training goes first
     stream = os.fdopen(os.dup(1), "w", buffering=1)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):  # trackers print a lot

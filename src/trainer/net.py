@@ -15,6 +15,7 @@ from torch import nn
 
 from src.model.build import build
 from src.system.code import locate
+from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
@@ -43,6 +44,7 @@ def fit(
 
     ``folder`` takes ``best.ckpt`` and ``last.ckpt``; `set_threads` has given torch its threads.
     """
+    check_size(model, data.info, trainer)
     n_ranks = ranks.world_size(trainer)
     if n_ranks > 1 and ranks.launcher() is None:
         request = {"model": model, "trainer": trainer, "seed": seed, "resume": resume, "n_ranks": n_ranks}
@@ -69,6 +71,27 @@ def fit(
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
+
+
+def check_size(model: dict, info: dict, trainer: dict) -> None:
+    """Refuse a net whose training needs more memory than is free, as its copy without memory tells."""
+    try:
+        with torch.device("meta"):
+            net = build(model["net"], info)
+    except Exception as error:
+        if "overflow" in str(error).lower():  # of the number of bytes
+            raise UserError(f"the net of model={model['name']} is larger than any memory") from None
+        return  # a net that needs values while it is built: nobody knows its size before
+    parameters = [*net.parameters(), *net.buffers()]
+    n_bytes = sum(parameter.nbytes for parameter in parameters)
+    if torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda"):
+        n_copies = 2  # here; the rest is in the GPU's memory
+    else:  # weights, gradients, a checkpoint, Adam's two moments, the average
+        n_copies = 3 + 2 * ("Adam" in model["optimizer"]["class"]) + bool(model["ema"])
+    if ranks.launcher() is None:
+        n_copies *= ranks.n_devices(trainer)
+    n = sum(parameter.numel() for parameter in parameters)
+    check_memory(f"training the net of model={model['name']}, {n:,} parameters,", n_copies * n_bytes)
 
 
 def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[nn.Module, int | None]:
@@ -124,6 +147,9 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
         trainer.fit(module, train, val, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
     except MisconfigurationException as error:
         raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+        raise UserError(f"{reason}: lower model.batch_size, or make the net smaller") from None
     except RuntimeError as error:
         if ranks.launcher() is None or not ranks.is_lost(error):
             raise
