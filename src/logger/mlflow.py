@@ -20,6 +20,10 @@ STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed":
 MAX_VALUE = 6000  # characters of a parameter that every store takes
 MAX_METRICS = 1000  # in one request
 LOCKED = 5  # seconds that another program may keep a sqlite file locked
+HTTP = {  # variables MLFLOW_HTTP_...; seconds
+    "REQUEST_TIMEOUT": "20", "REQUEST_MAX_RETRIES": "2", "REQUEST_BACKOFF_FACTOR": "1",
+    "RESPECT_RETRY_AFTER_HEADER": "false",
+}  # fmt: skip
 
 
 def uri() -> str:
@@ -35,9 +39,8 @@ def uri() -> str:
 
 def client():
     """Return a client that gives up on a dead server after seconds, not minutes."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for name, value in HTTP.items():
+        os.environ.setdefault(f"MLFLOW_HTTP_{name}", value)
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with locked(outputs() / ".mlflow.lock"):  # one process at a time makes the tables of a new sqlite file

@@ -53,7 +53,7 @@ class WandB:
             raise UserError(f"{folder} cannot be written to")
         tags = [f"{key}:{value}"[:64] for key, value in run["tags"].items()]
         settings = wandb.Settings(
-            console="off", silent=True, x_disable_stats=True, init_timeout=20,
+            console="off", silent=True, x_disable_stats=True, init_timeout=12,
             finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
         )  # fmt: skip
         self.run = wandb.init(
