@@ -28,13 +28,14 @@ from src.data.load import load_data
 from src.data.prepare import Data
 from src.metric.choose import choose
 from src.model.build import build
+from src.model.words import INPUTS
 from src.run.folder import Run
 from src.run.record import Recorder
 from src.run.trackers import tracker_names
 from src.system.environment import n_threads, set_threads
 from src.trainer import net
 from src.trainer.history import Progress
-from src.trainer.loader import INPUTS, BatchOrder, lengths, tensors
+from src.trainer.loader import BatchOrder, lengths, tensors
 
 EPOCHS, PAIRS = 6, 5
 

@@ -19,10 +19,10 @@ from src.metric.choose import choose, names
 from src.metric.functions import rmse
 from src.model.build import build
 from src.model.estimator import Estimator
+from src.model.words import INPUTS
 from src.run.folder import Run, model_path
 from src.trainer.family import family
 from src.trainer.history import Progress
-from src.trainer.loader import INPUTS
 
 # -- tiny data
 

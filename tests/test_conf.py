@@ -157,7 +157,7 @@ LISTS = {
     "dataset.task": "src.data.words.TASKS",
     "dataset.tokenizer": "src.data.words.TOKENIZERS",
     "model.scaler": "src.data.words.SCALERS",
-    "model.schedule": "src.trainer.schedule.SCHEDULES",
+    "model.schedule": "src.model.schedule.SCHEDULES",
     "model.progress": "src.trainer.watch.PROGRESS",
     "model.categories": "src.model.words.CATEGORIES",
 }

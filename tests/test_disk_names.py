@@ -64,8 +64,8 @@ def test_the_request_of_a_replay_is_read_as_it_was_written(outputs, monkeypatch)
 
 def test_a_checkpoint_has_the_names_of_before():
     """last.ckpt: the callback's key is `Keep`; the weights are under LitModel's `net` and `average`."""
+    from src.model.lit import LitModel
     from src.trainer.callbacks import KeepBest
-    from src.trainer.lit import LitModel
 
     with zipfile.ZipFile(PACKS / "mlp_checkpoints.zip") as archive:
         old = torch.load(archive.open("checkpoints/last.ckpt"), weights_only=True)

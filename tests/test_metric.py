@@ -8,8 +8,10 @@ import pytest
 import scipy.stats
 from sklearn import metrics as sk
 
-from src.metric.choose import METRICS, better, check_name, choose, compute, loss
+from src.metric import functions
+from src.metric.choose import better, choose, compute, loss
 from src.metric.functions import accuracy, auroc, average_precision, f1, f1_macro, log_loss, mcc, r2, spearman
+from src.metric.words import METRICS, check_name
 from src.system.errors import UserError
 
 BINARY = {
@@ -59,7 +61,7 @@ def probabilities(n_classes: int, seed: int, ties: bool, n: int = 300):
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_equals_referee(name, seed, ties):
     y, p = probabilities(2, seed, ties)
-    assert METRICS[name]["fn"](y, p) == pytest.approx(BINARY[name](y, p), rel=1e-6)
+    assert getattr(functions, name)(y, p) == pytest.approx(BINARY[name](y, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -67,7 +69,7 @@ def test_binary_equals_referee(name, seed, ties):
 @pytest.mark.parametrize("name", MULTICLASS)
 def test_multiclass_equals_referee(name, seed, ties):
     y, p = probabilities(5, seed, ties)
-    assert METRICS[name]["fn"](y, p) == pytest.approx(MULTICLASS[name](y, p), rel=1e-6)
+    assert getattr(functions, name)(y, p) == pytest.approx(MULTICLASS[name](y, p), rel=1e-6)
 
 
 @pytest.mark.parametrize("rounded", [False, True])
@@ -76,7 +78,7 @@ def test_regression_equals_referee(name, rounded):
     rng = np.random.default_rng(0)
     y, p = rng.normal(size=200), rng.normal(size=200)
     y, p = (np.round(y), np.round(y + p)) if rounded else (y, y + p)
-    assert METRICS[name]["fn"](y, p) == pytest.approx(REGRESSION[name](y, p), rel=1e-12)
+    assert getattr(functions, name)(y, p) == pytest.approx(REGRESSION[name](y, p), rel=1e-12)
 
 
 def test_every_metric_has_a_referee():
@@ -91,14 +93,14 @@ def test_class_absent_from_y(name):
     y, p = probabilities(3, 0, ties=False)
     p4 = np.column_stack([p * 0.9, np.full(len(p), 0.1)])  # class 3 occurs nowhere
     p4[:7] = [0.1, 0.1, 0.1, 0.7]  # but is predicted
-    assert METRICS[name]["fn"](y, p4) == pytest.approx(MULTICLASS[name](y, p4), rel=1e-6)
+    assert getattr(functions, name)(y, p4) == pytest.approx(MULTICLASS[name](y, p4), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["auroc", "average_precision"])
 def test_ranking_with_an_absent_class_is_nan(name):
     y, p = probabilities(3, 0, ties=False)
     y = np.where(y == 2, 1, y)
-    assert math.isnan(METRICS[name]["fn"](y, p))
+    assert math.isnan(getattr(functions, name)(y, p))
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -141,13 +143,13 @@ def test_f1_without_a_hit_is_zero():
 def test_no_rows_is_nan(name):
     p = np.zeros(0) if "regression" in METRICS[name]["tasks"] else np.zeros((0, 2))
     y = np.zeros(0) if p.ndim == 1 else np.zeros(0, int)
-    assert math.isnan(METRICS[name]["fn"](y, p))
+    assert math.isnan(getattr(functions, name)(y, p))
 
 
 @pytest.mark.parametrize("constant", [3.0, 0.1])  # the mean of seven 0.1 is not 0.1
 @pytest.mark.parametrize("name", ["r2", "spearman"])
 def test_constant_target_is_nan(name, constant):
-    assert math.isnan(METRICS[name]["fn"](np.full(7, constant), np.linspace(0, 1, 7)))
+    assert math.isnan(getattr(functions, name)(np.full(7, constant), np.linspace(0, 1, 7)))
 
 
 def test_constant_predictions():

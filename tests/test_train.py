@@ -186,7 +186,7 @@ def test_training_stops_when_patience_ends(outputs, table, model):
 
 
 def test_every_schedule_ends_with_other_weights(outputs):
-    from src.trainer.schedule import SCHEDULES
+    from src.model.schedule import SCHEDULES
 
     words = (*SHORT, "dataset=wine", "model.batch_size=32")
     last = {name: fit(*words, f"model.schedule={name}").history[-1]["val/loss"] for name in SCHEDULES}

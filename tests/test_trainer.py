@@ -14,11 +14,11 @@ from src import fit, load, replay_train, runs
 from src.config.compose import compose
 from src.config.tree import CONF, choices
 from src.model.estimator import Estimator
+from src.model.lit import LitModel
 from src.model.mlp import MLP
 from src.resume import resume
 from src.system.errors import UserError
 from src.trainer.history import History
-from src.trainer.lit import LitModel
 
 INFO = {"target": "y", "vocab_size": 0, "n_num_features": 3, "cat_cardinalities": []}
 WINE = ("dataset=wine", "model=mlp", "model.net.d_hidden=16", "threads=1", *QUIET)
@@ -150,7 +150,7 @@ def test_a_net_with_an_attribute_matrix_is_a_net(outputs):
 MINE = '''
 from torch.nn import functional as F
 from src.model.mlp import MLP
-from src.trainer.lit import LitModel
+from src.model.lit import LitModel
 
 
 class Mine(MLP):
@@ -181,7 +181,7 @@ def test_a_lightning_module_of_the_users_trains_and_replays(outputs, shell, monk
 
 @pytest.mark.parametrize(("lit", "said"), [
     ("test_trainer.Recordd", "Recordd"),
-    ("test_trainer.WithMatrix", "subclass of src.trainer.lit.LitModel"),
+    ("test_trainer.WithMatrix", "subclass of src.model.lit.LitModel"),
 ])  # fmt: skip
 def test_a_wrong_lightning_module_is_named(outputs, lit, said):
     with pytest.raises(UserError, match=said):

@@ -9,10 +9,13 @@ from omegaconf import OmegaConf
 
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.tree import GROUPS, choices, default_of, flat, get, hydra_compose, leaves, parse
+from src.config.tree import GROUPS, choices, flat, get, hydra_compose, leaves, parse
+from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
+VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
+KINDS = ("classifier", "regressor")
 PRESETS = ("experiment", "debug")  # groups whose files set keys of the whole config
 
 
@@ -31,14 +34,14 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
     alternatives = [_alternatives(parse(text), multirun) for text in overrides]
-    grouped = [values for values in alternatives if _is_group(values[0].key_or_group)]
-    others = [list(map(_given, values)) for values in alternatives if values not in grouped]
+    grouped = [values for values in alternatives if values[0].key in GROUPS or values[0].key[:6] == "hydra/"]
+    others = [values for values in alternatives if values not in grouped]
     others = [values for values in others if not values[0].key.startswith("hydra.")]
     first = None
     with hydra_compose() as compose:
         _check_hydra(overrides, compose)
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
-            base = OmegaConf.to_container(compose("train", [group.input_line for group in groups]))
+            base = _composed(compose, [group.typed for group in groups])
             _check_presets(base, groups, compose)
             values = list(chain(*others))
             _check_values(base, values)
@@ -52,31 +55,33 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     return math.prod(map(len, alternatives)), first
 
 
-def _alternatives(override, multirun: bool) -> list:
-    """Return the values of an override, each as an override: "seed=0,1" -> seed=0 and seed=1."""
-    values, (group, typed) = [override], (override.key_or_group, override.input_line)
+def _composed(compose, groups: list[str]) -> dict:
+    """Return the config that groups make; both kinds of an estimator get their shared arguments."""
+    base = OmegaConf.to_container(compose("train", groups))
+    for kind in KINDS:
+        if base["model"].get(kind):
+            base["model"][kind] = base["model"]["arguments"] | base["model"][kind]
+    return base
+
+
+def _alternatives(override, multirun: bool) -> list[Given]:
+    """Return the values of an override: "seed=0,1" -> seed=0 and seed=1."""
+    values, (key, typed) = [override], (override.key_or_group, override.input_line)
     if override.is_sweep_override():
         if not multirun:
             raise UserError(f"{typed} names several values: add --multirun")
         try:
-            key = typed.partition("=")[0]
-            values = [parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+            left = typed.partition("=")[0]
+            values = [parse(f"{left}={value}") for value in override.sweep_string_iterator()]
         except HydraException as error:
             raise UserError(f"{typed} cannot be swept: {one_line(error)}") from None
-    for choice in [value.value() for value in values if group in GROUPS]:
-        if choice not in (known := choices(group)):
-            near = nearest(str(choice), known)
-            raise UserError(f"{group}={choice} is unknown{near}; there are: {', '.join(known)}")
-    return values
-
-
-def _is_group(key: str) -> bool:
-    return key in GROUPS or key.startswith("hydra/")
-
-
-def _given(override) -> Given:
     adds = override.is_add() or override.is_force_add()
-    return Given(override.key_or_group, override.value(), override.input_line, adds)
+    given = [Given(key, value.value(), value.input_line, adds) for value in values]
+    for one in given if key in GROUPS else ():
+        if one.value not in (known := choices(key)):
+            near = nearest(str(one.value), known)
+            raise UserError(f"{key}={one.value} is unknown{near}; there are: {', '.join(known)}")
+    return given
 
 
 def _check_hydra(overrides: list[str], compose) -> None:
@@ -89,22 +94,13 @@ def _check_hydra(overrides: list[str], compose) -> None:
         compose("train", options, return_hydra_config=True)
 
 
-def _config(base: dict, job: tuple) -> dict:
-    """Return the config of one job, without what only Hydra knows while the job runs."""
-    cfg = OmegaConf.create(base)
-    for one in job:
-        if "${hydra:" not in str(one.value):
-            OmegaConf.update(cfg, one.key, one.value, force_add=True)
-    return resolve(cfg, base)
-
-
 def _check_presets(base: dict, groups: tuple, compose) -> None:
     """Refuse what the files of ``experiment=`` and ``debug=`` set wrongly, as if it was typed."""
-    presets = [group.input_line for group in groups if group.key_or_group in PRESETS]
+    presets = [group.typed for group in groups if group.key in PRESETS]
     if not presets:
         return
     model, dataset = (f"{group}={base[group]['name']}" for group in ("model", "dataset"))
-    plain = OmegaConf.to_container(compose("train", [model, dataset]))
+    plain = _composed(compose, [model, dataset])
     changed = [(key, value) for key, value in flat(base).items() if get(plain, key) != (value, True)]
     try:
         _check_values(plain, [Given(key, value, f"{key}={value}", True) for key, value in changed])
@@ -118,44 +114,33 @@ def _check_values(base: dict, values: list[Given]) -> None:
         if one.key in ("", "dataset.name", "model.name"):
             raise UserError(f"{one.typed}: names are not set, groups are chosen: dataset=..., model=...")
         for key, value in leaves(one.value, one.key):  # model.net={dropout: 0}: also model.net.dropout
-            default, exists = default_of(base, key)
+            default, exists = get(base, key)
             if not exists:
-                _check_new(key, one, base, values)
+                _check_new(key, one, base, _merged(values))
             if "${" not in str(value):
                 check_value(key, value, default, one.typed if key == one.key else f"{key}={value}")
 
 
-def _check_new(key: str, one: Given, base: dict, values: list[Given]) -> None:
+def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
     """Refuse a key that no yaml names, unless it is behind a plus and an argument that its class takes."""
     section, _, name = key.rpartition(".")
-    known = [known for known, _ in leaves(base)]
-    if section in ("model.classifier", "model.regressor"):
-        known += [f"{section}.{shared}" for shared in base["model"].get("arguments", ())]
+    near = nearest(key, [known for known, _ in leaves(base)])
     opened = [part for part in OPEN if f"{key}.".startswith(f"{part}.")]
-    if opened and not get(base, opened[0])[1]:
-        raise UserError(f"{key} is unknown: model={base['model']['name']} has no {opened[0]}")
-    near = nearest(key, known)
     if not opened:
         raise UserError(f"{key} is unknown{near}")
+    if not get(base, opened[0])[1]:
+        raise UserError(f"{key} is unknown: model={base['model']['name']} has no {opened[0]}")
     if not one.adds and (key == one.key or isinstance(get(base, one.key)[0], dict)):
         raise UserError(f"{key} is not in the yaml{near}; to add it, write +{one.typed}")
     if name in RESERVED.get(section, ()):
         raise UserError(f"{key}: Reprise sets {name} itself")
-    for dotted in _classes(section, base, values):
-        taken = arguments(dotted)
+    for part in [f"model.{kind}" for kind in KINDS] if section == "model.arguments" else (section,):
+        dotted = f"{part}.class"
+        dotted = VECTORIZER if part == "model.tfidf" else given.get(dotted, get(base, dotted)[0])
+        taken = arguments(str(dotted)) if dotted else None
         if taken is not None and name not in taken:
             right = sorted(taken - set(RESERVED.get(section, ())))
             raise UserError(f"{dotted} takes no {name}{nearest(name, right)}")
-
-
-def _classes(section: str, base: dict, values: list[Given]) -> list[str]:
-    """Return the classes that take the arguments in ``section``: model.arguments goes to both kinds."""
-    if section == "model.tfidf":
-        return ["sklearn.feature_extraction.text.TfidfVectorizer"]
-    sections = ("model.classifier", "model.regressor") if section == "model.arguments" else (section,)
-    given = _merged(values)
-    names = [given.get(f"{one}.class", get(base, f"{one}.class")[0]) for one in sections]
-    return [str(name) for name in names if name]
 
 
 def _merged(values: list[Given]) -> dict:
@@ -174,6 +159,13 @@ def _check_whole(base: dict, values: list[Given]) -> None:
     mode, task = (given.get(key, get(base, key)[0]) for key in ("metric_mode", "dataset.task"))
     for name in [one.value for one in values if one.key == "metric"] or [base["metric"]]:
         if name is not None and "${" not in name:
-            from src.metric.choose import check_name  # here: it loads NumPy
-
             check_name(name, mode, task)
+
+
+def _config(base: dict, job: tuple[Given, ...]) -> dict:
+    """Return the config of one job, without what only Hydra knows while the job runs."""
+    cfg = OmegaConf.create(base)
+    for one in job:
+        if "${hydra:" not in str(one.value):
+            OmegaConf.update(cfg, one.key, one.value, force_add=True)
+    return resolve(cfg, base)

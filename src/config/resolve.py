@@ -6,10 +6,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.rules import check_value
-from src.config.tree import default_of, get, parse
+from src.config.tree import get, parse
 from src.system.errors import UserError
-
-PLAIN = (int, float, bool, NoneType, list, dict)
 
 
 def resolve(cfg, base: dict | None = None) -> dict:
@@ -22,31 +20,27 @@ def resolve(cfg, base: dict | None = None) -> dict:
         return raw
     try:
         return _typed(raw, OmegaConf.to_container(cfg, resolve=True), "", base or {})
-    except (OmegaConfBaseException, RecursionError) as error:
-        key = getattr(error, "full_key", None) or "config"
+    except OmegaConfBaseException as error:
         reason = str(error).partition("\n")[0].rpartition("interpolation: ")[2].strip('"')
-        raise UserError(f"{key}={get(raw, key)[0]}: {reason}") from None
+        raise UserError(f"{error.full_key}={get(raw, error.full_key or '')[0]}: {reason}") from None
 
 
 def _typed(raw, value, key: str, base: dict):
-    """Return a resolved ``value``; ``raw`` is the same before it was resolved."""
+    """Return a resolved ``value`` as if it was typed; ``raw`` is the same before it was resolved."""
     if "${" not in str(raw):
         return value
     if isinstance(raw, dict):
-        inner = {name: f"{key}.{name}" if key else str(name) for name in raw}
-        return {name: _typed(raw[name], value[name], inner[name], base) for name in raw}
+        return {name: _typed(raw[name], value[name], f"{key}.{name}".lstrip("."), base) for name in raw}
     value = [_read(one) for one in value] if isinstance(value, list) else _read(value)
-    check_value(key, value, default_of(base, key)[0], f"{key}={raw}, which is {value!r}")
+    check_value(key, value, get(base, key)[0], f"{key}={raw}, which is {value!r}")
     return value
 
 
 def _read(value):
     """Return text as Hydra reads a typed value: the environment's "1e-3" -> 0.001."""
-    if not isinstance(value, str):
-        return value
     try:
         override = parse(f"key={value}")
     except UserError:
         return value
-    typed = override.value()
-    return typed if type(typed) in PLAIN and not override.is_sweep_override() else value
+    plain = isinstance(override.value(), int | float | bool | NoneType | list | dict)
+    return override.value() if plain and isinstance(value, str) else value

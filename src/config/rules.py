@@ -22,7 +22,6 @@ class Check(NamedTuple):
 
     name: str  # "a whole number, at least 1"
     fits: Callable[[object], bool]
-    words: tuple[str, ...] = ()  # a typo of one of them gets a hint
 
 
 def whole(low=-math.inf, high=math.inf, name="a whole number", types=(int,)):
@@ -38,7 +37,7 @@ def number(low=-math.inf, high=math.inf):
 
 
 def one_of(*words):
-    return Check(", ".join(words), lambda x: str(x) in words, words)
+    return Check(", ".join(words), lambda x: str(x) in words)
 
 
 def matching(pattern: str, name: str, *types):
@@ -85,11 +84,11 @@ RULES = {
     "dataset.min_count dataset.max_vocab dataset.max_len": whole(1),
     "model.lit": [CLASS, NULL],
     "model.scaler": "src.data.words.SCALERS",
-    "model.schedule": "src.trainer.schedule.SCHEDULES",
+    "model.schedule": "src.model.schedule.SCHEDULES",
     "model.progress": "src.trainer.watch.PROGRESS",
     "model.categories": "src.model.words.CATEGORIES",
     "model.batch_size": whole(1),
-    "model.lr model.weight_decay": number(0),
+    "model.lr model.weight_decay logger.wait": number(0),
     "model.warmup model.label_smoothing": number(0, 1),
     "model.ema": [number(0, 0.999999), NULL],
     "model.patience model.tfidf.max_features": [whole(1), NULL],
@@ -128,9 +127,8 @@ def check_value(key: str, value, default, typed: str) -> None:
     rules = rule if type(rule) is list else [rule]
     checks = [one_of(*locate(one)) if isinstance(one, str) else one for one in rules]
     if not any(check.fits(value) for check in checks):
-        words = [word for check in checks for word in check.words]
-        hint = nearest(str(value), words) if words else ""
-        raise UserError(f"{typed}: should be {' or '.join(check.name for check in checks)}{hint}")
+        known = " or ".join(check.name for check in checks)
+        raise UserError(f"{typed}: should be {known}{nearest(str(value), re.split(', | or ', known))}")
 
 
 def rule_of(key: str, default):

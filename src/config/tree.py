@@ -41,15 +41,6 @@ def get(config: dict, key: str) -> tuple:
     return config, True
 
 
-def default_of(config: dict, key: str) -> tuple:
-    """Return `get`; for an argument of one kind that its section does not name, that of model.arguments."""
-    section, _, name = key.rpartition(".")
-    value, exists = get(config, key)
-    if not exists and section in ("model.classifier", "model.regressor"):
-        return get(config, f"model.arguments.{name}")
-    return value, exists
-
-
 def addable(text: str) -> str:
     """Return an override of one kind's argument as Hydra takes it: perhaps only model.arguments names it.
 

@@ -1,32 +1,14 @@
-"""The dict of metrics, and the metric that decides: early stopping, checkpoints and sweeps optimise it."""
+"""The metric that decides: early stopping, checkpoints and sweeps optimise it; and the values of all."""
 
 import math
 
 import numpy as np
 
 from src.metric import functions
+from src.metric.words import METRICS, check_name
 from src.system.code import locate
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError
 
-CLASSIFICATION = ("binary", "multiclass")
-REGRESSION = ("regression",)
-# name -> direction, the tasks that it is logged for, and the function
-METRICS = {
-    "accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.accuracy},
-    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.balanced_accuracy},
-    "f1": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.f1},
-    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.f1_macro},
-    "f1_binary": {"mode": "max", "tasks": ("binary",), "fn": functions.f1_binary},
-    "auroc": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.auroc},
-    "average_precision": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.average_precision},
-    "mcc": {"mode": "max", "tasks": CLASSIFICATION, "fn": functions.mcc},
-    "log_loss": {"mode": "min", "tasks": CLASSIFICATION, "fn": functions.log_loss},
-    "calibration_error": {"mode": "min", "tasks": CLASSIFICATION, "fn": functions.calibration_error},
-    "rmse": {"mode": "min", "tasks": REGRESSION, "fn": functions.rmse},
-    "mae": {"mode": "min", "tasks": REGRESSION, "fn": functions.mae},
-    "r2": {"mode": "max", "tasks": REGRESSION, "fn": functions.r2},
-    "spearman": {"mode": "max", "tasks": REGRESSION, "fn": functions.spearman},
-}
 DEFAULT = {"binary": "accuracy", "multiclass": "accuracy", "regression": "rmse"}
 
 
@@ -41,29 +23,7 @@ def choose(name: str | None, mode: str | None, task: str) -> dict:
     check_name(name, mode, task)
     if "." in name:
         return {"name": name.rpartition(".")[2], "mode": mode, "fn": _users(name), "override": name}
-    return {"name": name, "mode": METRICS[name]["mode"], "fn": METRICS[name]["fn"], "override": name}
-
-
-def check_name(name: str, mode: str | None, task: str | None) -> None:
-    """Refuse an unknown metric, and one of another task.
-
-    task : a task, "classification" (not yet known how many classes), or None (nothing known yet)
-    """
-    if "." in name:
-        if mode not in ("min", "max"):
-            raise UserError(f"metric={name} is your own function: add metric_mode=max or metric_mode=min")
-        return
-    if name not in METRICS:
-        known = f"{', '.join(METRICS)}, or my.module.fn with metric_mode=max"
-        raise UserError(f"metric={name} is unknown{nearest(name, METRICS)}; known: {known}")
-    tasks = set(CLASSIFICATION) if task == "classification" else {task}
-    if task is not None and not tasks & set(METRICS[name]["tasks"]):
-        choices = ", ".join(known for known, entry in METRICS.items() if tasks & set(entry["tasks"]))
-        raise UserError(f"metric={name} is not a metric of a {task} task; choose one of {choices}")
-    known = METRICS[name]["mode"]
-    if mode not in (None, known):
-        better_when = "higher" if known == "max" else "lower"
-        raise UserError(f"metric={name} is better when {better_when}; leave metric_mode out")
+    return {"name": name, "mode": METRICS[name]["mode"], "fn": getattr(functions, name), "override": name}
 
 
 def _users(name: str):
@@ -91,7 +51,7 @@ def compute(task: str, metric: dict, y, p) -> dict[str, float]:
     """Return {name: value} of the deciding metric and of all of the task; nan if ``p`` is not finite."""
     values = {}
     for name in names(task, metric):
-        fn = metric["fn"] if name == metric["name"] else METRICS[name]["fn"]
+        fn = metric["fn"] if name == metric["name"] else getattr(functions, name)
         values[name] = fn(y, p) if np.isfinite(p).all() else math.nan
     return values
 

@@ -1,4 +1,5 @@
-"""The words of model.categories, without imports: a typo is refused before NumPy loads."""
+"""Names that models share, without imports: a typo is refused before NumPy loads."""
 
-# one column a category | one column of codes | codes that the estimator knows of
+INPUTS = ("x_num", "x_cat", "input_ids", "attention_mask")  # keys of a batch, arguments of a net's forward
+# model.categories: one column a category | one column of codes | codes that the estimator knows of
 CATEGORIES = ("onehot", "codes", "native")

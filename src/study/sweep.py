@@ -1,7 +1,7 @@
 """A sweep, ``outputs/sweeps/s3``: a number and a parent run in MLflow for the jobs of a ``--multirun``."""
 
 import logging
-import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,24 +22,26 @@ log = logging.getLogger("reprise")
 
 @contextmanager
 def sweep(logger: dict, n_jobs: int):
-    """Claim the next sweep and yield its ``folder``; at the end ``failed`` names its runs that are not done.
+    """Claim the next sweep and tell Hydra its folder; yield its ``folder``, and at the end the ``failed`` runs.
 
-    The parent run in MLflow is done if all of them are.
+    The parent run in MLflow is done if none has failed.
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
-    found = SimpleNamespace(folder=claim(outputs() / "sweeps", "s"), failed=[])
-    name = found.folder.name
+    folder = claim(outputs() / "sweeps", "s")
+    quoted = str(folder).replace("'", r"\'")  # in quotes any sign of a path is itself
+    sys.argv.append(f"hydra.sweep.dir='{quoted}'")
+    found = SimpleNamespace(folder=folder, failed=[])
+    name = folder.name
     log.info("%s   %d jobs", name, n_jobs)
-    os.environ["REPRISE_SWEEP"] = str(found.folder)  # hydra.sweep.dir; in an override signs need quotes
     described = {
         "name": name, "project": logger["project"], "config": {}, "tags": {"sweep": name}, "parent": None,
         "advice": f"{name} goes on without a parent run there",
     }  # fmt: skip
     names, status = ["mlflow"] if logger["mlflow"] else [], "failed"
-    trackers = Fanout(names, described, found.folder / "trackers.json", logger["wait"])
+    trackers = Fanout(names, described, folder / "trackers.json", logger["wait"])
     parent = trackers.started("mlflow").get("run_id") if names else None
-    write_json(found.folder / "sweep.json", {"parent": parent})
+    write_json(folder / "sweep.json", {"parent": parent})
     replace_joblib(found.failed)
     try:
         yield found
@@ -51,7 +53,7 @@ def sweep(logger: dict, n_jobs: int):
         log.info(sweep_summary(name))
         found.failed += [run for run in runs_of(name) if opened(run).status != "done"]
         trackers.finish("failed" if status == "done" and found.failed else status)
-        for mark in found.folder.glob(".*.failed"):  # for the jobs of this sweep
+        for mark in folder.glob(".*.failed"):  # for the jobs of this sweep
             mark.unlink()
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.model.words import INPUTS
+
 POOL = 50  # batches sorted by length together: enough to save padding, few enough to stay random
 
 
@@ -85,9 +87,6 @@ class Loader:
                     each = self.tensors["weight"][rows] if "weight" in batch else torch.ones(len(rows))
                     batch["denominator"] = each.sum() / world
             yield chunk
-
-
-INPUTS = ("x_num", "x_cat", "input_ids", "attention_mask")
 
 
 def tensors(part: dict, info: dict) -> dict[str, Tensor]:

@@ -14,13 +14,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from src.model.build import build
+from src.model.lit import LitModel, to_predictions
+from src.model.words import INPUTS
 from src.system.code import locate
 from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
-from src.trainer.lit import LitModel, to_predictions
-from src.trainer.loader import INPUTS, BatchOrder, Loader, lengths, tensors
+from src.trainer.loader import BatchOrder, Loader, lengths, tensors
 
 SUFFIX = "pt"
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
@@ -114,7 +115,7 @@ def lit_class(model: dict) -> type[LitModel]:
         return LitModel
     cls = locate(model["lit"])
     if not isinstance(cls, type) or not issubclass(cls, LitModel):
-        raise UserError(f"model.lit={model['lit']} should be a subclass of src.trainer.lit.LitModel")
+        raise UserError(f"model.lit={model['lit']} should be a subclass of src.model.lit.LitModel")
     return cls
 
 

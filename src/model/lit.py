@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from src.metric.choose import compute, loss
 from src.model.build import build
+from src.model.schedule import SCHEDULES
+from src.model.words import INPUTS
 from src.system.errors import UserError
-from src.trainer.loader import INPUTS
-from src.trainer.schedule import SCHEDULES
 
 
 class LitModel(L.LightningModule):

@@ -1,0 +1,45 @@
+"""The metrics by name, without imports: a wrong name is refused before NumPy loads."""
+
+from src.system.errors import UserError, nearest
+
+CLASSIFICATION = ("binary", "multiclass")
+REGRESSION = ("regression",)
+# name, also of its function in functions.py -> direction, and the tasks that it is logged for
+METRICS = {
+    "accuracy": {"mode": "max", "tasks": CLASSIFICATION},
+    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION},
+    "f1": {"mode": "max", "tasks": CLASSIFICATION},
+    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION},
+    "f1_binary": {"mode": "max", "tasks": ("binary",)},
+    "auroc": {"mode": "max", "tasks": CLASSIFICATION},
+    "average_precision": {"mode": "max", "tasks": CLASSIFICATION},
+    "mcc": {"mode": "max", "tasks": CLASSIFICATION},
+    "log_loss": {"mode": "min", "tasks": CLASSIFICATION},
+    "calibration_error": {"mode": "min", "tasks": CLASSIFICATION},
+    "rmse": {"mode": "min", "tasks": REGRESSION},
+    "mae": {"mode": "min", "tasks": REGRESSION},
+    "r2": {"mode": "max", "tasks": REGRESSION},
+    "spearman": {"mode": "max", "tasks": REGRESSION},
+}
+
+
+def check_name(name: str, mode: str | None, task: str | None) -> None:
+    """Refuse an unknown metric, and one of another task.
+
+    task : a task, "classification" (not yet known how many classes), or None (nothing known yet)
+    """
+    if "." in name:
+        if mode not in ("min", "max"):
+            raise UserError(f"metric={name} is your own function: add metric_mode=max or metric_mode=min")
+        return
+    if name not in METRICS:
+        known = f"{', '.join(METRICS)}, or my.module.fn with metric_mode=max"
+        raise UserError(f"metric={name} is unknown{nearest(name, METRICS)}; known: {known}")
+    tasks = set(CLASSIFICATION) if task == "classification" else {task}
+    if task is not None and not tasks & set(METRICS[name]["tasks"]):
+        choices = ", ".join(known for known, entry in METRICS.items() if tasks & set(entry["tasks"]))
+        raise UserError(f"metric={name} is not a metric of a {task} task; choose one of {choices}")
+    known = METRICS[name]["mode"]
+    if mode not in (None, known):
+        better_when = "higher" if known == "max" else "lower"
+        raise UserError(f"metric={name} is better when {better_when}; leave metric_mode out")
