@@ -3,13 +3,15 @@
 # make bench            what things cost, side by side with the bare alternatives
 # make test             the tests, in two processes (minutes)
 # make test-all         also the slow proofs, one after the other: they measure times and kill processes
+# make torture          tries to break runs, for about 20 minutes
+# make torture ARGS="kills=5 only=kills,pairs"
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 # a file of tests stays in one process: its tests share runs, which are the costly part
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: train test test-all lint bench
+.PHONY: train test test-all lint bench torture
 train: $(BIN)/.installed
 	$(BIN)/python -m src.train $(ARGS)
 
@@ -21,6 +23,9 @@ test-all: test
 
 bench: $(BIN)/.installed
 	for name in startup epoch tracking memory inference versions; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+torture: $(BIN)/.installed
+	$(BIN)/python tests/torture/run.py $(ARGS)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .

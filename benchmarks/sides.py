@@ -1,4 +1,4 @@
-"""Time two commands alternately, A B A B ..., so that other load hits both; write the tables of README.md."""
+"""Time two commands alternately, A B A B ..., so that other load hits both; write the tables of the two README.md."""
 
 import os
 import re
@@ -42,9 +42,9 @@ HEAD = "| seconds | Reprise | compared | ratio, median | range | aim |\n|---|---
 
 
 def table(name: str, head: str, rows: Iterable[str]) -> None:
-    """Print a Markdown table row by row, then write it between its markers in README.md.
+    """Print a Markdown table row by row, then write it between its markers in README.md, here or one up.
 
-    With arguments only a part was measured: README.md stays as it is.
+    With arguments only a part was measured: the files stay as they are.
     """
     lines = [head]
     print(head, flush=True)
@@ -53,8 +53,8 @@ def table(name: str, head: str, rows: Iterable[str]) -> None:
         print(line, flush=True)
     if sys.argv[1:]:
         return
-    readme = CHECKOUT / "README.md"
     place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     text = "\n".join(lines) + "\n"
-    filled = place.sub(lambda match: f"{match[1]}{text}{match[2]}", readme.read_text(encoding="utf-8"))
-    readme.write_text(filled, encoding="utf-8")
+    for readme in (CHECKOUT / "README.md", CHECKOUT / "benchmarks" / "README.md"):
+        filled = place.sub(lambda match: f"{match[1]}{text}{match[2]}", readme.read_text(encoding="utf-8"))
+        readme.write_text(filled, encoding="utf-8")

@@ -48,7 +48,9 @@ def job(cfg) -> float:
 
 
 def main() -> None:
-    args = get_args_parser().parse_args()
+    parser = get_args_parser()
+    parser.error = lambda text: shell.refuse(f"{text}; write flags such as --multirun before overrides", 2)
+    args = parser.parse_args()
     if args.help:
         return print(shell.help_text())
     if args.cfg or args.info or args.hydra_help:

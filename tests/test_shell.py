@@ -118,3 +118,8 @@ def test_the_notebook_has_the_verbs_function():
     import src
 
     assert src.replay_train is FUNCTIONS["replay"]
+
+
+def test_a_flag_behind_overrides_is_one_sentence(shell):
+    done = shell("train", "model=mlp", "--multirun", "seed=0,1")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

@@ -68,7 +68,7 @@ def full(found: Found, made: Path, verb: str, free: int) -> None:
             if (runs_folder() / name / "report.json").is_file() and name not in before:
                 Verb("resume", f"run={name}").check(found, (0,))
                 h.check_same(found, name, "t1")
-            Verb("train", "model=linear", "dataset=iris", *h.FAST).check(found, (0,))
+            Verb("train", *h.LINEAR).check(found, (0,))
             h.check_listings(found)
             h.check_untouched(found, before, ("t2", "t3"))
             h.check_swept(found)

@@ -12,28 +12,26 @@ from src.config.tree import GROUPS, choices, flat
 
 MODELS = ("mlp", "cnn", "transformer", "linear", "hist_gb", "knn", "sgd")
 BASE = ("dataset=iris", "logger=csv", "pictures=false", "threads=1", "trainer.max_epochs=1")
-POOLS = {
-    "types": "abc true null 1.5 [] [1,a] {a:1} '' -1 0 1,2 yes 1e2 0x10 {} [null] [[]] 1_0 'true'".split(),
-    "extremes": ["1e308", "-1e308", "1e400", "nan", "-inf", "9" * 25, "-" + "9" * 25, "1e-320", "2147483648", "1" * 400],
-    "signs": ["\x1b[31m", "a\x01b", "a\nb", "\r", "\t", "\x7f", "\u202eabc", "\ud800", "\u0430dult", "é" * 300, "👾", "\x9b1m"],
-    "interpolations": [
-        "${oc.env:NOT_SET}", "${oc.env:HOME}", "${oc.env:SEED,7}", "${model.lr}", "${nosuch.key}", "${${seed}}", "${",
-        "${oc.decode:'[1,2'}", "${oc.create:{a:1}}", "${hydra:job.name}", "$", "${model}", "${oc.env:EVIL}", "${seed}x",
-    ],
-    "quotes": ["'", '"', "'a", '"a', "\\'", "'a' b", "[", "]", "{", "}", "(", "a=b=c", "a b", "%s", "%(x)s", "../../x", "~"],
-}  # fmt: skip
+NUMBERS = ["9" * 25, "-" + "9" * 25, "1" * 400, *"1e308 -1e308 1e400 nan -inf 1e-320 2147483648".split()]
+POOLS = [
+    NUMBERS, "abc true null 1.5 [] [1,a] {a:1} '' -1 0 1,2 yes 1e2 0x10 {} [null] [[]] 'true'".split(),
+    ["\x1b[31m", "a\x01b", "a\nb", "\r", "\t", "\x7f", "\u202eabc", "\ud800", "\u0430dult", "é" * 300],
+    "${oc.env:NOT_SET} ${oc.env:HOME} ${oc.env:SEED,7} ${model.lr} ${nosuch.key} ${${seed}} ${ $ ${model} "
+    "${seed}x ${oc.decode:'[1,2'} ${oc.create:{a:1}} ${hydra:job.name} ${oc.env:EVIL}".split(),
+    ["a b", "'a' b", *"' \" 'a \"a \\' [ ] { } ( a=b=c %s %(x)s ../../x ~ 👾".split()],
+]  # fmt: skip
 TYPED = {  # values that a key of this type may well take
     int: "0 1 2 3 7 100 65536 2147483647 2147483648 -1 -2".split(), bool: ["true", "false"],
     float: "0 0.0 1.0 0.5 1e-9 0.999999 1e-300 1e30 1e300 -0.1 100".split(),
-    str: ["target", "'sepal length (cm)'", "'é \u4e2d'", "'${seed}'", "none", "x", "''", "'a%sb'", "accuracy", "rmse", "words"],
+    str: ["'sepal length (cm)'", "'é \u4e2d'", *"target '${seed}' none x '' accuracy rmse words".split()],
     list: ["[]", "[target]", "['sepal length (cm)']", "[a,'b c']", "['petal width (cm)',x]", "[1]", "[0,3]"],
-    dict: ["{}", "{setosa:2}", "{a:{b:1}}", "{class:sklearn.svm.SVC}", "{class:os.system}", "{class:torch.nn.Identity}"],
+    dict: "{} {setosa:2} {a:{b:1}} {class:sklearn.svm.SVC} {class:os.system} {class:torch.Size}".split(),
 }  # fmt: skip
 NOT_TRIED = ("trainer.devices", "trainer.num_nodes", "threads")  # this would start as many processes
 OTHERS = {
     "resume": ("run", "max_epochs", "force"), "replay": ("run", "code", "trust", "seed"), "diff": ("runs",),
-    "etl": ("dataset", "diff", "replay"), "pack": ("run", "file"), "unpack": ("file", "trust"), "sync": ("run",),
-    "clean": ("remove",),
+    "etl": ("dataset", "diff", "replay"), "pack": ("run", "file"), "unpack": ("file", "trust"),
+    "sync": ("run",), "clean": ("remove",),
 }  # fmt: skip
 
 
@@ -47,7 +45,7 @@ def keys(model: str) -> dict:
 
 def an_override(rng, model: str) -> str:
     """Return one override: mostly a real key with a value that it may not take."""
-    value, key, kind = rng.choice(POOLS[rng.choice(list(POOLS))]), rng.choice(list(keys(model))), rng.randrange(20)
+    value, key, kind = rng.choice(rng.choice(POOLS)), rng.choice(list(keys(model))), rng.randrange(20)
     if kind > 9:
         default = keys(model)[key]
         value = rng.choice(TYPED[rng.choice(list(TYPED)) if default is None else type(default)])
@@ -56,7 +54,8 @@ def an_override(rng, model: str) -> str:
     elif kind == 1:
         return rng.choice([key, f"~{key}", f"={value}", f"{key}@{value}", f"{value}={key}", value])
     elif kind == 2:
-        value = rng.choice([f"[{value}]", f"{{{value}: {value}}}", f"'{value}'", f'"{value}"', f"{value},{value}"])
+        quoted = f"'{value}'", f'"{value}"', f"[{value}]", f"{{{value}: {value}}}", f"{value},{value}"
+        value = rng.choice(quoted)
     elif kind == 3:
         key, value = rng.choice(GROUPS), rng.choice([*choices(rng.choice(GROUPS)), value])
     return rng.choice(["", "", "", "+", "++"]) + f"{key}={value}"
@@ -68,9 +67,10 @@ def words(i: int) -> list[str]:
     if i % 5 == 4:
         verb = rng.choice(list(OTHERS))
         names = rng.sample(OTHERS[verb], rng.randint(1, len(OTHERS[verb])))
-        return [verb, *(f"{name}={rng.choice(['t1', *POOLS[rng.choice(list(POOLS))]])}" for name in names)]
+        return [verb, *(f"{name}={rng.choice(['t1', *rng.choice(POOLS)])}" for name in names)]
     model = rng.choice(MODELS)
-    return ["train", f"model={model}", *BASE, *(an_override(rng, model) for _ in range(rng.choice([1, 1, 2])))]
+    overrides = [an_override(rng, model) for _ in range(rng.choice([1, 1, 2]))]
+    return ["train", f"model={model}", *BASE, *overrides]
 
 
 def fuzz(found: Found, made: Path, i: int) -> None:

@@ -41,7 +41,7 @@ def kill(found: Found, made: Path, case: str, share: float, timed: bool, measure
         h.check_listings(found)
         h.check_untouched(found, before, changed)
         Verb(lambda: run_etl("people", etl, h.FRAME)).check(found, (0,))
-        Verb("train", "model=linear", "dataset=iris", *h.FAST).check(found, (0,))  # these sweep what is left
+        Verb("train", *h.LINEAR).check(found, (0,))  # these sweep what is left
         h.check_swept(found)
 
 
@@ -77,7 +77,8 @@ def resumed(name: str | None, straight: str, every_row: bool = False):
 def synced(found: Found, folder: Path, done: bool, before: dict, text: str) -> None:
     Verb("sync", "run=t3").check(found, (0,))
     h.check_store(found, Run.open("t3"))
-    found.check(before["t3"]["metrics.csv"] == h.prints(runs_folder() / "t3")["metrics.csv"], "lost", "history")
+    now = h.prints(runs_folder() / "t3")
+    found.check(before["t3"]["metrics.csv"] == now["metrics.csv"], "lost", "history")
 
 
 def packed(found: Found, folder: Path, done: bool, before: dict, text: str) -> None:
@@ -110,7 +111,7 @@ def removed(found: Found, folder: Path, done: bool, before: dict, text: str) -> 
     found.check(not (there and done), "other", "t2 is still there")
     found.check(not there or h.prints(runs_folder() / "t2") == before["t2"], "lost", "half of t2 is gone")
     Verb("clean", "remove=t2").check(found, (0,) if there else (1,))
-    Verb("train", "model=linear", "dataset=iris", *h.FAST).check(found, (0,))
+    Verb("train", *h.LINEAR).check(found, (0,))
     found.check(not (runs_folder() / "t2").exists(), "doubled", "the number of t2 was given again")
 
 
@@ -120,7 +121,7 @@ def etl(df, smallest=0):
 
 def versioned(found: Found, folder: Path, done: bool, before: dict, text: str) -> None:
     numbers = versions_in(versions.folder() / "people", "v")
-    found.check(len(versions.complete_versions("people")) == len(numbers), "other", f"half a version: {numbers}")
+    found.check(len(versions.complete_versions("people")) == len(numbers), "other", f"half: {numbers}")
     frames = [run_etl("people", etl, h.FRAME, smallest=1) for _ in range(2)]
     frames.append(reload_etl("people", "v1", data=h.FRAME))
     found.check(frames[0].equals(frames[1]) and frames[0].equals(frames[2]), "lost", "another frame")

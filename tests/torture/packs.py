@@ -1,4 +1,4 @@
-"""Hostile packs: no code runs, no file outside, no half run, one sentence; then every verb on what was let in."""
+"""Hostile packs: no code runs, no file outside, no half run, one sentence; every verb on what is let in."""
 
 import hashlib
 import io
@@ -19,22 +19,23 @@ from src import load
 from src.config.tree import leaves
 from src.dataset import iris, wine
 
-VALUES = [None, 3, -1, 1e308, "x", [], {}, True, "../../evil", "\x1b[31m", "x" * 100_000, [[[]]], {"a": {"b": 1}}, "t1"]
+VALUES = [None, -1, 1e308, "x", [], {}, True, "../evil", "\x1b[31m", "x" * 100_000, [[[]]], {"a": {}}, "t1"]
 NAMES = [
-    "../evil", "/tmp/evil", "..\\evil", "C:evil", "model/../../evil", "a\x1bb", "a\nb", "\u202eevil", "x" * 300, "a//b",
-    "Config.json", "config.json/x", "DONE/x", "model/", "./a", "~/evil", "con", "a.", " ", "model/MODEL_T1.PT",
+    "a\x1bb", "a\nb", "x" * 300, "\u202eevil", *"../evil /tmp/evil ..\\evil C:evil model/../../evil".split(),
+    *"a//b Config.json config.json/x DONE/x model/ ./a ~/evil con a. model/MODEL_T1.PT".split(),
 ]  # fmt: skip
 SIZES = [
     {"log.txt": bytes(500_000_000)}, {"log.txt": bytes(300_000_000), "plots/b.png": bytes(300_000_000)},
-    {f"plots/{i}.png": b"" for i in range(30_000)}, {"a/" * 300 + "b": b"x"}, {"config.json": b"[" * 200_000},
-    {"report.json": b'{"run": "' + b"x" * 50_000_000 + b'"}'}, {"metrics.csv": b"epoch\n" + b"1\n" * 3_000_000},
+    {f"plots/{i}.png": b"" for i in range(30_000)}, {"a/" * 300 + "b": b"x"},
+    {"config.json": b"[" * 200_000}, {"report.json": b'{"run": "' + b"x" * 50_000_000 + b'"}'},
+    {"metrics.csv": b"epoch\n" + b"1\n" * 3_000_000},
 ]  # fmt: skip
-MANIFESTS = [b"{", b"[]", b"3", b"null", b'{"files": []}', b'{"files": null}', b"\xff\xfe", b"[" * 100_000, b"1" * 9_999]
+MANIFESTS = [b"{", b"[]", b"3", b'{"files": []}', b'{"files": null}', b"\xff\xfe", b"[" * 10**5, b"1" * 9_999]
 MARKS = [
-    {"DONE": b"x"}, {"DONE": None}, {"trackers.json": b'{"mlflow": {"run_id": "1"}}'}, {".lock": b"{}"}, {".alive": b""},
-    {".key": b"0" * 32}, {"checkpoints/last.ckpt": b"x"}, {"sub/.hidden": b"x"}, {"info.json": None}, {"log.txt": b"\x1b[2J"},
-    {"transforms.json": None}, {"predictions.npz": None}, {"env.json": None}, {"metrics.csv": None}, {"metrics.csv": b""},
-    {"metrics.csv": b"epoch\nx\n"}, {"metrics.csv": b"epoch,val/loss\n1\n1,2,3\n"}, {"metrics.csv": b"epoch\n1e400\n"},
+    {"DONE": b"x"}, {"DONE": None}, {"trackers.json": b'{"mlflow": {"run_id": "1"}}'}, {".lock": b"{}"},
+    {".key": b"0" * 32}, {"checkpoints/last.ckpt": b"x"}, {"sub/.hidden": b"x"}, {"log.txt": b"\x1b[2J"},
+    {"transforms.json": None}, {"predictions.npz": None}, {"env.json": None}, {"metrics.csv": None},
+    {"metrics.csv": b"epoch\nx\n"}, {"metrics.csv": b"epoch,val/loss\n1\n1,2,3\n"},
 ]  # fmt: skip
 
 
@@ -51,8 +52,8 @@ class Trap:
 def spoil(rng, content: bytes, n: int) -> bytes:
     """Return a JSON file with ``n`` of its values, at any depth, removed or replaced."""
     whole = json.loads(content)
-    places = [(inside, key) for _, inside in leaves({"x": whole}) if isinstance(inside, dict) for key in inside]
-    for inside, key in rng.sample(places, n):
+    inner = [value for _, value in leaves({"x": whole}) if isinstance(value, dict)]
+    for inside, key in rng.sample([(one, key) for one in inner for key in one], n):
         inside[key] = rng.choice(VALUES)
         if rng.random() < 0.3:
             del inside[key]
@@ -61,25 +62,29 @@ def spoil(rng, content: bytes, n: int) -> bytes:
 
 def pickles(rng, files: dict, marker: Path) -> dict:
     """Return files that are, or hold, a pickle that runs a command."""
-    dumped, arrays, models = io.BytesIO(), io.BytesIO(), [name for name in files if name.startswith("model/")]
+    dumped, arrays = io.BytesIO(), io.BytesIO()
+    models = [name for name in files if name.startswith("model/")]
     joblib.dump(Trap(marker), dumped)
     np.savez(arrays, val_p=np.array([Trap(marker)], dtype=object))
     names = rng.choice([models, models, ["model/model_t9.joblib"], ["transforms.json"], ["predictions.npz"]])
-    return dict.fromkeys(names, rng.choice([dumped.getvalue(), pickle.dumps(Trap(marker)), arrays.getvalue()]))
+    contents = [dumped.getvalue(), pickle.dumps(Trap(marker)), arrays.getvalue()]
+    return dict.fromkeys(names, rng.choice(contents))
 
 
 def classes(rng, files: dict, marker: Path) -> dict:
     """Return a config that names what runs a command, and what it is called with."""
-    cfg, info, popen = json.loads(files["config.json"]), json.loads(files["info.json"]), {"class": "subprocess.Popen"}
-    popen |= {"args": ["touch", str(marker)]}
-    rng.choice([
-        lambda: cfg["model"].update(net=popen), lambda: cfg["model"].update(classifier=popen, regressor=popen),
-        lambda: cfg["model"].update(lit="subprocess.Popen", optimizer=popen), lambda: cfg.update(metric="os.system"),
-        lambda: cfg["dataset"].update(name="os", etl="os.system", args={"x": 1}, path=f"{marker};touch {marker}"),
-        lambda: cfg["model"].update(net={"class": "src.model.build.build"}), lambda: cfg.update(_target_="os.system"),
-        lambda: cfg["trainer"].update(profiler=popen, callbacks=[popen], max_epochs=None),
-    ])()  # fmt: skip
-    return {"config.json": json.dumps(cfg).encode(), "info.json": json.dumps(info | popen | {"touch": 0}).encode()}
+    cfg, info = json.loads(files["config.json"]), json.loads(files["info.json"])
+    popen = {"class": "subprocess.Popen", "args": ["touch", str(marker)]}
+    section, change = rng.choice([
+        ("model", {"net": popen}), ("model", {"classifier": popen, "regressor": popen}),
+        ("model", {"lit": "subprocess.Popen", "optimizer": popen}), ("model", {"net": {"class": "os.kill"}}),
+        ("dataset", {"name": "os", "etl": "os.system", "path": f"{marker};touch {marker}"}),
+        ("trainer", {"profiler": popen, "callbacks": [popen], "max_epochs": None}),
+    ])  # fmt: skip
+    cfg[section] |= change
+    cfg |= rng.choice([{}, {"metric": "os.system", "metric_mode": "max"}, {"_target_": "os.system"}])
+    info |= popen | {"touch": 0}
+    return {"config.json": json.dumps(cfg).encode(), "info.json": json.dumps(info).encode()}
 
 
 def resealed(rng, files: dict, marker: Path) -> dict:
@@ -94,7 +99,7 @@ def code(rng, files: dict, marker: Path) -> dict:
     """Return recorded code that runs a command or leads elsewhere, or no zip at all."""
     inner = io.BytesIO(files["code.zip"])
     with zipfile.ZipFile(inner, "a") as archive:
-        for name in rng.sample(["src/rerun.py", "src/__init__.py", "sitecustomize.py", "src/x.py", "../evil.py"], 2):
+        for name in rng.sample(["src/rerun.py", "src/__init__.py", "sitecustomize.py", "../evil.py"], 2):
             archive.writestr(name, f"import os; os.system('touch {marker}')")
     return {"code.zip": rng.choice([*[inner.getvalue()] * 4, files["code.zip"][:500]])}
 
@@ -110,21 +115,29 @@ def spoiled(*names: str):
     return lambda rng, files, marker: {name: spoil(rng, files[name], rng.choice([1, 1, 2])) for name in names}
 
 
-KINDS = {  # kind -> function(rng, files, marker) that returns the files that change; None: left out
-    "names": lambda rng, files, marker: dict.fromkeys(rng.sample(NAMES, rng.choice([1, 1, 2])), b"x"),
-    "links": links, "sizes": lambda rng, files, marker: rng.choice(SIZES),
-    "manifest": lambda rng, files, marker: {"manifest.json": rng.choice(MANIFESTS)},
-    "digests": lambda rng, files, marker: {"manifest.json": spoil(rng, listed(files), 2)},
-    "report": spoiled("report.json"), "config": spoiled("config.json"), "tables": spoiled("info.json", "transforms.json"),
-    "environment": spoiled("env.json"), "seals": resealed, "classes": classes, "pickles": pickles, "code": code,
-    "marks": lambda rng, files, marker: rng.choice(MARKS) | rng.choice(MARKS), "bytes": lambda rng, files, marker: {},
-}  # fmt: skip
-
-
 def listed(files: dict) -> bytes:
     contents = {name: content[0] if type(content) is tuple else content for name, content in files.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     return json.dumps({"run": "t1", "files": digests}).encode()
+
+
+KINDS = {  # kind -> function(rng, files, marker) that returns the files that change; None: left out
+    "names": lambda rng, files, marker: dict.fromkeys(rng.sample(NAMES, rng.choice([1, 1, 2])), b"x"),
+    "links": links,
+    "sizes": lambda rng, files, marker: rng.choice(SIZES),
+    "manifest": lambda rng, files, marker: {"manifest.json": rng.choice(MANIFESTS)},
+    "digests": lambda rng, files, marker: {"manifest.json": spoil(rng, listed(files), 2)},
+    "report": spoiled("report.json"),
+    "config": spoiled("config.json"),
+    "tables": spoiled("info.json", "transforms.json"),
+    "environment": spoiled("env.json"),
+    "seals": resealed,
+    "classes": classes,
+    "pickles": pickles,
+    "code": code,
+    "marks": lambda rng, files, marker: rng.choice(MARKS) | rng.choice(MARKS),
+    "bytes": lambda rng, files, marker: {},
+}
 
 
 def write(made: Path, i: int, marker: Path, target: Path) -> str:
@@ -137,7 +150,8 @@ def write(made: Path, i: int, marker: Path, target: Path) -> str:
     files.setdefault("manifest.json", listed(files))
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            entry, (content, mode) = zipfile.ZipInfo(name), content if type(content) is tuple else (content, 0o644)
+            entry = zipfile.ZipInfo(name)
+            content, mode = content if type(content) is tuple else (content, 0o644)
             entry.external_attr, entry.compress_type = mode << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
     if kind == "bytes":
@@ -155,7 +169,7 @@ def predict(name: str) -> None:
 
 
 def attack(found: Found, made: Path, i: int) -> None:
-    """Unpack one hostile pack, and use what was let in."""
+    """Unpack one hostile pack, and use what is let in."""
     with h.place(made, "t1", "t2") as folder:
         marker, pack, before = folder / "marker", folder / "hostile.zip", h.finished()
         kind = write(made, i, marker, pack)

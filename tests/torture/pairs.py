@@ -1,4 +1,4 @@
-"""Two of every pair of verbs at once on one run: one wins, or both are fine; never two trainings in a folder."""
+"""Two of every pair of verbs at once on one run: one wins, or both do; never two trainings in a folder."""
 
 import time
 from itertools import combinations_with_replacement
@@ -12,7 +12,8 @@ from src.share.package import unpack
 
 VERBS = {
     "train": ("train", *h.NET), "resume": ("resume", "run={run}"), "sync": ("sync", "run={run}"),
-    "pack": ("pack", "run={run}", "file={file}"), "remove": ("clean", "remove={run}"), "replay": ("replay", "run={run}"),
+    "pack": ("pack", "run={run}", "file={file}"), "remove": ("clean", "remove={run}"),
+    "replay": ("replay", "run={run}"),
 }  # fmt: skip
 
 
@@ -29,10 +30,10 @@ def both(found: Found, made: Path, pair: tuple[str, str], i: int) -> None:
         files, before = [folder / "1.zip", folder / "2.zip"], h.finished()
         first = start(pair[0], target, files[0])
         if pair[0] == "train" != pair[1]:
-            last = h.latest()
-            while first.poll() is None and not (h.latest() != last and (runs_folder() / h.latest() / "report.json").is_file()):
+            known = target
+            while first.poll() is None and (target == known or not _begun(target)):
                 time.sleep(0.002)
-            target = h.latest()
+                target = h.latest()
         time.sleep(h.seeded(str(pair), i).uniform(0, (0, 1, 0.3)[i % 3]))
         second = start(pair[1], target, files[1], "elsewhere" if i % 2 else "")
         codes = [verb.check(found).code for verb in (first, second)]
@@ -40,13 +41,13 @@ def both(found: Found, made: Path, pair: tuple[str, str], i: int) -> None:
         found.check(0 in codes, "other", f"neither: {errors}")
         h.check_untouched(found, before, ("t3",))
         h.check_listings(found)
-        removed = any(one == ("remove", 0) for one in zip(pair, codes, strict=True))
-        there = (runs_folder() / target).is_dir()
+        well, there = {verb for verb, code in zip(pair, codes, strict=True) if code == 0}, _begun(target)
+        removed = "remove" in well
         found.check(removed != there, "lost", f"{target}: removed {removed}, there {there}")
-        trained = any(verb in ("train", "resume") and code == 0 for verb, code in zip(pair, codes, strict=True))
-        if there and trained:
+        if there and well & {"train", "resume"}:
             h.check_same(found, target, "t1")
-            found.check(Run.open(target).report.get("resumed", 0) <= 1, "doubled", f"{target} was resumed twice")
+            n = Run.open(target).report.get("resumed", 0)
+            found.check(n <= 1, "doubled", f"{target} was resumed {n} times")
         if there and target in ("t3", "t5"):
             Verb("sync", f"run={target}").check(found, (0,))
             h.check_store(found, Run.open(target))
@@ -54,6 +55,10 @@ def both(found: Found, made: Path, pair: tuple[str, str], i: int) -> None:
             found.check("predictions.npz" in h.prints(unpack(file).folder), "lost", "half a pack")
         if pair == ("train", "train"):
             h.check_same(found, f"t{int(h.latest()[1:]) - 1}", "t1")
+
+
+def _begun(name: str) -> bool:
+    return (runs_folder() / name / "report.json").is_file()
 
 
 def tries(rounds: int):

@@ -1,9 +1,9 @@
-"""Try to break runs: kills, two verbs at once, a full disk, odd overrides, hostile packs, troubled trackers.
+"""Try to break runs: kills, two verbs at once, a full disk, odd overrides, hostile packs, broken trackers.
 
 python tests/torture/run.py                          # about 20 minutes on two cores; writes its table
 python tests/torture/run.py kills=5 only=kills,pairs
 
-COUNTS says how often each is tried; jobs=2 at the same time. Exit code 1 if anything was lost, doubled or wrong.
+COUNTS says how often each is tried; jobs=2 at the same time. Exit code 1 if anything was wrong.
 """
 
 import json
@@ -38,7 +38,8 @@ import src.trainer.net  # noqa: E402, F401
 
 COUNTS = {"kills": 20, "pairs": 2, "disk": 3, "overrides": 300, "packs": 100, "trackers": 24}
 LIMIT = 300  # seconds of one try
-KINDS = {"lost": "lost", "doubled": "doubled", "traceback": "tracebacks", "code": "code run", "other": "otherwise wrong"}
+KINDS = {"lost": "lost", "doubled": "doubled", "traceback": "tracebacks", "code": "code run"}
+KINDS["other"] = "else wrong"
 HEAD = f"| trouble | tries | {' | '.join(KINDS.values())} | s held, most |\n|" + "---|" * (len(KINDS) + 3)
 
 
@@ -48,7 +49,7 @@ def plan(counts: dict, made: Path):
     for case, share, timed in kills.tries(counts["kills"]):
         if case not in measured:
             measured[case] = Call(made, "", kills.measure, case).outcome()["measured"]
-        yield f"kill: {case}", kills.kill, case, share, timed, measured[case]
+        yield f"kills of {case.partition(',')[0]}", kills.kill, case, share, timed, measured[case]
     for pair, i in pairs.tries(counts["pairs"]):
         yield "two verbs at once on one run", pairs.both, pair, i
     reason = disk.refused(made) if counts["disk"] else ""
@@ -106,8 +107,9 @@ class Table(dict):
             counts[kind] += len(found[kind])
             for sentence in found[kind]:
                 print(f"  {KINDS[kind]}: {call.label}: {sentence}", flush=True)
-        wrong = sum(counts[kind] for kind in KINDS)
-        print(f"{seconds // 60:3}:{seconds % 60:02}  {call.row:32} {counts['tries']:4} tries, {wrong} wrong", flush=True)
+        if any(map(found.get, KINDS)) or counts["tries"] % 10 == 0:
+            wrong = f"{counts['tries']:4} tries, {sum(counts[kind] for kind in KINDS)} wrong"
+            print(f"{seconds // 60:3} min  {call.row:30} {wrong}", flush=True)
 
     def lines(self):
         for row, counts in self.items():

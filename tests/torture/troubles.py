@@ -1,10 +1,9 @@
-"""Tracker troubles on loopback: each run ends well, and is held for a limited time; sync brings the rest later."""
+"""Tracker troubles on loopback: each run ends well and is not held for long; sync brings the rest later."""
 
 import contextlib
-import os
-import signal
-import socket
+import socketserver
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -31,7 +30,8 @@ ANSWERS = {  # what a server sends when it has read a request; None: it never an
 URI, ONLINE = "MLFLOW_TRACKING_URI", {"WANDB_MODE": "online", "WANDB_API_KEY": "0" * 40}
 # name -> (tracker, kind of server or of store, variables)
 TROUBLES = {f"MLflow's server {kind}": ("mlflow", kind, {}) for kind in ANSWERS}
-TROUBLES |= {f"a store that is {kind}": ("mlflow", kind, {}) for kind in ("a folder", "garbage", "newer", "locked", "empty")}
+STORES = ("a folder", "garbage", "newer", "locked", "empty")
+TROUBLES |= {f"a store that is {kind}": ("mlflow", kind, {}) for kind in STORES}
 TROUBLES |= {
     "no MLflow server": ("mlflow", "", {URI: "http://127.0.0.1:9"}),
     "a missing driver": ("mlflow", "", {URI: "mysql://me:secret@127.0.0.1/x"}),
@@ -41,37 +41,34 @@ TROUBLES |= {
     "a bad key of W&B": ("wandb", "answers 401", ONLINE | {"WANDB_API_KEY": "short"}),
     "an odd mode of W&B": ("wandb", "", {"WANDB_MODE": "sideways"}),
 }
-LIMITS = {"hangs": 40, "trickles": 40}  # seconds: logger.wait is 30; of all others 15, and what the library loads
+LIMITS = {"hangs": 40, "trickles": 40}  # seconds: logger.wait is 30; others: 15, and 5 to load the library
 SWEEPS = ("MLflow's server hangs",)  # three jobs: only the first is held
 
 
 @contextlib.contextmanager
 def server(kind: str):
-    """Yield the address of a server, a process that answers everything with ``ANSWERS[kind]``."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=100)
-    group = os.fork()
-    if group == 0:
-        os.setpgid(0, 0)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while group == 0:
-        connection, _ = listening.accept()
-        if os.fork() == 0:
-            with contextlib.suppress(OSError):
-                connection.settimeout(None if ANSWERS[kind] is None else 0.3)
-                with contextlib.suppress(TimeoutError):
-                    while connection.recv(65536):
-                        pass
-                for k in range(0, len(ANSWERS[kind] or b""), step := 1 if kind == "trickles" else 10_000):
-                    connection.sendall(ANSWERS[kind][k : k + step])
-                    time.sleep(kind == "trickles")
-            os._exit(0)
-        connection.close()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        os.killpg(group, signal.SIGKILL)
-        os.waitpid(group, 0)
-        listening.close()
+    """Yield the address of a server that answers everything with ``ANSWERS[kind]``."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                while self.request.recv(65536):
+                    pass
+            answer, step = ANSWERS[kind], 1 if kind == "trickles" else 10_000
+            for k in range(0, len(answer or b""), step):
+                self.request.sendall(answer[k : k + step])
+                time.sleep(kind == "trickles")
+            time.sleep(600 if answer is None else 0)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads, block_on_close, request_queue_size = True, False, 100
+        handle_error = lambda *_: None  # noqa: E731  a client that has gone
+
+    with Server(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
 
 
 @contextlib.contextmanager
@@ -111,7 +108,7 @@ def trouble(found: Found, made: Path, name: str, alone: float) -> None:
             variables = variables | {URI if tracker == "mlflow" else "WANDB_BASE_URL": address}
         elif kind:
             stack.enter_context(spoiled(folder / "outputs/mlflow.db", kind))
-        verb = Verb("train", *h.NET, f"logger={tracker}", *jobs, **variables).wait(200).check(found, (0,))
+        verb = Verb("train", *jobs, *h.NET, f"logger={tracker}", **variables).wait(200).check(found, (0,))
         found["held"] = verb.seconds - alone * (3 if jobs else 1)
         found.check(found["held"] < LIMITS.get(kind, 20), "other", f"held for {found['held']:.0f} s")
         found.check("secret" not in verb.read("stdout"), "other", "shows a password")
