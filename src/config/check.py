@@ -15,6 +15,7 @@ from src.system.errors import UserError, nearest, one_line
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
+METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
 KINDS = ("classifier", "regressor")
 PRESETS = ("experiment", "debug")  # groups whose files set keys of the whole config
 
@@ -43,15 +44,11 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
             base = _composed(compose, [group.typed for group in groups])
             _check_presets(base, groups, compose)
-            values = list(chain(*others))
-            _check_values(base, values)
-            _check_whole(base, values)
-            for job in product(*others):
+            _check_values(base, list(chain(*others)))
+            every = METRIC if "${" not in str((base, others)) else [values[0].key for values in others]
+            for job in product(*(values if values[0].key in every else values[:1] for values in others)):
                 cfg = _config(base, job)
-                _check_whole(cfg, [])
                 first = first or cfg
-                if "${" not in str((base, others)):
-                    break  # no value depends on another one: all are checked
     return math.prod(map(len, alternatives)), first
 
 
@@ -60,7 +57,7 @@ def _composed(compose, groups: list[str]) -> dict:
     base = OmegaConf.to_container(compose("train", groups))
     for kind in KINDS:
         if base["model"].get(kind):
-            base["model"][kind] = base["model"]["arguments"] | base["model"][kind]
+            base["model"][kind] = base["model"].get("arguments", {}) | base["model"][kind]
     return base
 
 
@@ -110,13 +107,14 @@ def _check_presets(base: dict, groups: tuple, compose) -> None:
 
 def _check_values(base: dict, values: list[Given]) -> None:
     """Refuse unknown keys and wrong values; ``base`` is the config that the groups alone make."""
+    given = {key: value for one in values for key, value in leaves(one.value, one.key)}
     for one in values:
         if one.key in ("", "dataset.name", "model.name"):
             raise UserError(f"{one.typed}: names are not set, groups are chosen: dataset=..., model=...")
         for key, value in leaves(one.value, one.key):  # model.net={dropout: 0}: also model.net.dropout
             default, exists = get(base, key)
             if not exists:
-                _check_new(key, one, base, _merged(values))
+                _check_new(key, one, base, given)
             if "${" not in str(value):
                 check_value(key, value, default, one.typed if key == one.key else f"{key}={value}")
 
@@ -143,29 +141,21 @@ def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
             raise UserError(f"{dotted} takes no {name}{nearest(name, right)}")
 
 
-def _merged(values: list[Given]) -> dict:
-    """Return {dotted key: value} of what is given, also within dicts."""
-    return {key: value for one in values for key, value in leaves(one.value, one.key)}
-
-
-def _check_whole(base: dict, values: list[Given]) -> None:
-    """Refuse missing values, and a metric that is unknown or not of the task that the config names."""
-    given = _merged(values)
-    for key, value in leaves(base):
-        if value == "???" and key not in given:
-            file = f"conf/dataset/{base['dataset'].get('name')}.yaml"
-            hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
-            raise UserError(f"{key} is required: add {key}=...{hint}")
-    mode, task = (given.get(key, get(base, key)[0]) for key in ("metric_mode", "dataset.task"))
-    for name in [one.value for one in values if one.key == "metric"] or [base["metric"]]:
-        if name is not None and "${" not in name:
-            check_name(name, mode, task)
-
-
 def _config(base: dict, job: tuple[Given, ...]) -> dict:
-    """Return the config of one job, without what only Hydra knows while the job runs."""
+    """Return the config of one job; refuse missing values, and a metric of another task than the config's.
+
+    Values that only Hydra knows, while the job runs, are left out.
+    """
     cfg = OmegaConf.create(base)
     for one in job:
         if "${hydra:" not in str(one.value):
             OmegaConf.update(cfg, one.key, one.value, force_add=True)
-    return resolve(cfg, base)
+    cfg = resolve(cfg, base)
+    for key, value in leaves(cfg):
+        if value == "???":
+            file = f"conf/dataset/{cfg['dataset'].get('name')}.yaml"
+            hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
+            raise UserError(f"{key} is required: add {key}=...{hint}")
+    if cfg["metric"] is not None:
+        check_name(*(get(cfg, key)[0] for key in METRIC))
+    return cfg

@@ -88,7 +88,7 @@ RULES = {
     "model.progress": "src.trainer.watch.PROGRESS",
     "model.categories": "src.model.words.CATEGORIES",
     "model.batch_size": whole(1),
-    "model.lr model.weight_decay logger.wait": number(0),
+    "model.lr model.weight_decay": number(0),
     "model.warmup model.label_smoothing": number(0, 1),
     "model.ema": [number(0, 0.999999), NULL],
     "model.patience model.tfidf.max_features": [whole(1), NULL],
