@@ -220,7 +220,7 @@ def assert_sync_completes_wandb(run, shell):
 @pytest.mark.slow
 def test_eight_processes_meet_a_new_store(tmp_path):
     command = [sys.executable, "-m", "src.train", "logger=mlflow"]
-    command += ["model=linear", "dataset=iris", "threads=1"]
+    command += ["model=linear", "dataset=iris", "threads=1", "logger.wait=null"]
     environment = os.environ | {"OUTPUTS_DIR": str(tmp_path)}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = [subprocess.Popen(command, cwd=CHECKOUT, env=environment, **streams) for _ in range(8)]
