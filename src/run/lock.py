@@ -14,8 +14,11 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from src.system.errors import UserError
 from src.system.files import host
+from src.system.process import start_thread
 
 BEAT_S, DEAD_S = 10, 60
 WAIT_S = 0.5  # whoever lists runs locks each for microseconds
@@ -45,8 +48,7 @@ def hold(folder: Path, verb: str, force: bool = False):
         content = json.dumps(_me() | {"pid": os.getpid(), "verb": verb, "since": time.time()})
         os.truncate(descriptor, os.pwrite(descriptor, content.encode(), 0))
     over = threading.Event()
-    beat = threading.Thread(target=_beat, args=(descriptor, over), daemon=True)
-    beat.start()
+    beat = start_thread(_beat, descriptor, over)
     try:
         yield
     finally:
@@ -91,8 +93,6 @@ def alive(pid: int, since: float) -> bool:
 
     Numbers are given again, so the start counts, too. A killed process stays a zombie if nobody waits for it.
     """
-    import psutil
-
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < since + 1

@@ -16,6 +16,8 @@ import threading
 from contextlib import suppress
 from typing import ClassVar
 
+import psutil
+
 from src.system.paths import CHECKOUT
 
 log = logging.getLogger("reprise")
@@ -38,7 +40,7 @@ class Child:
             cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
         )  # fmt: skip
         for target in (self._feed, self._listen):
-            threading.Thread(target=target, daemon=True).start()
+            start_thread(target)
 
     @classmethod
     def reuse(cls, *command: str) -> "Child":
@@ -75,8 +77,6 @@ class Child:
 
     def kill(self) -> None:
         """Kill the process and those that it started: W&B's own one is in another session."""
-        import psutil
-
         with suppress(psutil.NoSuchProcess):
             for process in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
                 process.kill()
@@ -102,6 +102,17 @@ class Child:
                 log.warning("%s", answer)
         self.process.wait()
         self.over.put(None)
+
+
+def start_thread(target, *arguments) -> threading.Thread:
+    """Start a daemon thread that takes no signals: in a launched run one thread waits for SIGTERM."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        thread.start()
+        return thread
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def lasting_environment() -> dict[str, str]:
