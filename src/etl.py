@@ -1,6 +1,9 @@
 """List, compare and replay the versions of data: ``dataset=adult``."""
 
 from src.config import shell
+from src.config.compose import compose
+from src.data import versions
+from src.data.load import read_and_etl, read_input, reload_etl
 from src.system.errors import UserError
 
 
@@ -16,9 +19,6 @@ def etl(dataset: str | None = None, diff: str | None = None, replay: str | None 
     diff : two versions: what changed between them?
     replay : a version to run again, by its recorded code from its recorded input
     """
-    from src.data import versions
-    from src.data.load import reload_etl
-
     if dataset is None and (diff or replay):
         raise UserError("diff= and replay= need a dataset: python -m src.etl dataset=... diff=v1,v2")
     if dataset is None:
@@ -41,10 +41,6 @@ def run_etl(dataset: str, etl=None, data=None, **arguments):
     etl : a function ``etl(df, **arguments) -> df``; left out: the dataset's
     data : the input, a DataFrame or the path of a CSV or Parquet file; left out: what the dataset reads
     """
-    from src.config.compose import compose
-    from src.data import versions
-    from src.data.load import read_and_etl, read_input
-
     cfg, location = None, f"dataset={dataset}"
     if etl is None or data is None:
         read, its_etl = read_and_etl(dataset)

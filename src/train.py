@@ -32,7 +32,7 @@ def job(cfg) -> float:
 
     shell.console()
     settings = HydraConfig.get()
-    report = {"overrides": [*map(without_password, settings.overrides.task)]} | membership(settings)
+    report = membership(settings) | {"overrides": [*map(without_password, settings.overrides.task)]}
     try:
         run = run_job(resolve(cfg), report=report, n_side_by_side=settings.launcher.get("n_jobs") or 1)
         return run.objective if run else float("nan")  # only rank 0 has a run
@@ -51,18 +51,15 @@ def main() -> None:
     parser = get_args_parser()
     parser.error = lambda text: shell.refuse(f"{text}; write flags such as --multirun before overrides", 2)
     args = parser.parse_args()
-    if args.help:
-        return print(shell.help_text())
-    if args.cfg or args.info or args.hydra_help:
-        return job()
+    if args.help or args.cfg or args.info or args.hydra_help:
+        return print(shell.help_text()) if args.help else job()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     try:
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
         sys.argv[1:] = map(addable, sys.argv[1:])
-        with sweep(first["logger"], n_jobs) if args.multirun else nullcontext() as found:
+        with sweep(first["logger"], n_jobs, failed) if args.multirun else nullcontext():
             job()
-        failed.extend(found.failed if found else ())
     except (UserError, HydraException, OmegaConfBaseException) as error:
         shell.refuse(one_line(error), 2)
     sys.exit(1 if failed else 0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from src.data.words import SCALERS
 from src.system.errors import UserError
@@ -105,8 +106,6 @@ def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
 
 def _to_normal(x: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
     """Turn ranks within ``quantiles`` into normal deviates; one of several quantiles gets their middle."""
-    from scipy.special import ndtri
-
     if quantiles[0] == quantiles[-1]:
         return np.zeros_like(x)
     levels = np.linspace(0, 1, len(quantiles))

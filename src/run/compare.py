@@ -4,6 +4,8 @@ import zipfile
 from contextlib import suppress
 from difflib import unified_diff
 
+import numpy as np
+
 from src.config.tree import flat
 from src.run.folder import BrokenRun, Run, model_path
 from src.system.errors import UserError, one_line, printable
@@ -36,8 +38,6 @@ def _history_difference(a: list[dict], b: list[dict]) -> float:
 
 def _array_difference(a, b) -> float:
     """Return inf if one is missing, or if shapes or types differ."""
-    import numpy as np
-
     if a is None or b is None:
         return INF
     a, b = np.asarray(a), np.asarray(b)

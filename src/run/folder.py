@@ -7,6 +7,8 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from src.logger import csv
 from src.run.lock import holder
 from src.run.trust import check_trust
@@ -82,8 +84,6 @@ class Run:
     @property
     def predictions(self) -> dict:
         """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", ...}."""
-        import numpy as np
-
         try:
             with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
                 return dict(file)

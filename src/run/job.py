@@ -7,6 +7,8 @@ import pstats
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
 from src.metric.choose import choose, compute, loss
@@ -157,8 +159,6 @@ def _evaluate(recorder: Recorder, data: Data, predictions: dict, metric: dict, k
 
 
 def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
-    import numpy as np
-
     arrays = {}
     for part, p in predictions.items():
         arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}

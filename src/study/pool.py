@@ -13,6 +13,9 @@ import time
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import suppress
 
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+
 STOPPING = 60  # seconds in which an interrupted job closes its trackers
 
 
@@ -26,8 +29,6 @@ def replace_joblib(failed: list[str]) -> None:
 
 def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> list:
     """Run all jobs, ``hydra.launcher.n_jobs`` at a time; return Hydra's records of them, in their order."""
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobReturn, JobStatus
     from joblib import effective_n_jobs
 
     shared = (launcher.hydra_context, launcher.config, launcher.task_function, Singleton.get_state())

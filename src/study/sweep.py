@@ -4,7 +4,6 @@ import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 from hydra.types import RunMode
 
@@ -21,17 +20,16 @@ log = logging.getLogger("reprise")
 
 
 @contextmanager
-def sweep(logger: dict, n_jobs: int):
-    """Claim the next sweep and tell Hydra its folder; yield its ``folder``, and at the end the ``failed`` runs.
+def sweep(logger: dict, n_jobs: int, failed: list):
+    """Claim the next sweep and tell Hydra its folder; at the end add the runs that are not done to ``failed``.
 
-    The parent run in MLflow is done if none has failed.
+    The parent run in MLflow is done if there are none.
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
     folder = claim(outputs() / "sweeps", "s")
     quoted = str(folder).replace("'", r"\'")  # in quotes any sign of a path is itself
     sys.argv.append(f"hydra.sweep.dir='{quoted}'")
-    found = SimpleNamespace(folder=folder, failed=[])
     name = folder.name
     log.info("%s   %d jobs", name, n_jobs)
     described = {
@@ -42,17 +40,17 @@ def sweep(logger: dict, n_jobs: int):
     trackers = Fanout(names, described, folder / "trackers.json", logger["wait"])
     parent = trackers.started("mlflow").get("run_id") if names else None
     write_json(folder / "sweep.json", {"parent": parent})
-    replace_joblib(found.failed)
+    replace_joblib(failed)
     try:
-        yield found
+        yield
         status = "done"
     except KeyboardInterrupt:
         status = "stopped"
         raise
     finally:
         log.info(sweep_summary(name))
-        found.failed += [run for run in runs_of(name) if opened(run).status != "done"]
-        trackers.finish("failed" if status == "done" and found.failed else status)
+        failed += [run for run in runs_of(name) if opened(run).status != "done"]
+        trackers.finish("failed" if status == "done" and failed else status)
         for mark in folder.glob(".*.failed"):  # for the jobs of this sweep
             mark.unlink()
 

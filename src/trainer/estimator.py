@@ -3,6 +3,7 @@
 import inspect
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from src.metric.choose import compute, loss
@@ -82,16 +83,12 @@ def predict(estimator: Estimator, part: dict, info: dict) -> np.ndarray:
 
 
 def save(estimator: Estimator, path: Path) -> None:
-    import joblib
-
     with replacing(path) as temporary:
         joblib.dump(estimator, temporary, compress=3)
 
 
 def load(path: Path, model: dict, info: dict) -> Estimator:
     """Unpickle an estimator, which can run any code: the caller checks that the file can be trusted."""
-    import joblib
-
     try:
         return joblib.load(path)
     except Exception as error:  # a damaged pickle can raise anything
