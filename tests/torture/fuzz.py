@@ -1,6 +1,9 @@
 """Random overrides of every verb: exit code 0, 1 or 2, one sentence, no traceback, and no run for a 2."""
 
+import os
 import resource
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +18,7 @@ BASE = ("dataset=iris", "logger=csv", "pictures=false", "threads=1", "trainer.ma
 NUMBERS = ["9" * 25, "-" + "9" * 25, "1" * 400, *"1e308 -1e308 1e400 nan -inf 1e-320 2147483648".split()]
 POOLS = [
     NUMBERS, "abc true null 1.5 [] [1,a] {a:1} '' -1 0 1,2 yes 1e2 0x10 {} [null] [[]] 'true'".split(),
-    ["\x1b[31m", "a\x01b", "a\nb", "\r", "\t", "\x7f", "\u202eabc", "\ud800", "\u0430dult", "é" * 300],
+    ["\x1b[31m", "a\x01b", "a\nb", "\r", "\t", "\x7f", "\u202eabc", "\udc80", "\u0430dult", "é" * 300],
     "${oc.env:NOT_SET} ${oc.env:HOME} ${oc.env:SEED,7} ${model.lr} ${nosuch.key} ${${seed}} ${ $ ${model} "
     "${seed}x ${oc.decode:'[1,2'} ${oc.create:{a:1}} ${hydra:job.name} ${oc.env:EVIL}".split(),
     ["a b", "'a' b", *"' \" 'a \"a \\' [ ] { } ( a=b=c %s %(x)s ../../x ~ 👾".split()],
@@ -77,11 +80,16 @@ def fuzz(found: Found, made: Path, i: int) -> None:
     with h.place(made, "t1") as folder:
         before = h.finished()
         resource.setrlimit(resource.RLIMIT_AS, (12 * 2**30,) * 2)  # the machine is to survive it, too
-        verb = Verb(*words(i), EVIL="\x1b[2J${oc.env:HOME}", SEED="x").wait(20)
+        os.environ |= {"EVIL": "\x1b[2J${oc.env:HOME}", "SEED": "x"}
+        verb = Verb(*words(i)).wait(20)
         claimed = [number for number in versions_in(runs_folder(), "t") if number > 1]
         if verb.code != -9:  # else it trains for long: these overrides are fine
             verb.check(found, (0, 1, 2))
             found.check(verb.code != 2 or not claimed, "other", f"{verb.text}: exit code 2, and t{claimed}")
+        if i % 30 == 0:  # the same in a new process, by the shell
+            command = [sys.executable, "-m", f"src.{words(i)[0]}", *words(i)[1:]]
+            done = subprocess.run(command, cwd=h.CHECKOUT, capture_output=True, text=True, timeout=200)
+            found.check(done.returncode == verb.code, "other", f"{verb.text}: by the shell {done}")
         h.check_untouched(found, before, ("t1",) if "clean" in verb.text else ())
         named = [str(path) for path in (folder / "outputs").rglob("*") if not path.name.isprintable()]
         found.check(not named, "other", f"{verb.text}: names of files {named}")

@@ -27,7 +27,7 @@ from src.run.folder import Run, runs_folder
 from src.run.overview import runs
 from src.sync import sync
 from src.system.errors import UserError
-from src.system.paths import outputs, versions_in
+from src.system.paths import CHECKOUT, outputs, versions_in  # noqa: F401
 
 FAST = ("logger=csv", "pictures=false", "threads=1")
 # all that a resume could lose: dropout, schedule, averaged weights

@@ -14,12 +14,14 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "benchmarks")]
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+warnings.filterwarnings("ignore", "Duplicate name")  # in a hostile pack
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import disk  # noqa: E402

@@ -41,7 +41,7 @@ TROUBLES |= {
     "a bad key of W&B": ("wandb", "answers 401", ONLINE | {"WANDB_API_KEY": "short"}),
     "an odd mode of W&B": ("wandb", "", {"WANDB_MODE": "sideways"}),
 }
-LIMITS = {"hangs": 40, "trickles": 40}  # seconds: logger.wait is 30; others: 15, and 5 to load the library
+LIMITS = {"hangs": 45, "trickles": 40}  # seconds: logger.wait is 30; others: 15, and 5 to load the library
 SWEEPS = ("MLflow's server hangs",)  # three jobs: only the first is held
 
 
