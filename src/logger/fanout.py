@@ -16,7 +16,7 @@ log = logging.getLogger("reprise")
 
 # name in the logger section of the config -> class with start, log, record, finish, link
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
-PATIENCE = 5  # seconds that the end of a run waits for a tracker that failed in an earlier run
+PATIENCE = 3  # seconds that the end of a run waits for a tracker that failed in an earlier run
 _failed = {}  # tracker -> environment variables with which it failed in this process
 
 
@@ -59,12 +59,13 @@ class Fanout:
 
     def started(self, name: str) -> dict:
         """Return what a tracker returned at its start; {} if it failed, or does not answer in time."""
-        end, worker = time.monotonic() + self.wait, self.workers[name]
-        while not (found := known(self.path, name)) and worker.process.poll() is None:
-            if time.monotonic() > end:
-                self._end(name, end)
-                break
+        end, process = time.monotonic() + self.wait, self.workers[name].process
+        while not (found := known(self.path, name)) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
+        if not found:
+            self._end(name, end)
+        elif "error" in found:
+            self._remember(name)
         return {} if "error" in found else found
 
     def log(self, row: dict) -> None:
@@ -83,11 +84,15 @@ class Fanout:
         return read_json(self.path) if self.path.is_file() else {}
 
     def _end(self, name: str, end: float) -> None:
-        """Wait until the time ``end`` for a tracker to close, and remember whether it failed."""
+        """Wait until the time ``end`` for a tracker to close."""
         if reason := self.workers[name].wait(end - time.monotonic()):
             keep(self.path, name, known(self.path, name) | {"error": reason})
             log.warning(failure(name, self.run, reason))
         del self.workers[name]
+        self._remember(name)
+
+    def _remember(self, name: str) -> None:
+        """Keep for the next runs whether the tracker failed."""
         failed = "error" in known(self.path, name)
         _failed[name] = lasting_environment() if failed else None
         for mark in self._marks(name):

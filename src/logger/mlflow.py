@@ -20,10 +20,10 @@ STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed":
 MAX_VALUE = 6000  # characters of a parameter that every store takes
 MAX_METRICS = 1000  # in one request
 LOCKED = 5  # seconds that another program may keep a sqlite file locked
-HTTP = {  # variables MLFLOW_HTTP_...; seconds
-    "REQUEST_TIMEOUT": "20", "REQUEST_MAX_RETRIES": "2", "REQUEST_BACKOFF_FACTOR": "1",
-    "RESPECT_RETRY_AFTER_HEADER": "false",
-}  # fmt: skip
+# variables MLFLOW_HTTP_..., unless the user sets them: a server that hangs is given up after 21 s
+HTTP = {"REQUEST_MAX_RETRIES": "2", "REQUEST_BACKOFF_FACTOR": "1", "RESPECT_RETRY_AFTER_HEADER": "false"}
+FIRST_TIMEOUT, TIMEOUT = 6, 60  # seconds for the first answer of a server; for later ones: large files
+USER_TIMEOUT = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
 
 
 def uri() -> str:
@@ -41,6 +41,7 @@ def client():
     """Return a client that gives up on a dead server after seconds, not minutes."""
     for name, value in HTTP.items():
         os.environ.setdefault(f"MLFLOW_HTTP_{name}", value)
+    set_timeout(FIRST_TIMEOUT)
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     with locked(outputs() / ".mlflow.lock"):  # one process at a time makes the tables of a new sqlite file
@@ -51,6 +52,10 @@ def client():
             with replacing(path) as temporary:  # with a part of its tables a file would be refused for ever
                 connect(sqlite_uri(temporary))
         return connect(uri())
+
+
+def set_timeout(seconds: int) -> None:
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = USER_TIMEOUT or str(seconds)
 
 
 def connect(address: str):
@@ -112,6 +117,7 @@ def experiment_id(mlflow, name: str) -> str:
     """
     with locked(outputs() / ".mlflow.lock"):
         known = mlflow.get_experiment_by_name(name)
+        set_timeout(TIMEOUT)
         if known is None:
             local = uri().startswith("sqlite:")
             location = (outputs() / "mlartifacts").as_uri() if local else None
@@ -136,6 +142,7 @@ class MLflow:
         if "run_id" in known:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
+            set_timeout(TIMEOUT)
             self.held = {metric.step for metric in self.client.get_metric_history(self.run_id, "val/loss")}
             return {key: known[key] for key in ("run_id", "experiment_id")}
         tags = dict(run["tags"])
