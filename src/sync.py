@@ -21,23 +21,22 @@ def sync(run: str | None = None, force: bool = False) -> None:
     force : even if another process seems to hold the run
     """
     behind = []
-    for name in [run] if run else run_names():
+    for name in run_names() if run is None else [run]:
         try:
             with hold(find(name), "sync", force):
                 trackers = sync_run(Run.open(name))
+        except (Held, BrokenRun) as error:
+            if run is not None:
+                raise
+            log.info("%s", error)
         except UserError as error:
-            if isinstance(error, Held | BrokenRun):
-                if run:
-                    raise
-                log.info("%s", error)
-                continue
             log.info("%s: %s", name, error)
             behind.append(name)
-            continue
-        failed = [tracker for tracker, found in trackers.items() if "error" in found]
-        behind += [f"{name} in {tracker}" for tracker in failed]
-        states = [f"{tracker} {'behind' if tracker in failed else 'complete'}" for tracker in trackers]
-        log.info("%s: %s", name, ", ".join(states))
+        else:
+            failed = [tracker for tracker, found in trackers.items() if "error" in found]
+            behind += [f"{name} in {tracker}" for tracker in failed]
+            states = [f"{tracker} {'behind' if tracker in failed else 'complete'}" for tracker in trackers]
+            log.info("%s: %s", name, ", ".join(states))
     if behind:
         raise UserError(f"still behind: {', '.join(behind)}")
 

@@ -12,7 +12,6 @@ from src.config.tree import CONF, GROUPS, choices
 from src.system.errors import Lines, UserError, nearest, printable, sentence, without_password
 from src.system.paths import CHECKOUT
 
-NOT_TYPED = ("rerun",)  # recorded runs start it
 USED = {  # most used keys of each section, shown by the help of train
     "dataset/_base": ("target", "task", "val_size", "max_rows"),
     "model/_torch": ("lr", "batch_size", "schedule", "patience"),
@@ -41,17 +40,12 @@ def show(text: str, file=None) -> None:
 
 
 def run(function, *args, **options):
-    """Call ``function``; a `UserError` is one sentence on stderr and its exit code, Ctrl-C is 130.
-
-    So is what the system refuses: a full disk, a file that may not be written to.
-    """
+    """Call ``function``; a `UserError`, or a full disk, is one sentence and an exit code, Ctrl-C is 130."""
     console()
     try:
         return function(*args, **options)
-    except UserError as error:
-        refuse(error, error.code)
-    except OSError as error:
-        refuse(sentence(error), 1)
+    except (UserError, OSError) as error:
+        refuse(sentence(error), getattr(error, "code", 1))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -91,9 +85,8 @@ def read(function, overrides: list[str]) -> inspect.BoundArguments:
         elif changes:
             values[changes] += (override,)
         else:
-            near = nearest(key, list(typed))
-            known = ", ".join(typed)
-            raise UserError(f"{override!r} is unknown{near}; write key=value with a key of {known}")
+            known = f"{nearest(key, list(typed))}; write key=value with a key of {', '.join(typed)}"
+            raise UserError(f"{override!r} is unknown{known}")
     for name, one in typed.items():
         if one.default is one.empty and name not in values:
             raise UserError(f"{name} is required: python -m src.{function.__name__} {name}=...")
@@ -115,10 +108,12 @@ def _convert(key: str, text: str, annotation):
 
 
 def verbs() -> dict[str, str]:
-    """Return {name: first line of its docstring} of the files in ``src/`` that can be typed."""
-    files = [path for path in sorted((CHECKOUT / "src").glob("[!_]*.py")) if path.stem not in NOT_TYPED]
-    texts = {path.stem: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in files}
-    return {name: (text or "").partition("\n")[0].replace("``", "") for name, text in texts.items()}
+    """Return {name: first line of its docstring} of the files in ``src/`` but rerun.py, which runs start."""
+    found = {}
+    for path in sorted(set((CHECKOUT / "src").glob("[!_]*.py")) - {CHECKOUT / "src/rerun.py"}):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.stem] = text.partition("\n")[0].replace("``", "")
+    return found
 
 
 def help_text() -> str:
