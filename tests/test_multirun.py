@@ -185,19 +185,19 @@ def test_what_ends_the_parent_ends_its_jobs(outputs, tmp_path, end):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", [True, False])
-def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel):
+@pytest.mark.parametrize(("parallel", "wait"), [(True, 8), (False, 30)])
+def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel, wait):
     """Also those of a parallel sweep that run in other processes."""
     overrides = ("--multirun", "model=linear", "dataset=wine", "seed=0,1,2,3")
-    overrides += ("logger=mlflow", "logger.wait=8")
+    overrides += ("logger=mlflow", f"logger.wait={wait}")
     overrides += PARALLEL if parallel else ("pictures=false",)
     with hanging() as address:
         began = time.monotonic()
         done = train(*overrides, MLFLOW_TRACKING_URI=address, OUTPUTS_DIR=str(tmp_path))
-        assert time.monotonic() - began < 8 + 4 * 5 + 25
+        assert time.monotonic() - began < wait + 4 * 3 + 30
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OUTPUTS_DIR", str(tmp_path))
         held = [load(name).report["timings"]["trackers"] for name in runs_of("s1")]
-    assert done.returncode == 0 and len(held) == 4 and max(held) < 6, done.stdout
+    assert done.returncode == 0 and len(held) == 4 and max(held) < 4, done.stdout
     assert "mlflow failed, s1 goes on without a parent run there" in done.stdout
     assert done.stdout.count("mlflow failed, the run goes on") == 4
