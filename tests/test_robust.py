@@ -578,3 +578,27 @@ def test_free_memory_is_that_of_the_container(tmp_path, monkeypatch, line, files
     monkeypatch.setattr("src.system.environment.CGROUPS", {"": place, "memory": place})
     monkeypatch.setattr("src.system.environment.GROUPS", tmp_path / "groups")
     assert free_memory() == free if free is not None else free_memory() > 10**8
+
+
+def test_full_memory_of_a_gpu_is_one_sentence(outputs, monkeypatch):
+    import torch
+
+    from src.model.lit import LitModel
+
+    def loss(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 1 GiB. See docs")
+
+    monkeypatch.setattr(LitModel, "loss", loss)
+    with pytest.raises(UserError, match="^CUDA out of memory: lower model.batch_size, or make the net"):
+        fit("model=mlp", "dataset=iris", *QUIET)
+
+
+def test_what_a_net_needs_is_counted_before_it_is_made(outputs, monkeypatch):
+    """Weights, gradients, a checkpoint, two moments of Adam and the average: six copies of 4 bytes."""
+    asked = []
+    monkeypatch.setattr("src.trainer.net.check_memory", lambda what, n_bytes: asked.append((what, n_bytes)))
+    for overrides in (["model.ema=0.9"], ["model.optimizer.class=torch.optim.SGD"]):
+        run = fit("model=mlp", "dataset=iris", *QUIET, "trainer.max_epochs=1", *overrides)
+        n = sum(p.numel() for p in run._predictor.model.parameters())
+        what, n_bytes = asked.pop(0)
+        assert f"{n:,} parameters" in what and n_bytes == n * 4 * (6 if "ema" in overrides[0] else 3)
