@@ -17,7 +17,7 @@ from src.config import shell
 from src.config.check import check
 from src.config.tree import CONF, GROUPS, choices
 from src.dataset import wine
-from src.run import trackers
+from src.logger import fanout
 
 NAMES = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "Makefile")
 README, CONTRIBUTING, BENCHMARKS, MAKEFILE = ((CHECKOUT / name).read_text(encoding="utf-8") for name in NAMES)
@@ -93,7 +93,7 @@ def test_make_knows_the_target_and_its_words_compose(command):
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
 def test_python_runs(block, outputs, monkeypatch):
     """In an empty folder of runs, so that the run is t1; without trackers, whose stores take ten seconds."""
-    monkeypatch.setattr(trackers, "TRACKERS", {})
+    monkeypatch.setattr(fanout, "TRACKERS", {})
     shutil.rmtree(outputs / "runs", ignore_errors=True)
     linecache.cache["<cell>"] = (len(block), None, block.splitlines(True), "<cell>")  # as IPython does
     df = wine.read({}).drop(columns="target").assign(age=range(178))
