@@ -43,8 +43,8 @@ def fit(*overrides: str, data=None):
         if named:
             raise UserError(f"{named[0]} and data= are two datasets: leave one out")
         overrides = ("dataset=frame", *overrides)
-    report = {"overrides": list(map(without_password, overrides))}
-    return run_job(compose(overrides), frame=data, report=report)
+    cfg = compose(overrides)
+    return run_job(cfg, frame=data, report={"overrides": list(map(without_password, overrides))})
 
 
 def load(name: str, trust: bool = False):

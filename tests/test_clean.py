@@ -297,7 +297,7 @@ def test_half_written_files_of_a_killed_process_are_swept(own):
 
 def test_outputs_dir_may_hold_any_sign(tmp_path, monkeypatch):
     """Its path is in Hydra's overrides, in addresses of SQLAlchemy and MLflow, and goes to Lightning."""
-    folder = tmp_path / """a%20b?c#d e'f"g,h=i[j]{k}(l)$m;n&o\\p${q}~r:s*t"""
+    folder = tmp_path / """a%20b?c#d e'f"g,h=i[j]{k}(l)$m;n&o\\'p\\${q}~r:s*t"""
     monkeypatch.setenv("OUTPUTS_DIR", str(folder))
     command = [sys.executable, "-m", "src.train", "-m", "dataset=iris", "model=linear", "pictures=false"]
     command.append("logger=mlflow")

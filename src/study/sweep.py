@@ -1,6 +1,7 @@
 """A sweep, ``outputs/sweeps/s3``: a number and a parent run in MLflow for the jobs of a ``--multirun``."""
 
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +22,15 @@ log = logging.getLogger("reprise")
 
 @contextmanager
 def sweep(logger: dict, n_jobs: int, failed: list):
-    """Claim the next sweep and tell Hydra its folder; at the end add the runs that are not done to ``failed``.
+    """Claim the next sweep and tell Hydra its folder; at the end add runs that are not done to ``failed``.
 
     The parent run in MLflow is done if there are none.
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
     folder = claim(outputs() / "sweeps", "s")
-    quoted = str(folder).replace("'", r"\'")  # in quotes any sign of a path is itself
-    sys.argv.append(f"hydra.sweep.dir='{quoted}'")
+    os.environ["REPRISE_SWEEP"] = str(folder)  # an override would read ', \ and ${ of a path
+    sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
     name = folder.name
     log.info("%s   %d jobs", name, n_jobs)
     described = {

@@ -1,5 +1,6 @@
 """Lightning callbacks: keep the best weights and all that a resume needs, report progress."""
 
+import io
 import math
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from src.trainer.history import History
 
 
 def save_weights(weights: dict, path: Path) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(weights, file)  # given a path, it raises a RuntimeError when the disk is full
+    content = io.BytesIO()
+    torch.save(weights, content)  # into a file on a full disk it raises a RuntimeError of its own
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 class ReportProgress(Callback):
