@@ -18,6 +18,7 @@ from src.logger.wandb import records
 from src.run.overview import runs_of
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
+SWEEP = (*SWEEP, "logger.wait=300")  # a busy machine takes longer than 30 s to make the first store
 
 
 def train(*overrides: str, **environment: str) -> subprocess.CompletedProcess:

@@ -17,7 +17,7 @@ from src.run.record import Recorder
 from src.run.trackers import sync_run
 from src.system.process import Child
 
-OVERRIDES = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false")
+OVERRIDES = ("dataset=wine", "model=linear", "logger=mlflow", "pictures=false", "logger.wait=300")
 MLFLOW = ("src.logger.worker", "mlflow")
 
 

@@ -21,6 +21,7 @@ from src.run.trackers import sync_run
 from src.system.paths import versions_in
 
 OVERRIDES = ("dataset=iris", "model=mlp", "model.patience=null", "model.net.d_hidden=16", "threads=1")
+OVERRIDES = (*OVERRIDES, "logger.wait=300")  # a busy machine may need longer than 30 s
 N_EPOCHS = 60
 
 

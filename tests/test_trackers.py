@@ -30,7 +30,8 @@ from src.run.trackers import sync_run
 from src.system.errors import UserError, without_password
 from src.system.process import lasting_environment
 
-OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]")
+PATIENT = "logger.wait=300"  # a busy machine takes longer than 30 s to make the first store
+OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]", PATIENT)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ SHORT = (*QUIET, "model.patience=null", "trainer.max_epochs=4")
 @pytest.fixture(scope="module")
 def default_run(shell):
     """The output and the run of ``python -m src.train`` without overrides."""
-    done = shell("train")
+    done = shell("train", "logger.wait=300")
     assert done.returncode == 0, done.stderr
     return done.stdout, Run.open(runs().index[-1])
 
