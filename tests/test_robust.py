@@ -589,7 +589,7 @@ def test_full_memory_of_a_gpu_is_one_sentence(outputs, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has 1 GiB. See docs")
 
     monkeypatch.setattr(LitModel, "loss", loss)
-    with pytest.raises(UserError, match="^CUDA out of memory: lower model.batch_size, or make the net"):
+    with pytest.raises(UserError, match=r"^CUDA out of memory: lower model.batch_size, or make the net"):
         fit("model=mlp", "dataset=iris", *QUIET)
 
 
