@@ -50,11 +50,13 @@ def fill(disk: Path, free: int) -> None:
 
 def full(found: Found, made: Path, verb: str, free: int) -> None:
     """Run a verb on a disk with ``free`` bytes, remove a run there, and go on with the verb's run."""
-    with h.place(made) as folder:
+    with h.place(made, "t1", "t2", "t3", "t4", "t5") as folder:
         disk = folder / "outputs"
+        source = disk.rename(made / f"{folder.name}-source")
+        disk.mkdir()
         mount(disk).check_returncode()
         try:
-            shutil.copytree(made / "outputs", disk, dirs_exist_ok=True)
+            shutil.copytree(source, disk, dirs_exist_ok=True)
             before = h.finished()
             fill(disk, free)
             VERBS[verb](folder).check(found)
@@ -74,6 +76,7 @@ def full(found: Found, made: Path, verb: str, free: int) -> None:
             h.check_swept(found)
         finally:
             subprocess.run(["umount", "-l", disk], check=True)
+            shutil.rmtree(source)
 
 
 def tries(most: int):

@@ -263,6 +263,11 @@ def place(made: Path, *names: str):
     folder = Path(tempfile.mkdtemp(prefix="place-", dir=made)).resolve()
     gone = {"t1", "t2", "t3", "t4", "t5"} - set(names)
     shutil.copytree(made / "outputs", folder / "outputs", ignore=shutil.ignore_patterns(*gone))
+    if (folder / "outputs/mlflow.db").exists():  # files that it is given are to stay in this folder
+        with contextlib.closing(sqlite3.connect(folder / "outputs/mlflow.db")) as store:
+            move = "update experiments set artifact_location = replace(artifact_location, ?, ?)"
+            store.execute(move, (f"{made}/outputs", f"{folder}/outputs"))
+            store.commit()
     os.environ["OUTPUTS_DIR"] = str(folder / "outputs")
     (folder / "tmp").mkdir()
     tempfile.tempdir = str(folder / "tmp")

@@ -108,7 +108,7 @@ class Table(dict):
         for kind in KINDS:
             counts[kind] += len(found[kind])
             for sentence in found[kind]:
-                print(f"  {KINDS[kind]}: {call.label}: {sentence}", flush=True)
+                print(f"  {KINDS[kind]}: {call.label}: {sentence[:1500]}", flush=True)
         if any(map(found.get, KINDS)) or counts["tries"] % 10 == 0:
             wrong = f"{counts['tries']:4} tries, {sum(counts[kind] for kind in KINDS)} wrong"
             print(f"{seconds // 60:3} min  {call.row:30} {wrong}", flush=True)
