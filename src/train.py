@@ -15,7 +15,6 @@ from src.config.check import check
 from src.config.resolve import resolve
 from src.config.tree import addable
 from src.logger.fanout import prestart
-from src.study.sweep import membership, sweep
 from src.system.errors import UserError, one_line, sentence, without_password
 from src.system.paths import check_outputs
 from src.trainer import ranks
@@ -29,6 +28,7 @@ def job(cfg) -> float:
     if ranks.rank() == 0:
         prestart(cfg.logger)  # before the next import, which loads pandas
     from src.run.job import run_job
+    from src.study.sweep import membership
 
     shell.console()
     settings = HydraConfig.get()
@@ -58,6 +58,7 @@ def main() -> None:
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
         sys.argv[1:] = map(addable, sys.argv[1:])
+        from src.study.sweep import sweep  # here: a typo is refused without it
         with sweep(first["logger"], n_jobs, failed) if args.multirun else nullcontext():
             job()
     except (UserError, HydraException, OmegaConfBaseException) as error:

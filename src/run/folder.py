@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from src.logger import csv
 from src.run.lock import holder
 from src.run.trust import check_trust
@@ -85,6 +83,8 @@ class Run:
     def predictions(self) -> dict:
         """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", ...}."""
         try:
+            import numpy as np
+
             with np.load(self.folder / "predictions.npz", allow_pickle=False) as file:
                 return dict(file)
         except Exception as error:  # a damaged zip can raise anything

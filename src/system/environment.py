@@ -10,8 +10,6 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-import psutil
-
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
@@ -74,6 +72,8 @@ def seconds_of_start() -> float:
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # of "python -m src.train"
     if _started or spec is None or not spec.name.startswith("src."):
         return 0.0
+    import psutil
+
     _started, created = True, psutil.Process().create_time()
     if not hasattr(time, "CLOCK_BOOTTIME"):
         return round(time.time() - created, 3)
@@ -83,6 +83,8 @@ def seconds_of_start() -> float:
 
 def free_memory() -> int:
     """Return the bytes that this process may still take, by the machine and by its container."""
+    import psutil
+
     free = psutil.virtual_memory().available
     for line in GROUPS.read_text().splitlines() if GROUPS.is_file() else ():
         _, kind, inside = line.split(":", 2)

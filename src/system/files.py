@@ -11,9 +11,6 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-from filelock import FileLock, Timeout
-
 from src.system.errors import UserError
 
 
@@ -44,6 +41,8 @@ def sweep(folder: Path, name: str = "*") -> None:
         ours = re.search(rf"\.{_owner()}-(\d+)\.part$", path.name)
         with suppress(OSError):  # another process sweeps, too
             if ours:
+                import psutil
+
                 gone = not psutil.pid_exists(int(ours[1]))
             else:
                 gone = path.lstat().st_mtime < time.time() - 86_400
@@ -115,6 +114,8 @@ def _plain(value):
 @contextmanager
 def locked(path: Path, timeout: float = 120):
     """Hold ``path`` as a lock between processes; it is released also when its holder is killed."""
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=timeout):
