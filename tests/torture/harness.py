@@ -94,7 +94,7 @@ class Verb:
         found.check("Traceback (most" not in text, "traceback", f"{self.text}: {text[-1500:]}")
         found.check(self.code in codes, "other", f"{self.text}: exit code {self.code} {text[-600:]}")
         sentences = [line for line in errors if line.startswith("error: ") and "see above" not in line]
-        one = len(sentences) == 1
+        one = len(sentences) == 1 or (sentences and "--multirun" in self.text)  # there, one for each job
         found.check(one or self.code not in (1, 2), "other", f"{self.text}: not one sentence: {errors[-5:]}")
         raw = [sign for sign in text if not sign.isprintable() and sign not in "\n\t\r"]
         found.check(not raw, "other", f"{self.text}: raw control characters {raw[:5]}")
