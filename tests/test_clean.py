@@ -300,7 +300,7 @@ def test_outputs_dir_may_hold_any_sign(tmp_path, monkeypatch):
     folder = tmp_path / """a%20b?c#d e'f"g,h=i[j]{k}(l)$m;n&o\\'p\\${q}~r:s*t"""
     monkeypatch.setenv("OUTPUTS_DIR", str(folder))
     command = [sys.executable, "-m", "src.train", "-m", "dataset=iris", "model=linear", "pictures=false"]
-    command.append("logger=mlflow")
+    command += ["logger=mlflow", "logger.wait=300"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert set(runs()["sweep"]) == {"s1"} and list(runs()["status"]) == ["done"]
