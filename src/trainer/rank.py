@@ -1,4 +1,4 @@
-"""One rank of a run without a launcher: ``python -m src.trainer.rank FOLDER``, started by `src.trainer.ranks`."""
+"""One rank of a run without a launcher: ``python -m src.trainer.rank FOLDER``, by `src.trainer.ranks`."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def main() -> None:
         )  # fmt: skip
     except UserError:
         raise
-    except Exception:  # ranks lose the connection to a dead one within milliseconds: let the parent see it first
+    except Exception:  # ranks notice a dead one within milliseconds: let the parent see it first
         time.sleep(1)
         raise
     if rank() == 0:

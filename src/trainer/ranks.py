@@ -2,8 +2,8 @@
 
 A rank is one process of a run that trains on several devices. ``torchrun`` and ``srun`` start every rank as a
 whole command: rank 0 records the run, the others only train along. Without a launcher the run's process stays
-outside of the training: it starts all ranks through torch's own process starter, hands them the prepared arrays
-in files, and takes each row of history from rank 0 through torch's store.
+outside of the training: it starts all ranks through torch's own process starter, hands them the prepared
+arrays in files, and takes each row of history from rank 0 through torch's store.
 """
 
 import json
@@ -45,7 +45,7 @@ def world_size(trainer: dict) -> int:
 
 
 def launcher() -> str | None:
-    """Return "torchrun" or "srun" where it started this process as one rank of several; the same test as Lightning's."""
+    """Return "torchrun" or "srun" if it started this process as one rank of several, by Lightning's own test."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun" if int(os.environ["WORLD_SIZE"]) > 1 else None
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
@@ -81,7 +81,7 @@ def check(trainer: dict) -> None:
 
 
 def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int:
-    """Train one net in ``request["n_ranks"]`` new processes of `src.trainer.rank`; return the epoch that was kept.
+    """Train one net in ``request["n_ranks"]`` new processes of `src.trainer.rank`; return the kept epoch.
 
     request : what a rank needs to call `src.trainer.net.fit`; JSON.
     parts : {"train", "val"} of named arrays, saved once and mapped into memory by every rank.
@@ -98,7 +98,7 @@ def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int
 
     n, n_gpus = request["n_ranks"], torch.cuda.device_count()
     if 0 < n_gpus < n and request["trainer"]["accelerator"] in ("auto", "gpu", "cuda"):
-        raise UserError(f"trainer.devices={n}, but this machine has {n_gpus} GPU; ranks on CPU: trainer.accelerator=cpu")
+        raise UserError(f"trainer.devices={n}, but here are {n_gpus} GPU; ranks on CPU: trainer.accelerator=cpu")
     folder.mkdir(parents=True)
     for part, arrays in parts.items():
         for name, array in arrays.items():
@@ -127,11 +127,12 @@ def _started(n: int, folder: Path, port: int):
     """Start ``n`` ranks as torchrun would, and end them with the block; Ctrl-C stays what it was."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std, start_processes
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the reason is shown once, by us
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # we show the reason
     environment = {
-        "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        "TORCHELASTIC_RUN_ID": "reprise", "TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_USE_AGENT_STORE": True,
-        "SLURM_JOB_NAME": "interactive",  # within a SLURM job too: Lightning then does not look for srun's ranks
+        "WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "reprise", "TORCHELASTIC_RESTART_COUNT": 0,
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+        "SLURM_JOB_NAME": "interactive",  # Lightning then looks for no ranks of srun, also in a SLURM job
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *filter(None, sys.path)]),
     }  # fmt: skip
     common = {name: str(value) for name, value in environment.items()}
@@ -165,7 +166,7 @@ def _reason(failures: dict) -> UserError:
 
 
 def _message(error_file: dict) -> str | None:
-    """Return "RuntimeError: ..." from what `torch.distributed.elastic...errors.record` wrote; None if nothing."""
+    """Return "RuntimeError: ..." from what torch's `errors.record` wrote; None if nothing."""
     found = error_file.get("message")
     return found["message"] if isinstance(found, dict) else None
 
@@ -175,7 +176,7 @@ def _message(error_file: dict) -> str | None:
 
 @contextmanager
 def launched(end):
-    """Watch over rank 0 of a launched run: ``end(error)`` is called if the launcher ends it while it cannot answer.
+    """Watch over rank 0 of a launched run: ``end(error)`` is called if the launcher ends it.
 
     A rank that waits for a dead one stands in C++, where no signal handler of Python runs; a thread takes the
     launcher's SIGTERM instead. Does nothing where there is no launcher.
