@@ -101,11 +101,20 @@ def test_a_model_without_epochs_has_no_learning_curves(outputs):
     assert [path.name for path in (run.folder / "plots").iterdir()] == ["test.png"]
 
 
+def test_dollars_and_control_characters_in_names_of_classes_are_drawn(tmp_path):
+    """A dollar would begin a formula, which need not be one."""
+    y, p = np.arange(60) % 3, np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    figure = plots.classification(y, p, ["$\\frac{$", "$5-$10", "a\nb\x1b\u202e"])
+    figure.savefig(tmp_path / "test.png")
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == [r"\$\frac{\$", r"\$5-\$10", r"a\nb\x1b\u202e"]
+
+
 def test_pictures_that_cannot_be_drawn_are_one_sentence(tmp_path, caplog):
     painter = Child.reuse("src.share.plots")
     painter.send("draw", str(tmp_path))
     with caplog.at_level(logging.WARNING, "reprise"):
-        assert painter.wait() is True
+        assert painter.wait() is None
     reason = f"{tmp_path / 'report.json'} is missing"
     warnings = {record.getMessage() for record in caplog.records}
     assert warnings == {f"the pictures of {tmp_path.name} could not be drawn: {reason}"}

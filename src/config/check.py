@@ -55,9 +55,10 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
 def _composed(compose, groups: list[str]) -> dict:
     """Return the config that groups make; both kinds of an estimator get their shared arguments."""
     base = OmegaConf.to_container(compose("train", groups))
+    shared = base["model"].get("arguments")
     for kind in KINDS:
-        if base["model"].get(kind):
-            base["model"][kind] = base["model"].get("arguments", {}) | base["model"][kind]
+        if shared and base["model"].get(kind):  # hints name the shared ones first
+            base["model"] = {"arguments": shared} | base["model"] | {kind: shared | base["model"][kind]}
     return base
 
 
