@@ -29,6 +29,7 @@ from src.sync import sync
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT, outputs, versions_in  # noqa: F401
 
+SEED = ""  # of another run of the suite than the usual one
 FAST = ("logger=csv", "pictures=false", "threads=1")
 # all that a resume could lose: dropout, schedule, averaged weights
 NET = (
@@ -279,4 +280,4 @@ def place(made: Path, *names: str):
 
 
 def seeded(name: str, i: int) -> random.Random:
-    return random.Random(f"{name} {i}")
+    return random.Random(f"{name} {i}{SEED}")

@@ -1,7 +1,7 @@
 """Try to break runs: kills, two verbs at once, a full disk, odd overrides, hostile packs, broken trackers.
 
 python tests/torture/run.py                          # about 20 minutes on two cores; writes its table
-python tests/torture/run.py kills=5 only=kills,pairs
+python tests/torture/run.py kills=5 only=kills,pairs seed=7
 
 COUNTS says how often each is tried; jobs=2 at the same time. Exit code 1 if anything was wrong.
 """
@@ -126,6 +126,7 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     options = dict(word.split("=") for word in sys.argv[1:])
     only, jobs = options.pop("only", ",".join(COUNTS)).split(","), int(options.pop("jobs", 2))
+    harness.SEED = options.pop("seed", "")
     counts = COUNTS | {name: int(n) for name, n in options.items()}
     counts = {name: n if name in only else 0 for name, n in counts.items()}
     made, table, calls = Path(tempfile.mkdtemp(prefix="torture-")), Table(), []
