@@ -489,6 +489,19 @@ def test_constant_regression_has_a_sane_unit():
     assert prepare(table(y=[0.1] * 60), task="regression").info["y_std"] == 1.0
 
 
+def test_the_baseline_predicts_the_shares_of_the_training_classes():
+    data = prepare(table(y=["no", "no", "yes", "maybe"] * 15))
+    shares = np.bincount(data.parts["train"]["y"]) / len(data.parts["train"]["y"])
+    p = target.baseline(data, "test")
+    assert p.shape == (len(data.parts["test"]["y"]), 3) and (p == shares).all()
+
+
+def test_the_baseline_of_values_is_their_training_mean():
+    data = prepare(tiny_table("regression"))
+    assert (target.baseline(data, "val") == data.parts["train"]["y"].mean()).all()
+    assert len(target.baseline(data, "val")) == len(data.parts["val"]["y"])
+
+
 @pytest.mark.parametrize(
     "frame,options,says",
     [

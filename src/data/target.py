@@ -115,3 +115,14 @@ def weigh_classes(train: dict[str, np.ndarray], class_weight, info: dict) -> Non
     else:
         raise UserError(f"class_weight={class_weight} should be null, balanced or {{class: factor, ...}}")
     train["weight"] = weights(train.get("weight", 1.0) * factor[train["y"]], "class_weight")
+
+
+def baseline(data, part: str) -> np.ndarray:
+    """Return the predictions for ``part`` of a model that knows nothing but the training targets.
+
+    Classes: their shares of the training rows, (n, n_classes). Values: their mean, (n,).
+    """
+    info, y, n = data.info, data.parts["train"]["y"], len(data.parts[part]["y"])
+    if info["task"] == "regression":
+        return np.full(n, info["y_mean"])
+    return np.tile(np.bincount(y, minlength=info["n_outputs"]) / len(y), (n, 1))
