@@ -38,7 +38,7 @@ def rows():
             with patch.object(Recorder, "log_row", timed):
                 run = run_job(compose([*overrides, f"logger={logger}"]))
             seconds.setdefault(logger, []).append(run.report["timings"]["fit"])
-        n_rows = len(run.history)
+        n_rows = len(run.rows)
     epoch = 1000 * (statistics.median(seconds["all"]) - statistics.median(seconds["csv"])) / n_rows
     call = statistics.median(costs)
     yield f"| in the training thread's own call, median of {len(costs):,} | {call:.2f} | ≤ 20 |"

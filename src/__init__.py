@@ -12,12 +12,15 @@ from src.system.environment import set_wait_policy
 
 set_wait_policy()  # before anything loads numpy or torch
 
-__all__ = ["fit", "load", "reload_etl", "replay_train", "run_etl", "runs"]
+__all__ = ["fit", "load", "reload_etl", "replay_train", "resume_train", "run_etl", "runs"]
 
 
 def __getattr__(name: str):
     """Return a function of the notebook that another file defines; the file is imported only now."""
-    places = {"run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl", "replay_train": "replay.replay"}
+    places = {
+        "run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl",
+        "replay_train": "replay.replay", "resume_train": "resume.resume",
+    }  # fmt: skip
     if name not in places:
         raise AttributeError(f"module 'src' has no attribute {name!r}")
     module, _, function = places[name].rpartition(".")
@@ -47,15 +50,18 @@ def fit(*overrides: str, data=None):
     return run_job(cfg, frame=data, report={"overrides": list(map(without_password, overrides))})
 
 
-def load(name: str, trust: bool = False):
-    """Open the run ``t7``: ``load("t7").predict(df)``, ``.report``, ``.history``, ``.predictions``.
+def load(name: str | int, trust: bool = False):
+    """Open the run ``t7``: ``load("t7").predict(df)``, ``.history``, ``.predictions``, ``.plots``.
+
+    name : str or int
+        "t7" or 7; "latest" or -1 is the newest, -2 the one before
 
     trust : bool
         use the model even if its file was brought here from elsewhere; a pickle can run any code
     """
-    from src.run.folder import Run
+    from src.run.folder import Run, numbered
 
-    return Run.open(name, trust)
+    return Run.open(numbered(name), trust)
 
 
 def runs():

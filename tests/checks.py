@@ -192,7 +192,7 @@ def check_gradients_reach_every_parameter(case, net):
 
 
 def check_parts_share_no_row(case):
-    ids = [*case.data.parts["train"]["id"], *case.run.predictions["val_id"], *case.run.predictions["test_id"]]
+    ids = [*case.data.parts["train"]["id"], *case.run.arrays["val_id"], *case.run.arrays["test_id"]]
     assert sorted(ids) == list(range(len(case.frame)))
 
 
@@ -214,7 +214,7 @@ def check_padding_changes_nothing(case, padded):
 def check_it_beats_the_dummy(case):
     """The error on val is at most three quarters of that of the majority class, or of the mean."""
     train, val, info = case.data.parts["train"]["y"], case.data.parts["val"]["y"], case.data.info
-    p = case.run.predictions["val_p"]
+    p = case.run.arrays["val_p"]
     if info["task"] == "regression":
         mine, dummy = rmse(val, p), rmse(val, np.full(len(val), train.mean()))
     else:
@@ -226,18 +226,18 @@ def check_history_has_the_columns_of_the_task(case):
     task = case.data.info["task"]
     logged = names(task, choose(None, None, task))
     columns = ["epoch", "train/loss", "val/loss", *(f"val/{name}" for name in logged)]
-    assert [list(row) for row in case.run.history] == [columns] * len(case.run.history) != []
+    assert [list(row) for row in case.run.rows] == [columns] * len(case.run.rows) != []
     assert all(type(row["epoch"]) is int for row in case.rows)
     assert all(np.isfinite([row["train/loss"], row["val/loss"]]).all() for row in case.rows)
-    epochs = [row["epoch"] for row in case.run.history]
+    epochs = [row["epoch"] for row in case.run.rows]
     assert epochs[0] >= 1 and all(a < b for a, b in pairwise(epochs))
 
 
 def check_the_same_seed_gives_the_same_bits(case):
     for part in ("val", "test"):
         p = predict(case, case.data.parts[part])
-        assert np.array_equal(p, case.run.predictions[f"{part}_p"])
-    assert repr(case.rows) == repr(case.run.history)
+        assert np.array_equal(p, case.run.arrays[f"{part}_p"])
+    assert repr(case.rows) == repr(case.run.rows)
 
 
 def check_another_seed_differs(case, tmp_path):
@@ -258,7 +258,7 @@ def check_inputs_are_left_as_they_were(case):
 
 
 def check_a_fresh_process_predicts_the_same(case, fresh):
-    assert np.array_equal(fresh, case.run.predictions["test_p"])
+    assert np.array_equal(fresh, case.run.arrays["test_p"])
 
 
 def check_strange_rows_have_finite_predictions(case):
@@ -284,7 +284,7 @@ def check_the_record_is_complete_and_done_is_last(case):
         "train/loss",
         *(f"{part}/{name}" for part in ("val", "test") for name in scores),
     ]
-    assert run.report["best_epoch"] in [row["epoch"] for row in run.history]
+    assert run.report["best_epoch"] in [row["epoch"] for row in run.rows]
 
 
 def check_the_stored_config_rebuilds_the_model(case):

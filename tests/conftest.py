@@ -79,9 +79,9 @@ def assert_same(run, other):
     from src.logger import csv
 
     assert run.status == other.status == "done" and (run.folder / "DONE").is_file()
-    assert run.history == other.history == csv.read(run.folder / "metrics.csv")
+    assert run.rows == other.rows == csv.read(run.folder / "metrics.csv")
     assert all(run.report[key] == other.report[key] for key in ("metrics", "best_epoch"))
-    ours, theirs = run.predictions, other.predictions
+    ours, theirs = run.arrays, other.arrays
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)
     ours, theirs = (
         torch.load(one.folder / "model" / f"model_{one.name}.pt", weights_only=True) for one in (run, other)

@@ -220,9 +220,9 @@ def test_a_broken_history_and_broken_predictions_are_named(two):
     (two / "predictions.npz").write_bytes(b"PK")
     run = load("t2")
     with pytest.raises(UserError, match=r"t2 is broken: metrics\.csv is damaged"):
-        print(run.history)
+        print(run.rows)
     with pytest.raises(UserError, match=r"t2 is broken: predictions\.npz cannot be read"):
-        print(run.predictions)
+        print(run.arrays)
 
 
 def test_no_control_character_of_a_report_reaches_the_console(two, capsys):
@@ -308,7 +308,7 @@ def test_outputs_dir_may_hold_any_sign(tmp_path, monkeypatch):
     assert [path.name for path in (folder / "mlartifacts").rglob("model_t*")] == ["model_t1.joblib"]
     assert load("t1").trackers["mlflow"]["closed"]
     assert fit("dataset=iris", "model=mlp", *QUIET, "trainer.max_epochs=1").status == "done"
-    assert len(resume("t2", 2).history) == 2
+    assert len(resume("t2", 2).rows) == 2
     assert [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents] == []
 
 
@@ -362,7 +362,7 @@ def test_a_full_disk_is_one_sentence_in_every_verb(small_disk, tmp_path, capsys)
     """And nothing of a finished run is lost by it."""
     overrides = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=2", "model.net.d_hidden=16")
     run = fit(*overrides)
-    p, packed = run.predictions["test_p"], tmp_path / "t1.zip"
+    p, packed = run.arrays["test_p"], tmp_path / "t1.zip"
     pack("t1", str(packed))
     small_disk(0)
     assert refused(capsys, resume, "t1", max_epochs=4)
@@ -371,7 +371,7 @@ def test_a_full_disk_is_one_sentence_in_every_verb(small_disk, tmp_path, capsys)
     assert not refused(capsys, sync) and not refused(capsys, etl) and not refused(capsys, clean.clean)
     assert not refused(capsys, diff, "t1,t1")
     left = load("t1")
-    assert left.status == "done" and not unsealed(left) and np.array_equal(left.predictions["test_p"], p)
+    assert left.status == "done" and not unsealed(left) and np.array_equal(left.arrays["test_p"], p)
     assert there() == [1] and not list(runs_folder().rglob(".*.part"))
     for n_kb in (12, 60, 250):  # it fills up while the run begins, trains, ends
         small_disk(n_kb)

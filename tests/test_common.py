@@ -95,7 +95,7 @@ def fresh_of(case_of, tmp_path_factory):
             folder = tmp_path_factory.mktemp("fresh")
             waiting = [other for other in case_of.made if other.run.name not in loaded]
             for other in waiting:
-                other.frame.loc[other.run.predictions["test_id"]].to_pickle(folder / other.run.name)
+                other.frame.loc[other.run.arrays["test_id"]].to_pickle(folder / other.run.name)
             names = [other.run.name for other in waiting]
             command = [sys.executable, "-c", LOADER, folder, *names]
             done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)

@@ -38,8 +38,8 @@ def weights(run) -> dict:
 
 def assert_close(run, other, limit=1e-5):
     """Every epoch's metrics and the final weights; ``limit`` 0 means bit for bit."""
-    assert run.status == other.status == "done" and len(run.history) == len(other.history) > 1
-    for row, theirs in zip(run.history, other.history, strict=True):
+    assert run.status == other.status == "done" and len(run.rows) == len(other.rows) > 1
+    for row, theirs in zip(run.rows, other.rows, strict=True):
         assert row.keys() == theirs.keys()
         for name in row:
             assert np.isclose(row[name], theirs[name], rtol=0, atol=limit, equal_nan=True), (row["epoch"], name)
@@ -57,11 +57,11 @@ def of(folder) -> list[str]:
 def test_two_processes_train_as_one(outputs):
     """From a notebook, with weights; the last batch has one row, so that one process gets none of it."""
     one, two = (fit(*BASE, *TABLE, "model.batch_size=54", *QUIET, *more, data=table()) for more in ((), TWO))
-    n_train = 240 - len(two.predictions["val_id"]) - len(two.predictions["test_id"])
+    n_train = 240 - len(two.arrays["val_id"]) - len(two.arrays["test_id"])
     assert n_train % 54 == 1, "choose a batch size that leaves one row over"
     assert_close(two, one)
-    for name, values in one.predictions.items():
-        theirs = two.predictions[name]
+    for name, values in one.arrays.items():
+        theirs = two.arrays[name]
         assert np.array_equal(values, theirs) or np.allclose(values, theirs, rtol=0, atol=1e-5), name
     assert of(two.folder) == of(one.folder), "what ranks shared is gone"
     assert versions_in(runs_folder(), "t") == [1, 2], "one run folder each"
@@ -92,7 +92,7 @@ def test_dropout_makes_another_run(outputs):
     """What makes the comparisons above mean something: a history is not the same whatever happens."""
     words = (*BASE, *TABLE, *QUIET, *TWO)
     one, two = (fit(*words, f"model.net.dropout={share}", data=table()) for share in (0, 0.5))
-    assert abs(one.history[-1]["val/loss"] - two.history[-1]["val/loss"]) > 1e-4
+    assert abs(one.rows[-1]["val/loss"] - two.rows[-1]["val/loss"]) > 1e-4
 
 
 @pytest.mark.slow
@@ -104,10 +104,11 @@ def test_trackers_hold_one_run(outputs):
     (only,) = mlflow_client().search_runs([stored.info.experiment_id])
     assert only.info.run_id == stored.info.run_id and stored.info.status == "FINISHED"
     curve = mlflow_client().get_metric_history(only.info.run_id, "val/loss")
-    assert sorted((entry.step, entry.value) for entry in curve) == [(r["epoch"], r["val/loss"]) for r in run.history]
+    values = sorted((entry.step, entry.value) for entry in curve)
+    assert values == [(row["epoch"], row["val/loss"]) for row in run.rows]
     assert len(list((outputs / "wandb").glob("offline-run-*"))) == 1
     history = records(run.trackers["wandb"]["folders"][-1])["history"]
-    assert [row.step.num for row in history] == [row["epoch"] for row in run.history]
+    assert [row.step.num for row in history] == [row["epoch"] for row in run.rows]
 
 
 @pytest.mark.slow
@@ -243,8 +244,8 @@ def test_a_launched_run_resumes(outputs, tmp_path):
     )
     assert code == 0, errors
     resumed = load(folder.name)
-    assert resumed.status == "done" and len(resumed.history) == 12
-    losses = [[row["train/loss"] for row in run.history] for run in (resumed, straight)]
+    assert resumed.status == "done" and len(resumed.rows) == 12
+    losses = [[row["train/loss"] for row in run.rows] for run in (resumed, straight)]
     assert np.allclose(*losses, rtol=0, atol=1e-6)
 
 
@@ -405,7 +406,7 @@ def test_two_killed_processes_resume_to_the_straight_run(outputs, tmp_path, monk
     until(lambda: len(read_csv(folder / "metrics.csv")) >= 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(20)
-    assert load(folder.name).status == "killed" and len(load(folder.name).history) < 12
+    assert load(folder.name).status == "killed" and len(load(folder.name).rows) < 12
     done = subprocess.run(
         [sys.executable, "-m", "src.resume", f"run={folder.name}"], cwd=CHECKOUT, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=200,

@@ -37,7 +37,7 @@ def straight(outputs):
     process, folder = begin()
     assert process.wait(250) == 0
     run = load(folder.name)
-    assert 20 < len(run.history) < 60, "choose overrides with which training stops early"
+    assert 20 < len(run.rows) < 60, "choose overrides with which training stops early"
     return run
 
 
@@ -107,16 +107,16 @@ def assert_each_row_once(run):
     """MLflow and W&B hold one run, closed as finished, with each row of metrics.csv once."""
     (stored,) = stored_runs(run)
     assert (stored.info.run_id, stored.info.status) == (run.trackers["mlflow"]["run_id"], "FINISHED")
-    for name in {*run.history[0], *run.report["metrics"]} - {"epoch"}:
+    for name in {*run.rows[0], *run.report["metrics"]} - {"epoch"}:
         curve = mlflow_client().get_metric_history(stored.info.run_id, name)
-        rows = [(row["epoch"], row[name]) for row in run.history if name in row]
+        rows = [(row["epoch"], row[name]) for row in run.rows if name in row]
         rows = rows or [(run.report["best_epoch"], run.report["metrics"][name])]
         assert sorted((entry.step, entry.value) for entry in curve) == rows, name
     known = run.trackers["wandb"]
     found = [records(folder) for folder in known["folders"]]
     assert {record.run_id for each in found for record in each.get("run", [])} == {known["id"]}
     times = Counter(row.step.num for each in found for row in each.get("history", []))
-    assert times == Counter(row["epoch"] for row in run.history)
+    assert times == Counter(row["epoch"] for row in run.rows)
     assert [record.exit_code for record in found[-1]["exit"]] == [0]
 
 
@@ -133,7 +133,7 @@ def test_a_killed_run_ends_as_the_straight_one(straight, outputs):
     kill_when(process, n_epochs(folder, 8))
     killed = load(folder.name)
     assert killed.status == "killed" == runs().loc[folder.name, "status"] and not (folder / "DONE").exists()
-    assert 8 <= len(killed.history) < len(straight.history)
+    assert 8 <= len(killed.rows) < len(straight.rows)
     resume(folder.name)
     assert_same_record(load(folder.name), straight)
     assert load(folder.name).report["resumed"] == 1
@@ -153,11 +153,11 @@ def test_sync_closes_a_killed_run(straight, outputs, shell):
     (stored,) = stored_runs(killed)
     assert stored.info.status == "KILLED"
     curve = mlflow_client().get_metric_history(stored.info.run_id, "val/loss")
-    rows = [(row["epoch"], row["val/loss"]) for row in killed.history]
+    rows = [(row["epoch"], row["val/loss"]) for row in killed.rows]
     assert sorted((entry.step, entry.value) for entry in curve) == rows
     found = [records(one) for one in killed.trackers["wandb"]["folders"]]
     assert Counter(row.step.num for each in found for row in each.get("history", [])) == Counter(
-        row["epoch"] for row in killed.history
+        row["epoch"] for row in killed.rows
     )
     assert found[-1]["exit"][0].exit_code != 0
 

@@ -240,7 +240,7 @@ def test_a_run_of_two_hosts_is_refused_while_it_lives_and_taken_when_it_is_dead(
     refused = texts[0 if both[0].returncode else 1]
     assert refused.count("\n") == 1 and f"{name} is in use (resume" in refused
     again = load(name)
-    assert again.status == "done" and [row["epoch"] for row in again.history] == list(range(1, 26))
+    assert again.status == "done" and [row["epoch"] for row in again.rows] == list(range(1, 26))
     assert again.report["resumed"] == 1 and again.report["host"] in ("two", "three")
 
 

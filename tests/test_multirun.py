@@ -167,7 +167,7 @@ def test_what_ends_the_parent_ends_its_jobs(outputs, tmp_path, end):
     command += ["logger=mlflow", "trainer.max_epochs=100000", "model.patience=null"]
     with log.open("w") as stream:
         parent = subprocess.Popen(command, cwd=CHECKOUT, stdout=stream, stderr=stream, start_new_session=True)
-    until(lambda: sum(len(load(name).history) > 2 for name in set(runs().index) - known) == 2)
+    until(lambda: sum(len(load(name).rows) > 2 for name in set(runs().index) - known) == 2)
     names = sorted(set(runs().index) - known)
     until(lambda: all(load(name).trackers.get("mlflow") for name in names))
     processes = psutil.Process(parent.pid).children(recursive=True)

@@ -25,7 +25,7 @@ def run(request, outputs):
 
 def of_part(run, frame: pd.DataFrame, part: str) -> pd.DataFrame:
     """Return the rows of ``frame`` that are in a part of the run, in its order."""
-    return frame.loc[run.predictions[f"{part}_id"]]
+    return frame.loc[run.arrays[f"{part}_id"]]
 
 
 def test_the_run_shows_itself(run):
@@ -69,7 +69,7 @@ def test_probabilities_sum_to_one_and_name_the_label(run):
 def test_a_loaded_run_gives_the_recorded_predictions(run):
     for part in ("val", "test"):
         rows = of_part(run, tiny_table("binary"), part)
-        assert np.array_equal(load(run.name).predict_proba(rows), run.predictions[f"{part}_p"])
+        assert np.array_equal(load(run.name).predict_proba(rows), run.arrays[f"{part}_p"])
 
 
 def test_a_forest_on_two_threads_gives_its_recorded_predictions(outputs):
@@ -78,7 +78,7 @@ def test_a_forest_on_two_threads_gives_its_recorded_predictions(outputs):
     overrides = ("model=random_forest", "model.regressor.n_estimators=50", "++model.regressor.n_jobs=2")
     run = fit(*overrides, *OVERRIDES, data=frame)
     rows = of_part(run, frame, "test")
-    assert all(np.array_equal(load(run.name).predict(rows), run.predictions["test_p"]) for _ in range(3))
+    assert all(np.array_equal(load(run.name).predict(rows), run.arrays["test_p"]) for _ in range(3))
 
 
 def test_a_prediction_does_not_depend_on_the_other_rows(run):
@@ -144,7 +144,7 @@ def test_the_same_overrides_give_the_same_bits_and_another_seed_others(outputs):
     frame = tiny_table("binary")
     for model in FAMILIES:
         made = (fit(f"model={model}", *OVERRIDES, f"seed={seed}", data=frame) for seed in (0, 0, 1))
-        once, again, other = (run.predictions for run in made)
+        once, again, other = (run.arrays for run in made)
         assert all(np.array_equal(once[key], again[key]) for key in once)
         assert np.array_equal(once["test_id"], other["test_id"]), "seed does not cut the test part"
         assert not np.array_equal(once["val_id"], other["val_id"])

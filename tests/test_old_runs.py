@@ -76,17 +76,17 @@ def test_it_is_read(old, name):
     recorded = json.loads(zipfile.ZipFile(PACKS / f"{name}.zip").read("report.json"))
     assert run.status == "done" and run.report["metrics"] == recorded["metrics"]
     assert run.report["received_as"] == recorded["run"]
-    assert [row["epoch"] for row in run.history] == list(range(1, len(run.history) + 1))
-    assert run.history[recorded["best_epoch"] - 1]["val/loss"] == recorded["metrics"]["val/loss"]
+    assert [row["epoch"] for row in run.rows] == list(range(1, len(run.rows) + 1))
+    assert run.rows[recorded["best_epoch"] - 1]["val/loss"] == recorded["metrics"]["val/loss"]
     assert run.objective == recorded["metrics"][f"val/{recorded['metric']['name']}"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_predicts_what_it_predicted(old, name, bitwise):
     run, dataset = load(old[name].name), diabetes if name == "hist_gb" else wine
-    frame = dataset.read({}).loc[run.predictions["test_id"]]
+    frame = dataset.read({}).loc[run.arrays["test_id"]]
     p = run.predict(frame) if name == "hist_gb" else run.predict_proba(frame)
-    recorded = run.predictions["test_p"]
+    recorded = run.arrays["test_p"]
     assert len(recorded) > 30 and np.abs(p - recorded).max() <= (0.0 if bitwise else TOLERANCE)
 
 
@@ -106,9 +106,9 @@ def test_it_resumes_and_ends_as_the_straight_run(old, bitwise):
     run = unpack(PACKS / "mlp.zip", trust=True)
     with zipfile.ZipFile(PACKS / "mlp_checkpoints.zip") as archive:
         archive.extractall(run.folder)
-    rows = run.history
+    rows = run.rows
     longer = resume(run.name, max_epochs=12)
-    assert str(longer.history[:8]) == str(rows) and len(longer.history) == 12  # as text: nan is not nan
+    assert str(longer.rows[:8]) == str(rows) and len(longer.rows) == 12  # as text: nan is not nan
     straight = fit(*longer.report["overrides"], "trainer.max_epochs=12")
     assert_close(compare(load(longer.name), load(straight.name)), bitwise)
     assert longer.report["best_epoch"] == straight.report["best_epoch"]

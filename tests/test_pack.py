@@ -126,7 +126,7 @@ def test_a_net_predicts_the_same_bits_without_trust(torch_run, packs, elsewhere)
     assert run.name == "t1" and run.folder == elsewhere / "runs" / "t1"
     got = load("t1")
     assert np.array_equal(got.predict_proba(TABLE), torch_run.predict_proba(TABLE))
-    assert got.history == torch_run.history and got.report["metrics"] == torch_run.report["metrics"]
+    assert got.rows == torch_run.rows and got.report["metrics"] == torch_run.report["metrics"]
     assert got.report["received_as"] == torch_run.name and got.status == "done"
     assert unpack(packs["torch"]).name == "t2", "under the next version"
 
@@ -561,7 +561,7 @@ def test_a_killed_unpack_leaves_nothing_or_the_whole_run(packs, elsewhere, trust
         for name in names[n_seen:]:
             run = load(name)
             assert run.status == "done" and (unsealed(run) is None) is trust
-            assert len(run.predictions["test_p"])
+            assert len(run.arrays["test_p"])
         n_seen = len(names)
     assert 40 < stage < 400
     assert len(versions_in(runs, "t")) == n_seen + 1 and not any(runs.glob(".*.part"))

@@ -55,10 +55,10 @@ def linear(outputs):
 def assert_same(a, b):
     """By the files themselves: the comparison of a replay could be blind."""
     a, b = load(a.name), load(b.name)
-    assert a.status == b.status == "done" and str(a.history) == str(b.history)  # as text: nan is not nan
+    assert a.status == b.status == "done" and str(a.rows) == str(b.rows)  # as text: nan is not nan
     assert a.report["metrics"] == b.report["metrics"] and a.report["data_digest"] == b.report["data_digest"]
-    assert a.predictions.keys() == b.predictions.keys() and len(a.predictions["test_p"])
-    assert all(np.array_equal(a.predictions[key], b.predictions[key]) for key in a.predictions)
+    assert a.arrays.keys() == b.arrays.keys() and len(a.arrays["test_p"])
+    assert all(np.array_equal(a.arrays[key], b.arrays[key]) for key in a.arrays)
     assert (a.folder / "code.zip").read_bytes() == (b.folder / "code.zip").read_bytes()
     assert read_json(a.folder / "env.json")["threads"] == read_json(b.folder / "env.json")["threads"]
 
@@ -159,7 +159,7 @@ def test_a_changed_word_is_an_experiment(linear, monkeypatch):
     assert again.report["replay_of"] == linear.name
     assert again.report["overrides"] == ["model.classifier.C=0.01"]
     assert again.cfg["model"]["classifier"]["C"] == 0.01 and linear.cfg["model"]["classifier"]["C"] == 1.0
-    assert not np.array_equal(again.predictions["test_p"], linear.predictions["test_p"])
+    assert not np.array_equal(again.arrays["test_p"], linear.arrays["test_p"])
 
 
 def test_an_input_that_changed_since_is_named(outputs, monkeypatch):

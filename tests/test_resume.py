@@ -54,8 +54,8 @@ def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
     name, code = interrupted(outputs)
     stopped = load(name)
     assert code == 130 and stopped.status == "stopped" and not (stopped.folder / "DONE").exists()
-    n = len(stopped.history)
-    assert 5 <= n < EPOCHS and stopped.history == straight.history[:n]
+    n = len(stopped.rows)
+    assert 5 <= n < EPOCHS and stopped.rows == straight.rows[:n]
     assert f"src.resume run={name}" in (stopped.folder / "log.txt").read_text()
     resume(name)
     assert_same(load(name), straight)
@@ -64,7 +64,7 @@ def test_ctrl_c_finishes_the_record_and_the_run_resumes(straight, outputs):
 def test_another_seed_is_another_run(straight):
     """Else the comparisons above would mean nothing."""
     other = fit(*WORDS, "seed=1", "trainer.max_epochs=3")
-    assert other.history[0] != straight.history[0]
+    assert other.rows[0] != straight.rows[0]
 
 
 def test_a_run_that_is_done_is_left_as_it_is(straight, shell):
@@ -117,10 +117,10 @@ def test_scikit_learn_resumes_by_fitting_again(outputs):
     with pytest.raises(KeyboardInterrupt):
         fit(*overrides)
     stopped = load(runs().index[-1])
-    assert stopped.status == "stopped" and stopped.history == straight.history[:3]
+    assert stopped.status == "stopped" and stopped.rows == straight.rows[:3]
     again = resume(stopped.name)
-    assert again.history == load(stopped.name).history == straight.history
-    assert np.array_equal(again.predictions["test_p"], straight.predictions["test_p"])
+    assert again.rows == load(stopped.name).rows == straight.rows
+    assert np.array_equal(again.arrays["test_p"], straight.arrays["test_p"])
 
 
 def test_a_history_cut_at_any_byte_gives_the_rows_before(tmp_path):
@@ -171,7 +171,7 @@ def test_a_resume_that_fails_at_once_leaves_a_finished_run_as_it_was(outputs, tm
         left = load(run.name)
         assert left.status == "done" and not unsealed(left) and np.array_equal(left.predict_proba(frame), p)
     path.write_bytes(content)
-    assert len(resume(run.name, max_epochs=4).history) == 4 and load(run.name).status == "done"
+    assert len(resume(run.name, max_epochs=4).rows) == 4 and load(run.name).status == "done"
 
 
 def test_a_resume_stopped_within_its_first_epoch_leaves_a_finished_run_as_it_was(outputs, monkeypatch):

@@ -101,7 +101,7 @@ def files_of(run_id: str, folder: str | None = None) -> set[str]:
 def curves(run) -> dict[str, list]:
     """{metric: [(step, value), ...]} of a run in MLflow, for each metric in metrics.csv or the report."""
     run_id = run.trackers["mlflow"]["run_id"]
-    names = {*run.history[0], *run.report["metrics"]} - {"epoch"}
+    names = {*run.rows[0], *run.report["metrics"]} - {"epoch"}
     found = {name: client().get_metric_history(run_id, name) for name in names}
     return {name: sorted((entry.step, entry.value) for entry in curve) for name, curve in found.items()}
 
@@ -109,7 +109,7 @@ def curves(run) -> dict[str, list]:
 def assert_mlflow_is_complete(run):
     """Each row of metrics.csv once, the test metrics once, config, files, status."""
     for name, curve in curves(run).items():
-        rows = [(row["epoch"], row[name]) for row in run.history if name in row]
+        rows = [(row["epoch"], row[name]) for row in run.rows if name in row]
         rows = rows or [(run.report["best_epoch"], run.report["metrics"][name])]
         assert np.array_equal(curve, rows, equal_nan=True), name
     stored = client().get_run(run.trackers["mlflow"]["run_id"])
@@ -122,7 +122,7 @@ def assert_mlflow_is_complete(run):
 
 
 def assert_done_and_reported_once(run, tracker: str):
-    assert run.status == "done" and (run.folder / "DONE").is_file() and len(run.history) > 0
+    assert run.status == "done" and (run.folder / "DONE").is_file() and len(run.rows) > 0
     assert run.trackers[tracker]["error"] and "closed" not in run.trackers[tracker]
     lines = (run.folder / "log.txt").read_text().splitlines()
     reported = [line for line in lines if f"{tracker} failed" in line]
@@ -162,7 +162,7 @@ def test_a_server_that_goes_in_the_middle_and_comes_back(tracking, shell):
     run = fit(*OVERRIDES, *overrides)
     assert tracking.process is None, "nobody killed it"
     assert_done_and_reported_once(run, "mlflow")
-    assert len(run.history) == N_EPOCHS
+    assert len(run.rows) == N_EPOCHS
     tracking.start()
     held = client().get_metric_history(run.trackers["mlflow"]["run_id"], "val/loss")
     assert 0 < len(held) < N_EPOCHS
@@ -209,7 +209,7 @@ def assert_sync_completes_wandb(run, shell):
     found = [records(folder) for folder in folders]
     assert {record.run_id for each in found for record in each["run"]} == {known["id"]}
     times = Counter(row.step.num for each in found for row in each["history"])
-    assert times == Counter(row["epoch"] for row in run.history)
+    assert times == Counter(row["epoch"] for row in run.rows)
     manifests = [record.manifest for each in found for record in each["artifact"]]
     names = {entry.path for manifest in manifests for entry in manifest.contents}
     assert {"metrics.csv", f"model/model_{run.name}.pt"} <= names

@@ -102,7 +102,7 @@ def test_mlflow_shows_the_metrics_of_the_kept_model(outputs):
     overrides = ("dataset=text_sample", "trainer.max_epochs=40", "model.patience=null")
     run = fit(*overrides, "model=mlp", "logger=mlflow")
     stored = mlflow_run(run).data.metrics
-    assert run.report["best_epoch"] < len(run.history), "choose overrides whose best epoch is not the last"
+    assert run.report["best_epoch"] < len(run.rows), "choose overrides whose best epoch is not the last"
     for name, value in run.report["metrics"].items():
         assert stored[name if name.startswith("test/") else f"best/{name}"] == value, name
 
@@ -220,7 +220,7 @@ def test_a_tracker_that_is_down_stops_nothing_and_is_reported_once(outputs, monk
 def test_no_logger_leaves_no_history_and_no_tracker(outputs):
     run = fit("dataset=wine", "model=linear", "logger=none")
     assert run.trackers == {} and not (run.folder / "metrics.csv").exists()
-    assert load(run.name).history == [] and run.report["metrics"]["test/accuracy"] > 0.9
+    assert load(run.name).rows == [] and run.report["metrics"]["test/accuracy"] > 0.9
 
 
 @pytest.fixture

@@ -134,15 +134,15 @@ def test_looking_at_the_config_claims_nothing(shell, outputs, default_run, flags
 def test_a_metric_of_the_users_decides_for_both_families(outputs, model):
     run = fit(*SHORT, f"model={model}", "metric=test_train.brier", "metric_mode=min")
     assert run.report["metric"] == {"name": "brier", "mode": "min"}
-    assert run.report["best_epoch"] == min(run.history, key=lambda row: row["val/brier"])["epoch"]
-    saved = run.predictions
+    assert run.report["best_epoch"] == min(run.rows, key=lambda row: row["val/brier"])["epoch"]
+    saved = run.arrays
     assert run.report["metrics"]["test/brier"] == brier(saved["test_y"], saved["test_p"][:, 1])
 
 
 def test_f1_decides_which_epoch_is_kept(outputs, table):
     words = (*table, *QUIET, "metric=f1", "model.patience=null", "trainer.max_epochs=25", "model.lr=0.03")
     run = fit(*words)
-    best = max(run.history, key=lambda row: (row["val/f1"], -row["val/loss"]))
+    best = max(run.rows, key=lambda row: (row["val/f1"], -row["val/loss"]))
     assert run.report["best_epoch"] == best["epoch"] < 25, "an epoch before the last should be the best here"
     on_val = {name: value for name, value in best.items() if name.startswith("val/")}
     assert {name: run.report["metrics"][name] for name in on_val} == pytest.approx(on_val, abs=1e-6)
@@ -161,9 +161,9 @@ def test_row_and_class_weights_change_the_fit_and_agree(outputs, model):
     frame = tiny_table("binary")
     frame["w"] = np.where(frame["y"] == "yes", 10.0, 1.0)
     words = (*SHORT, f"model={model}", "dataset.target=y")
-    plain = fit(*words, "dataset.ignore=[w]", data=frame).predictions["val_p"]
-    by_row = fit(*words, "dataset.weight=w", data=frame).predictions["val_p"]
-    by_class = fit(*words, "dataset.ignore=[w]", "class_weight={yes: 10}", data=frame).predictions["val_p"]
+    plain = fit(*words, "dataset.ignore=[w]", data=frame).arrays["val_p"]
+    by_row = fit(*words, "dataset.weight=w", data=frame).arrays["val_p"]
+    by_class = fit(*words, "dataset.ignore=[w]", "class_weight={yes: 10}", data=frame).arrays["val_p"]
     assert by_row[:, 1].mean() > plain[:, 1].mean() + 0.02
     assert np.array_equal(by_row, by_class)
 
@@ -174,23 +174,23 @@ def test_knn_refuses_weights_by_name(outputs):
 
 def test_label_smoothing_changes_the_training_loss(outputs):
     plain, smooth = (fit(*SHORT, "dataset=wine", f"model.label_smoothing={x}") for x in (0.0, 0.3))
-    assert plain.history[-1]["train/loss"] != smooth.history[-1]["train/loss"]
-    assert plain.history[-1]["val/calibration_error"] != smooth.history[-1]["val/calibration_error"]
+    assert plain.rows[-1]["train/loss"] != smooth.rows[-1]["train/loss"]
+    assert plain.rows[-1]["val/calibration_error"] != smooth.rows[-1]["val/calibration_error"]
 
 
 @pytest.mark.parametrize("model", ["mlp", "sgd"])
 def test_training_stops_when_patience_ends(outputs, table, model):
     run = fit(*table, f"model={model}", *QUIET, "model.patience=2", "trainer.max_epochs=200", "metric=auroc")
-    assert run.history[-1]["epoch"] - run.report["best_epoch"] == 2
-    assert len(run.history) < 200
+    assert run.rows[-1]["epoch"] - run.report["best_epoch"] == 2
+    assert len(run.rows) < 200
 
 
 def test_every_schedule_ends_with_other_weights(outputs):
     from src.model.schedule import SCHEDULES
 
     words = (*SHORT, "dataset=wine", "model.batch_size=32")
-    last = {name: fit(*words, f"model.schedule={name}").history[-1]["val/loss"] for name in SCHEDULES}
-    last["warm"] = fit(*words, "model.warmup=0.5").history[-1]["val/loss"]
+    last = {name: fit(*words, f"model.schedule={name}").rows[-1]["val/loss"] for name in SCHEDULES}
+    last["warm"] = fit(*words, "model.warmup=0.5").rows[-1]["val/loss"]
     assert len(set(last.values())) == len(SCHEDULES) + 1, last
 
 
@@ -199,15 +199,15 @@ def test_every_schedule_ends_with_other_weights(outputs):
 
 def test_fast_dev_run_takes_one_step(outputs):
     run = fit("dataset=wine", *QUIET, "trainer.fast_dev_run=true", "model.batch_size=8")
-    assert run.status == "done" and len(run.history) <= 1
-    assert len(run.predictions["test_p"]) == 37
+    assert run.status == "done" and len(run.rows) <= 1
+    assert len(run.arrays["test_p"]) == 37
 
 
 def test_clipped_gradients_hardly_move_the_weights(outputs):
     words = (*SHORT, "dataset=wine", "model.optimizer.class=torch.optim.SGD", "model.lr=0.1")
     words = (*words, "model.weight_decay=0")
     free, clipped = (fit(*words, f"trainer.gradient_clip_val={x}") for x in ("null", "1e-9"))
-    falls = [run.history[0]["val/loss"] - run.history[-1]["val/loss"] for run in (free, clipped)]
+    falls = [run.rows[0]["val/loss"] - run.rows[-1]["val/loss"] for run in (free, clipped)]
     assert falls[0] > 0.01 > 1e-4 > abs(falls[1])
 
 
@@ -216,9 +216,9 @@ def test_accumulating_two_batches_equals_batches_twice_as_large(outputs):
     frame["part"] = np.repeat(["train", "val", "test"], [128, 56, 56])
     words = (*SHORT, "dataset.target=y", "dataset.split=part", "model.net.dropout=0")
     half = (*words, "model.batch_size=32")
-    large = fit(*words, "model.batch_size=64", data=frame).predictions["test_p"]
-    halves = fit(*half, "trainer.accumulate_grad_batches=2", data=frame).predictions["test_p"]
-    small = fit(*half, data=frame).predictions["test_p"]
+    large = fit(*words, "model.batch_size=64", data=frame).arrays["test_p"]
+    halves = fit(*half, "trainer.accumulate_grad_batches=2", data=frame).arrays["test_p"]
+    small = fit(*half, data=frame).arrays["test_p"]
     assert np.abs(halves - large).max() < 1e-4 < np.abs(small - large).max()
 
 
@@ -266,7 +266,7 @@ def test_one_yaml_makes_any_estimator_a_model(outputs, tmp_path, monkeypatch):
     text += "classifier: {class: sklearn.naive_bayes.GaussianNB}\n"
     (tmp_path / "conf" / "model" / "bayes.yaml").write_text(text)
     run = fit("model=bayes", "dataset=wine", *QUIET)
-    assert len(run.history) == 1 and run.report["metrics"]["test/accuracy"] > 0.9
+    assert len(run.rows) == 1 and run.report["metrics"]["test/accuracy"] > 0.9
     assert "bayes" in refused("model=bayes", "dataset=diabetes")
 
 
@@ -300,14 +300,14 @@ def test_watching_is_free(outputs, model, task):
     x, y = plain.matrix(data.parts["train"], learn=True), plain.target(data.parts["train"])
     held = (plain.matrix(data.parts["val"]), plain.target(data.parts["val"]))
     plain.model.fit(x, y, **(dict(zip(("X_val", "y_val"), held, strict=True)) if model == "hist_gb" else {}))
-    assert len(run.history) > 1
+    assert len(run.rows) > 1
     for part in ("val", "test"):
-        assert np.array_equal(plain.predict(plain.matrix(data.parts[part])), run.predictions[f"{part}_p"])
+        assert np.array_equal(plain.predict(plain.matrix(data.parts[part])), run.arrays[f"{part}_p"])
 
 
 def test_at_most_a_hundred_rows_are_logged(outputs):
     run = fit("dataset=wine", "model=gradient_boosting", *QUIET, "model.classifier.n_estimators=150")
-    assert 50 <= len(run.history) <= 100 and run.history[-1]["epoch"] == 150
+    assert 50 <= len(run.rows) <= 100 and run.rows[-1]["epoch"] == 150
     assert read_json(run.folder / "report.json")["best_epoch"] == 150
 
 

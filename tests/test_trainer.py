@@ -109,17 +109,17 @@ def test_without_a_number_the_last_epoch_is_kept(caplog):
 ])  # fmt: skip
 def test_estimators_keep_their_last_stage_and_partial_fit_its_best(outputs, model, words):
     run = fit(f"model={model}", "dataset=wine", *QUIET, *words)
-    best = min(run.history, key=lambda row: (-row["val/accuracy"], row["val/loss"]))
-    kept = best if model == "sgd" else run.history[-1]
+    best = min(run.rows, key=lambda row: (-row["val/accuracy"], row["val/loss"]))
+    kept = best if model == "sgd" else run.rows[-1]
     assert run.report["best_epoch"] == kept["epoch"]
     assert run.report["metrics"]["val/loss"] == pytest.approx(kept["val/loss"])
 
 
 def test_epochs_without_validation_have_no_row(outputs):
     run = fit(*WINE, "trainer.max_epochs=5", "trainer.check_val_every_n_epoch=2")
-    assert [row["epoch"] for row in run.history] == [2, 4] and run.report["best_epoch"] in (2, 4)
+    assert [row["epoch"] for row in run.rows] == [2, 4] and run.report["best_epoch"] in (2, 4)
     never = fit(*WINE, "trainer.max_epochs=2", "trainer.limit_val_batches=0")
-    assert never.status == "done" and never.history == [] and never.report["best_epoch"] is None
+    assert never.status == "done" and never.rows == [] and never.report["best_epoch"] is None
 
 
 def test_partial_fit_needs_a_number_of_passes(outputs):
@@ -142,8 +142,8 @@ def test_a_net_with_an_attribute_matrix_is_a_net(outputs):
     frame = tiny_table("binary")
     words = ("model=mlp", "dataset.target=y", "trainer.max_epochs=2", *QUIET)
     run = fit(*words, "model.net.class=test_trainer.WithMatrix", data=frame)
-    again = load(run.name).predict_proba(frame.loc[run.predictions["test_id"]])
-    assert np.array_equal(again, run.predictions["test_p"])
+    again = load(run.name).predict_proba(frame.loc[run.arrays["test_id"]])
+    assert np.array_equal(again, run.arrays["test_p"])
     assert (run.folder / "model" / f"model_{run.name}.pt").is_file()
 
 
@@ -174,7 +174,7 @@ def test_a_lightning_module_of_the_users_trains_and_replays(outputs, shell, monk
     assert done.returncode == 0, done.stderr
     run = load(runs().index[-1])
     assert run.cfg["model"]["lit"] == "mine_lit.LitMine"
-    assert run.history[-1]["train/loss"] == pytest.approx(math.log(3), abs=0.01)  # -log(1/3)
+    assert run.rows[-1]["train/loss"] == pytest.approx(math.log(3), abs=0.01)  # -log(1/3)
     (tmp_path / "mine_lit.py").unlink()  # the run's code.zip holds it
     assert replay_train(run.name)["identical"]
 

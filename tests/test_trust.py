@@ -135,7 +135,7 @@ def test_a_copied_folder_runs_no_code(theirs, outputs, tmp_path, monkeypatch, ca
             run.predict(frame_of(kind))
     elif end == "done":  # weights of the project's own class; the rest of the config is not used
         assert len(run.predict(frame_of(kind))) == len(TABLE)
-    assert len(runs()) == 1 and "t1" in table() and repr(run) and run.history and len(run.predictions)
+    assert len(runs()) == 1 and "t1" in table() and repr(run) and run.rows and len(run.arrays)
     sync()
     sync("t1")
     diff("t1,t1")

@@ -18,8 +18,8 @@ MAX_LINES = 200  # of a difference between two codes
 
 def compare(a: Run, b: Run) -> dict:
     """Return the largest absolute differences of history, predictions and weights; 0.0 is bit for bit."""
-    found = {"run": b.name, "history": _history_difference(a.history, b.history), "predictions": 0.0}
-    old, new = a.predictions, b.predictions
+    found = {"run": b.name, "history": _history_difference(a.rows, b.rows), "predictions": 0.0}
+    old, new = a.arrays, b.arrays
     for name in sorted(old.keys() | new.keys()):
         found["predictions"] = max(found["predictions"], _array_difference(old.get(name), new.get(name)))
     paths = (model_path(run.folder, run.cfg["model"]) for run in (a, b))

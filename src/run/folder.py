@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from src.logger import csv
+from src.run import shown
 from src.run.lock import holder
 from src.run.trust import check_trust
 from src.system.errors import UserError, one_line, printable
@@ -22,6 +23,10 @@ NEEDED = {
         "status": str, "model": str, "dataset": str, "metric": dict | None, "metrics": dict, "timings": dict,
     },
 }
+PUBLIC = (
+    "name", "folder", "status", "report", "cfg", "info", "history", "predictions", "plots", "objective",
+    "predict", "predict_proba",
+)  # fmt: skip
 
 
 class Run:
@@ -32,7 +37,8 @@ class Run:
     name, folder : "t7" and its path
     cfg : dict, the resolved config
     report : dict, the content of report.json: status, metrics, timings, ...
-    history : list of dict, one row an epoch
+    rows : list of dict, one an epoch; `history` is the same as a DataFrame
+    arrays : dict of the arrays in predictions.npz; `predictions` is the same as a DataFrame
     trusted : bool, whether files that were not written here may run code
     """
 
@@ -69,19 +75,36 @@ class Run:
         return math.nan if value is None else value
 
     @cached_property
-    def history(self) -> list[dict]:
+    def rows(self) -> list[dict]:
         try:
             return csv.read(self.folder / "metrics.csv")
         except (ValueError, TypeError, KeyError):
             raise BrokenRun(self.name, "metrics.csv is damaged") from None
 
     @property
+    def history(self):
+        """The metrics of each epoch as a DataFrame."""
+        return shown.history(self.rows)
+
+    @property
     def info(self) -> dict:
         return read_json(self.folder / "info.json")
 
     @property
-    def predictions(self) -> dict:
+    def predictions(self):
+        """Id, target and prediction of each row of val and test as a DataFrame."""
+        return shown.predictions(self.arrays, self.info)
+
+    @property
+    def plots(self) -> shown.Pictures:
+        """The run's pictures, which a notebook shows."""
+        return shown.Pictures(self.folder / "plots")
+
+    @property
+    def arrays(self) -> dict:
         """Ids, targets and predictions as arrays: {"val_id", "val_y", "val_p", "test_id", ...}."""
+        if not (self.folder / "predictions.npz").is_file() and self.status != "done":
+            raise UserError(f"{self.name} is {self.status} and has no predictions")
         try:
             import numpy as np
 
@@ -113,6 +136,9 @@ class Run:
             raise UserError(f"{self.name} is {self.status} and has no model yet; {advice}")
         check_trust(self)
         return Predictor(self, model_path(self.folder, self.cfg["model"]))
+
+    def __dir__(self) -> list[str]:
+        return list(PUBLIC)  # completion in a notebook offers these
 
     def __repr__(self) -> str:
         text = f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}"
@@ -174,6 +200,18 @@ def opened(name: str) -> Run | BrokenRun:
         with suppress(BrokenRun):
             error.report = _read(find(name), "report.json")
         return error
+
+
+def numbered(name) -> str:
+    """Return the name of the run that a notebook means by "latest", -1 (the newest), 7 or "t7"."""
+    if name == "latest":
+        name = -1
+    if not re.fullmatch(r"-?\d+", str(name)):
+        return str(name)
+    known, number = run_names(), int(name)
+    if number >= 0 or -number > len(known):
+        return f"t{number}"
+    return known[number]
 
 
 def find(name: str | Path) -> Path:

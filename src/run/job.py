@@ -148,7 +148,7 @@ def profiled(wanted: bool, folder: Path):
 def _evaluate(recorder: Recorder, data: Data, predictions: dict, metric: dict, kept: int | None) -> None:
     """Record the metrics of the kept epoch: loss on train, all of them on val and test."""
     values = {}
-    for row in recorder.history:
+    for row in recorder.rows:
         if row["epoch"] == kept:
             values["train/loss"] = row["train/loss"]
     for part, p in predictions.items():

@@ -20,8 +20,8 @@ def summary(run: Run) -> str:
     lines.append("* decides")
     if run.cfg["model"].get("progress") == "staged":
         lines[-1] = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
-    elif run.history:
-        lines[-1] += f"; the model is that of epoch {run.report['best_epoch']} of {run.history[-1]['epoch']}"
+    elif run.rows:
+        lines[-1] += f"; the model is that of epoch {run.report['best_epoch']} of {run.rows[-1]['epoch']}"
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())
     lines += ["", f"seconds   {seconds}", f"folder    {run.folder}"]
     answers = run.trackers

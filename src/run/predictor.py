@@ -14,6 +14,14 @@ from src.trainer.family import family
 CONVERT = {"int": int, "float": float, "bool": lambda name: name == "True"}  # class names to what y held
 
 
+def labels(info: dict) -> np.ndarray | None:
+    """Return the classes as the target held them, (n_classes,); None for a regression."""
+    if info["task"] == "regression":
+        return None
+    convert = CONVERT.get(info["class_type"], str)
+    return np.array([convert(name) for name in info["classes"]])
+
+
 class Predictor:
     """The model, saved in ``path``, and the transforms of a `Run`, read once."""
 
@@ -28,9 +36,8 @@ class Predictor:
         p = self._outputs(frame)
         if self.info["task"] == "regression":
             return p
-        convert = CONVERT.get(self.info["class_type"], str)
         with self._fitting():
-            return np.array([convert(name) for name in self.info["classes"]])[p.argmax(1)]
+            return labels(self.info)[p.argmax(1)]
 
     def predict_proba(self, frame) -> np.ndarray:
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""

@@ -35,7 +35,7 @@ class Recorder:
 
     def __init__(self, folder: Path, cfg: dict, report: dict, history: list[dict], resumed: bool):
         self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
-        self.history, self.resumed = history, resumed
+        self.rows, self.resumed = history, resumed
         self._draws = cfg["pictures"] and cfg["logger"]["csv"]  # curves are drawn from metrics.csv
         self._trackers, self._begun, self._waiting = None, False, {}
         self._log_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
@@ -59,7 +59,7 @@ class Recorder:
     @classmethod
     def resume(cls, run: Run, cfg: dict, kept_epochs: int) -> "Recorder":
         """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint holds."""
-        history = [row for row in run.history if row["epoch"] <= kept_epochs]
+        history = [row for row in run.rows if row["epoch"] <= kept_epochs]
         report = run.report | {"timings": dict(run.report["timings"])}
         return cls(run.folder, cfg, report, history, resumed=True)
 
@@ -83,7 +83,7 @@ class Recorder:
         if which := tracker_names(self.cfg["logger"]):
             wait = self.cfg["logger"].get("wait", 30)  # older runs have no such key
             self._trackers = open_trackers(self, which, wait)
-            for row in self.history:  # a tracker leaves out the rows that it holds
+            for row in self.rows:  # a tracker leaves out the rows that it holds
                 self._trackers.log(row)
         if self._draws:
             Child.prestart(PLOTS)
@@ -100,7 +100,7 @@ class Recorder:
             self.report.pop(key, None)
         (self.folder / "DONE").unlink(missing_ok=True)
         if (self.folder / "metrics.csv").is_file():
-            csv.rewrite(self.folder / "metrics.csv", self.history)
+            csv.rewrite(self.folder / "metrics.csv", self.rows)
 
     def write(self, name: str, value) -> None:
         """Write a JSON file into the folder, after `begin`."""
@@ -111,7 +111,7 @@ class Recorder:
     def log_row(self, row: dict) -> None:
         """Record one epoch's row: {"epoch": 3, "train/loss": ..., "val/f1": ...}."""
         self.begin()
-        self.history.append(row)
+        self.rows.append(row)
         if self.cfg["logger"]["csv"]:
             csv.append(self.folder / "metrics.csv", row)
         if self._trackers:
@@ -166,7 +166,7 @@ class Recorder:
     def opened(self) -> Run:
         """Return the run, its history also with logger.csv=false, its nan as nan: JSON keeps them as null."""
         run = Run.open(self.name)
-        run.history, run.report = self.history, self.report
+        run.rows, run.report = self.rows, self.report
         return run
 
     def _write_report(self) -> None:

@@ -39,7 +39,7 @@ def sync_run(run: Run) -> dict:
     if not run.cfg["logger"]["csv"]:
         raise UserError(f"{run.name} has no metrics.csv to send: it was made with logger.csv=false")
     trackers = open_trackers(run, behind)
-    for row in run.history:  # a tracker leaves out the rows that it holds
+    for row in run.rows:  # a tracker leaves out the rows that it holds
         trackers.log(row)
     if run.status == "done":
         trackers.record(run.folder, run.report)

@@ -218,7 +218,7 @@ def check_store(found: Found, run: Run) -> None:
     found.check(len(stored) < 2, "doubled", f"{run.name} is {len(stored)} runs of MLflow")
     status = {"done": "FINISHED", "killed": "KILLED"}.get(run.status)
     found.check([status] == [one[1] for one in stored[:1]], "lost", f"MLflow has {stored} for {run}")
-    epochs = [row["epoch"] for row in run.history]
+    epochs = [row["epoch"] for row in run.rows]
     found.check(len(steps) == len(set(steps)), "doubled", f"{run.name}: steps in MLflow {steps}")
     found.check({*steps} == {*epochs}, "lost", f"{run.name}: steps in MLflow {steps} of {epochs}")
 

@@ -164,7 +164,7 @@ def write(made: Path, i: int, marker: Path, target: Path) -> str:
 
 def predict(name: str) -> None:
     run = load(name)
-    repr(run), run.history, run.predictions
+    repr(run), run.rows, run.arrays
     run.predict((wine if run.cfg["dataset"]["name"] == "wine" else iris).read({}))
 
 

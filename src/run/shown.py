@@ -1,0 +1,45 @@
+"""Show a run in a notebook: its history and predictions as DataFrames, its pictures."""
+
+import base64
+from pathlib import Path
+
+
+def history(rows: list[dict]):
+    """Return the rows of metrics.csv as a DataFrame, a row an epoch."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows)
+    return frame.set_index("epoch") if rows else frame
+
+
+def predictions(arrays: dict, info: dict):
+    """Return a DataFrame of val and test: part, id, y, prediction and, of classes, ``p_<class>`` each."""
+    import pandas as pd
+
+    from src.run.predictor import labels
+
+    frames, names = [], labels(info)
+    for part in ("val", "test"):
+        y, p = arrays[f"{part}_y"], arrays[f"{part}_p"]
+        columns = {"part": part, "id": arrays[f"{part}_id"]}
+        if names is None:
+            columns |= {"y": y, "prediction": p}
+        else:
+            columns |= {"y": names[y], "prediction": names[p.argmax(1)]}
+            columns |= {f"p_{name}": p[:, i] for i, name in enumerate(info["classes"])}
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
+
+
+class Pictures(dict):
+    """The pictures of a run, {"test": path, ...}; a notebook draws them."""
+
+    def __init__(self, folder: Path):
+        super().__init__({path.stem: path for path in sorted(folder.glob("[!.]*.png"))})
+
+    def _repr_html_(self) -> str:
+        images = []
+        for name, path in self.items():
+            content = base64.b64encode(path.read_bytes()).decode()
+            images.append(f'<img alt="{name}" style="max-width: 100%" src="data:image/png;base64,{content}">')
+        return "\n".join(images)
