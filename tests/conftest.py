@@ -1,6 +1,7 @@
 """Tiny data and a folder for runs: every test module writes under its own ``OUTPUTS_DIR``."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import src  # noqa: F401  sets how OpenMP waits, before a test loads torch
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a script with &: tests send Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 CHECKOUT = Path(__file__).resolve().parent.parent
 QUIET = ("logger=csv", "pictures=false")  # overrides of a run that starts no child process
 

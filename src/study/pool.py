@@ -75,6 +75,7 @@ def _stop(running: dict) -> None:
 
 def _enter(parent: int) -> None:
     os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on once
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and & let it be ignored
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
