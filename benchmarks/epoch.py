@@ -29,10 +29,11 @@ from src.data.prepare import Data
 from src.metric.choose import choose
 from src.model.build import build
 from src.model.words import INPUTS
-from src.run.folder import Run
+from src.run.folder import Run, runs_folder
 from src.run.record import Recorder
 from src.run.trackers import tracker_names
 from src.system.environment import n_threads, set_threads
+from src.system.paths import claim
 from src.trainer import net
 from src.trainer.history import Progress
 from src.trainer.loader import BatchOrder, lengths, tensors
@@ -87,10 +88,11 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
 
 def reprise(cfg: dict, data: Data) -> list[float]:
     """Return the seconds of each epoch of Reprise, with all metrics, history, checkpoints and trackers."""
-    run = Recorder.start(cfg, {})
+    run = Recorder.start(claim(runs_folder(), "t"), cfg, {})
     stamps = []
     metric = choose(None, None, data.info["task"])
     run.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
+    run.begin()
     while len(Run.open(run.name).trackers) < len(tracker_names(cfg["logger"])):
         time.sleep(0.1)
 

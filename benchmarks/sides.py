@@ -1,4 +1,4 @@
-"""Time two commands alternately, A B A B ..., so that other load hits both; write the tables of the two README.md."""
+"""Time two commands alternately, A B A B ..., so that other load hits both; write the README tables."""
 
 import os
 import re

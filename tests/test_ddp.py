@@ -1,7 +1,11 @@
-"""One run on several devices or nodes: ranks train as one process does, leave one record, and a rank that dies ends
-the run with its reason; started by Reprise, by torchrun, or with the variables that srun sets."""
+"""One run on several devices or nodes: ranks train as one process does and leave one record.
+
+A rank that dies ends the run with its reason. Ranks are started by Reprise, by torchrun, or with the
+variables that srun sets.
+"""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,7 +27,8 @@ from src.system.paths import versions_in
 BASE = ("trainer.accelerator=cpu", "model.patience=null", "threads=1")
 TWO = ("trainer.devices=2",)
 TABLE = ("model=mlp", "dataset.target=y", "dataset.weight=w", "model.net.dropout=0", "trainer.max_epochs=5")
-TEXT = ("model=cnn", "dataset.target=label", "dataset.text=[sentence]", "model.net.dropout=0", "trainer.max_epochs=4")
+TEXT = ("model=cnn", "dataset.target=label", "dataset.text=[sentence]", "model.net.dropout=0")
+TEXT += ("trainer.max_epochs=4",)
 TEXT += ("model.net.token_dropout=0",)
 
 
@@ -42,7 +47,8 @@ def assert_close(run, other, limit=1e-5):
     for row, theirs in zip(run.rows, other.rows, strict=True):
         assert row.keys() == theirs.keys()
         for name in row:
-            assert np.isclose(row[name], theirs[name], rtol=0, atol=limit, equal_nan=True), (row["epoch"], name)
+            close = np.isclose(row[name], theirs[name], rtol=0, atol=limit, equal_nan=True)
+            assert close, (row["epoch"], name)
     ours, theirs = weights(run), weights(other)
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -75,7 +81,10 @@ def test_two_processes_train_as_one(outputs):
     [
         ((*TEXT, "model.batch_size=27"), tiny_text()),
         ((*TABLE, "model.batch_size=32"), table("regression")),
-        ((*TABLE, "model.batch_size=32", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.9"), table()),
+        (
+            (*TABLE, "model.batch_size=32", "model.schedule=cosine", "model.warmup=0.1", "model.ema=0.9"),
+            table(),
+        ),
         (
             (*TABLE, "model.batch_size=41", "class_weight=balanced", "trainer.gradient_clip_val=0.5"),
             table("multiclass"),
@@ -202,8 +211,10 @@ def test_two_nodes_of_torchrun_train_one_run(outputs, alone, tmp_path):
 
 
 def of_slurm(job: int, i: int) -> dict:
-    """What srun sets for task ``i`` of a step of two tasks on two nodes; Lightning's port is 15000 + the job's last
-    four digits."""
+    """Return what srun sets for task ``i`` of two tasks on two nodes.
+
+    Lightning's port is 15000 + the job's last four digits.
+    """
     names = ("JOB_ID", "NTASKS", "PROCID", "LOCALID", "NODEID", "NNODES", "NTASKS_PER_NODE", "STEP_ID")
     numbers = (job, 2, i, 0, i, 2, 1, 0)
     texts = {"SLURM_JOB_NAME": "train", "SLURM_NODELIST": "127.0.0.1", "SLURM_STEP_NODELIST": "127.0.0.1"}
@@ -237,7 +248,8 @@ def test_a_launched_run_resumes(outputs, tmp_path):
     until(lambda: len(read_csv(folder / "metrics.csv")) >= 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(20)
-    subprocess.run(["pkill", "-9", "-f", "metric=slow.fn"], check=False)  # torchrun gives ranks a session each
+    # torchrun gives ranks a session each
+    subprocess.run(["pkill", "-9", "-f", "metric=slow.fn"], check=False)
     until(lambda: load(folder.name).status == "killed")
     ((code, _, errors),) = together(
         [[*launch, "-m", "src.resume", f"run={folder.name}"]], [{"PYTHONPATH": str(tmp_path)}]
@@ -253,20 +265,23 @@ def test_a_launched_run_resumes(outputs, tmp_path):
 @pytest.mark.parametrize("how", ["an error", "a signal", "before they meet"])
 def test_a_rank_of_torchrun_that_dies_ends_the_run_with_its_reason(outputs, tmp_path, how):
     folder = next_run()
-    (tmp_path / "dies.py").write_text(DIES.replace("WHEN", "2" if how == "an error" else "999").replace("PAUSE", "0.1"))
+    code = DIES.replace("WHEN", "2" if how == "an error" else "999").replace("PAUSE", "0.1")
+    (tmp_path / "dies.py").write_text(code)
     (tmp_path / "nets.py").write_text(NET)
     words = [*ONE, *TWO, "trainer.max_epochs=500", "metric=dies.fn", "metric_mode=max"]
     words += ["model.net.class=nets.Dies"] if how == "before they meet" else []
     process = subprocess.Popen(
         [*torchrun("--standalone", "--nproc_per_node=2"), "-m", "src.train", *words], cwd=CHECKOUT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
     if how == "a signal":
         until(lambda: len(read_csv(folder / "metrics.csv")) >= 2)
         own = load(folder.name).report["pid"]
-        ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+        ranks = children.stdout.split()
         os.kill(next(int(pid) for pid in ranks if int(pid) != own), signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    process.communicate(timeout=120)
     report = load(folder.name).report
     assert process.returncode != 0 and report["status"] == "failed" and not (folder / "DONE").exists()
     reason = "rank 1 died: " if how == "an error" else "another rank is gone"
@@ -281,12 +296,15 @@ def test_nodes_without_a_launcher_are_refused(outputs):
     assert next_run() == before, "no number was given"
 
 
-@pytest.mark.parametrize("variables", [{"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", "RANK": "0"}, of_slurm(1, 0)])
+@pytest.mark.parametrize(
+    "variables", [{"WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x", "RANK": "0"}, of_slurm(1, 0)]
+)
 def test_another_number_of_ranks_than_the_launcher_started_is_refused(outputs, monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     before = next_run()
-    with pytest.raises(UserError, match="started 2 ranks, but trainer.devices=1 and trainer.num_nodes=1 ask for 1"):
+    refused = "started 2 ranks, but trainer.devices=1 and trainer.num_nodes=1 ask for 1"
+    with pytest.raises(UserError, match=re.escape(refused)):
         fit(*ONE)
     assert next_run() == before
 
@@ -318,11 +336,12 @@ if WHEN < 0 and os.environ.get("LOCAL_RANK") == "1":
 
 
 def start(folder, *words: str, when: int = 999, pause: float = 0.0) -> subprocess.Popen:
-    """A run on two devices with a metric that fails on rank 1 at its call number ``when`` (-1: as it is imported)."""
+    """A run on two devices with a metric that fails on rank 1 at its ``when``-th call (-1: at its import)."""
     (folder / "dies.py").write_text(DIES.replace("WHEN", str(when)).replace("PAUSE", str(pause)))
     command = [sys.executable, "-m", "src.train", *BASE, *TWO, "model=mlp", "dataset=digits", *words]
     return subprocess.Popen(
-        [*command, "metric=dies.fn", "metric_mode=max"], cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": str(folder)},
+        [*command, "metric=dies.fn", "metric_mode=max"], cwd=CHECKOUT,
+        env=os.environ | {"PYTHONPATH": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -340,7 +359,7 @@ def follower(process) -> int:
 
 
 def assert_ended_with(process, folder, *reasons: str):
-    """One sentence on stderr that names the rank and its reason, within two minutes; the record says the same."""
+    """One sentence on stderr names the rank and its reason, within two minutes; the record says the same."""
     try:
         _, said = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
@@ -377,7 +396,7 @@ class Dies(MLP):
 
 @pytest.mark.slow
 def test_a_process_that_dies_before_they_meet_ends_the_run(outputs, tmp_path):
-    """The data are read, the net is there: rank 0 must not wait for it as long as torch does, half an hour."""
+    """The data are read, the net is there: rank 0 must not wait half an hour for it, as torch does."""
     (tmp_path / "nets.py").write_text(NET)
     folder = next_run()
     process = start(tmp_path, "model.net.class=nets.Dies", "trainer.max_epochs=2", *QUIET)
@@ -397,7 +416,8 @@ def test_a_process_that_is_killed_ends_the_run_with_its_signal(outputs, tmp_path
 
 @pytest.mark.slow
 def test_two_killed_processes_resume_to_the_straight_run(outputs, tmp_path, monkeypatch):
-    words = ("trainer.max_epochs=12", *QUIET, "model.net.dropout=0.3", "model.ema=0.9", "model.schedule=cosine")
+    words = ("trainer.max_epochs=12", *QUIET, "model.net.dropout=0.3", "model.ema=0.9")
+    words += ("model.schedule=cosine",)
     folder = next_run()
     process = start(tmp_path, *words)
     assert process.wait(200) == 0, process.stderr.read()
@@ -408,7 +428,8 @@ def test_two_killed_processes_resume_to_the_straight_run(outputs, tmp_path, monk
     process.wait(20)
     assert load(folder.name).status == "killed" and len(load(folder.name).rows) < 12
     done = subprocess.run(
-        [sys.executable, "-m", "src.resume", f"run={folder.name}"], cwd=CHECKOUT, capture_output=True, text=True,
+        [sys.executable, "-m", "src.resume", f"run={folder.name}"], cwd=CHECKOUT, capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)}, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -28,9 +28,10 @@ def printable(text: str, keep: str = "") -> str:
 
     A name from a file can hold the codes with which a terminal moves its cursor or deletes lines.
     """
-    return "".join(
-        sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode() for sign in text
-    )
+    shown = []
+    for sign in text:
+        shown.append(sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode())
+    return "".join(shown)
 
 
 class Lines(logging.Formatter):

@@ -45,7 +45,7 @@ def world_size(trainer: dict) -> int:
 
 
 def launcher() -> str | None:
-    """Return "torchrun" or "srun" if it started this process as one rank of several, by Lightning's own test."""
+    """Return "torchrun" or "srun" if it started this process as one of several ranks, as Lightning tests."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun" if int(os.environ["WORLD_SIZE"]) > 1 else None
     if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
@@ -98,7 +98,7 @@ def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int
 
     n, n_gpus = request["n_ranks"], torch.cuda.device_count()
     if 0 < n_gpus < n and request["trainer"]["accelerator"] in ("auto", "gpu", "cuda"):
-        raise UserError(f"trainer.devices={n}, but here are {n_gpus} GPU; ranks on CPU: trainer.accelerator=cpu")
+        raise UserError(f"trainer.devices={n}, but there are {n_gpus} GPUs; on CPU: trainer.accelerator=cpu")
     folder.mkdir(parents=True)
     for part, arrays in parts.items():
         for name, array in arrays.items():
