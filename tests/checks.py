@@ -263,9 +263,10 @@ def check_a_fresh_process_predicts_the_same(case, fresh):
 
 def check_strange_rows_have_finite_predictions(case):
     rows = strange(case.frame)
-    p = case.run.predict_proba(rows) if case.data.info["classes"] else case.run.predict(rows)
+    classes = case.data.info["classes"]
+    p = case.run.predict_proba(rows) if classes else case.run.predict(rows)["prediction"]
     assert len(p) == len(rows) and np.isfinite(p).all()
-    assert not case.data.info["classes"] or (np.allclose(p.sum(1), 1) and p.min() >= 0)
+    assert not classes or (np.allclose(p.sum(1), 1) and p.min() >= 0)
 
 
 def check_the_record_is_complete_and_done_is_last(case):

@@ -79,8 +79,8 @@ from src import load
 runs = [load(name) for name in sys.argv[2:]]
 p = {}
 for run in runs:
-    predict = run.predict_proba if run.info["classes"] else run.predict
-    p[run.name] = predict(pd.read_pickle(f"{sys.argv[1]}/{run.name}"))
+    rows = pd.read_pickle(f"{sys.argv[1]}/{run.name}")
+    p[run.name] = run.predict_proba(rows) if run.info["classes"] else run.predict(rows)["prediction"]
 np.savez(f"{sys.argv[1]}/p.npz", **p)
 """
 

@@ -40,7 +40,8 @@ def statuses_in_mlflow(sweep: str) -> dict[str, str]:
     (parent,) = {load(name).report["parent"] for name in runs_of(sweep)}
     stored = client.get_run(parent).info
     children = client.search_runs([stored.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
-    return {run.run_name: run.status for run in (stored, *(child.info for child in children))}
+    infos = (stored, *(child.info for child in children))
+    return {info.run_name.partition(" ")[0]: info.status for info in infos}  # named t1 mlp wine
 
 
 def assert_one_tree(sweep: str, names: list[str]):
@@ -150,6 +151,9 @@ def test_one_killed_job_is_one_failed_job(outputs, tmp_path, logger):
         "wine": "done", "breast_cancer": "killed", "iris": "done",
     }  # fmt: skip
     assert done.returncode == 1 and "the process of job 1 was killed" in done.stdout
+    for name in (found["wine"].name, found["iris"].name):
+        assert re.search(rf"^{name}  epoch ", done.stdout, re.MULTILINE), "beside those of another job"
+        assert re.search(rf"^{name}  accuracy ", done.stdout, re.MULTILINE)
     assert "Traceback" not in done.stdout
     if logger == "mlflow":
         wanted = {found["wine"].name: "FINISHED", found["iris"].name: "FINISHED"}

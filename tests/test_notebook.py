@@ -45,7 +45,7 @@ def test_fit_touches_neither_frame_nor_loaded_rows(outputs):
 @pytest.mark.parametrize("model", FAMILIES)
 def test_labels_come_back_as_the_user_wrote_them(outputs, model, task, kind):
     frame = tiny_table(task)
-    labels = load(fit(f"model={model}", *OVERRIDES, data=frame).name).predict(frame)
+    labels = load(fit(f"model={model}", *OVERRIDES, data=frame).name).predict(frame)["prediction"]
     assert labels.shape == (len(frame),) and isinstance(labels[0], kind)
     if task != "regression":
         assert set(labels) <= set(frame["y"])
@@ -55,7 +55,7 @@ def test_labels_come_back_as_the_user_wrote_them(outputs, model, task, kind):
 
 def test_true_and_false_come_back_as_booleans(outputs):
     frame = tiny_table("binary").assign(y=lambda table: table["y"] == "yes")
-    labels = fit("model=linear", *OVERRIDES, data=frame).predict(frame)
+    labels = fit("model=linear", *OVERRIDES, data=frame).predict(frame)["prediction"]
     assert labels.dtype == bool and (labels == frame["y"]).mean() > 0.8
 
 
@@ -63,7 +63,7 @@ def test_probabilities_sum_to_one_and_name_the_label(run):
     frame = tiny_table("binary")
     p = run.predict_proba(frame)
     assert p.shape == (len(frame), 2) and np.allclose(p.sum(1), 1) and (p >= 0).all()
-    assert np.array_equal(run.predict(frame), np.array(run.info["classes"])[p.argmax(1)])
+    assert np.array_equal(run.predict(frame)["prediction"], np.array(run.info["classes"])[p.argmax(1)])
 
 
 def test_a_loaded_run_gives_the_recorded_predictions(run):
@@ -78,7 +78,8 @@ def test_a_forest_on_two_threads_gives_its_recorded_predictions(outputs):
     overrides = ("model=random_forest", "model.regressor.n_estimators=50", "++model.regressor.n_jobs=2")
     run = fit(*overrides, *OVERRIDES, data=frame)
     rows = of_part(run, frame, "test")
-    assert all(np.array_equal(load(run.name).predict(rows), run.arrays["test_p"]) for _ in range(3))
+    found = [load(run.name).predict(rows)["prediction"] for _ in range(3)]
+    assert all(np.array_equal(p, run.arrays["test_p"]) for p in found)
 
 
 def test_a_prediction_does_not_depend_on_the_other_rows(run):

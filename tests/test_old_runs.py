@@ -85,7 +85,7 @@ def test_it_is_read(old, name):
 def test_it_predicts_what_it_predicted(old, name, bitwise):
     run, dataset = load(old[name].name), diabetes if name == "hist_gb" else wine
     frame = dataset.read({}).loc[run.arrays["test_id"]]
-    p = run.predict(frame) if name == "hist_gb" else run.predict_proba(frame)
+    p = run.predict(frame)["prediction"] if name == "hist_gb" else run.predict_proba(frame)
     recorded = run.arrays["test_p"]
     assert len(recorded) > 30 and np.abs(p - recorded).max() <= (0.0 if bitwise else TOLERANCE)
 

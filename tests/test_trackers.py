@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import getpass
 import json
 import os
 import signal
@@ -23,15 +24,17 @@ from src.config.compose import compose
 from src.config.tree import flat
 from src.logger import fanout
 from src.logger.mlflow import MLflow, check_file, client, uri
-from src.logger.wandb import mode, records
+from src.logger.wandb import allowed, mode, records
 from src.run.folder import Run
 from src.run.overview import runs
 from src.run.trackers import sync_run
 from src.system.errors import UserError, without_password
+from src.system.files import read_json
 from src.system.process import lasting_environment
 
 PATIENT = "logger.wait=300"  # a busy machine takes longer than 30 s to make the first store
-OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", "tags=[tried]", PATIENT)
+TAGS = "tags=[tried,dataset,mlflow.parentRunId]"  # two of them are not the user's to set
+OVERRIDES = ("dataset=wine", "trainer.max_epochs=4", "model.patience=null", TAGS, PATIENT)
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +96,40 @@ def test_mlflow_holds_test_metrics_tags_and_status(run):
     test = {name: value for name, value in run.report["metrics"].items() if name.startswith("test/")}
     assert test and {name: stored.data.metrics[name] for name in test} == test
     wanted = {"dataset": "wine", "model": "mlp", "version": run.name, "seed": "0", "tried": "true"}
-    assert wanted.items() <= stored.data.tags.items() and "git" in stored.data.tags
-    assert stored.info.status == "FINISHED" and stored.info.run_name == run.name
+    assert wanted.items() <= stored.data.tags.items() and "mlflow.parentRunId" not in stored.data.tags
+    assert stored.info.status == "FINISHED" and stored.info.run_name == f"{run.name} mlp wine"
+    train = {f"best/train/{name}": value for name, value in run.report["train_metrics"].items()}
+    train["best/train/loss"] = run.report["metrics"]["train/loss"]
+    assert len(train) > 8 and {name: stored.data.metrics[name] for name in train} == train
+
+
+def test_mlflow_s_own_columns_are_filled(run):
+    """User, source and version of a run; the experiment opens as one of machine learning."""
+    git, stored = read_json(run.folder / "env.json")["git"], mlflow_run(run)
+    wanted = {"mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+    wanted["mlflow.source.name"] = f"src.train {' '.join(OVERRIDES)}"
+    if git["sha"]:
+        wanted["mlflow.source.git.commit"] = git["sha"]
+        wanted["git"] = git["sha"][:7] + "-dirty" * git["dirty"]
+    assert wanted.items() <= stored.data.tags.items()
+    experiment = mlflow_client().get_experiment(stored.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_the_times_of_both_trackers_are_the_run_s(run):
+    """The first run of a process, whose trackers load their libraries while it trains."""
+    times = [row["time"] for row in csv.DictReader((run.folder / "times.csv").open())]
+    times = list(map(float, times))
+    assert len(times) == 4 and run.report["started"] < times[0] < times[1] < times[2] < times[3]
+    stored = mlflow_run(run).info
+    assert stored.start_time == int(run.report["started"] * 1000)
+    assert stored.end_time == int(run.report["finished"] * 1000)
+    curve = mlflow_client().get_metric_history(stored.run_id, "val/loss")
+    assert [entry.timestamp for entry in curve] == [int(at * 1000) for at in times]
+    history = [values(record.item) for record in wandb_records(run)["history"]]
+    assert [row["_timestamp"] for row in history] == pytest.approx(times, abs=1e-3)
+    begun = wandb_records(run)["run"][0].start_time
+    assert begun.seconds + begun.nanos / 1e9 == pytest.approx(run.report["started"], abs=1e-3)
 
 
 def test_mlflow_shows_the_metrics_of_the_kept_model(outputs):
@@ -163,12 +198,13 @@ def test_wandb_holds_the_same_history(run):
 def test_wandb_holds_config_tags_files_and_exit(run):
     records = wandb_records(run)
     config = values(item for record in records["run"] for item in record.config.update)
-    assert {key: config[key] for key in flat(run.cfg) if key != "tags"} == {
-        key: value for key, value in flat(run.cfg).items() if key != "tags"
-    }
-    assert {"dataset:wine", "model:mlp", f"version:{run.name}"} <= set(records["run"][0].tags)
+    assert {key: config[key] for key in run.cfg} == run.cfg and config["version"] == run.name
+    assert config["git"] == mlflow_run(run).data.tags["git"]
+    tags = {"dataset:wine", "model:mlp", "tried", "dataset", "mlflow.parentRunId"}
+    assert set(records["run"][0].tags) == tags, "no tag that only one run or one commit has"
+    assert records["run"][0].display_name == f"{run.name} mlp wine"
     names = {entry.path for record in records["artifact"] for entry in record.manifest.contents}
-    pictures = {"plots/learning_curves.png", "plots/test.png"}
+    pictures = {"plots/learning_curves.png", "plots/test.png", "log.txt"}
     assert pictures | {"code.zip", "config.yaml", "predictions.npz", f"model/model_{run.name}.pt"} <= names
     assert [record.exit_code for record in records["exit"]] == [0]
 
@@ -196,12 +232,50 @@ def test_two_fits_in_one_process_are_two_wandb_runs(run):
 # -- when things go wrong
 
 
-def test_a_failed_run_is_marked_failed_everywhere(outputs):
+def test_a_failed_run_is_marked_failed_everywhere(outputs, tmp_path):
     with pytest.raises(UserError):
         fit("dataset=wine", "model=knn", "class_weight=balanced")
     failed = Run.open(runs().index[-1])
-    assert mlflow_run(failed).info.status == "FAILED"
-    assert [record.exit_code for record in wandb_records(failed)["exit"]] == [1]
+    stored = mlflow_run(failed)
+    assert stored.info.status == "FAILED" and stored.info.end_time == int(failed.report["finished"] * 1000)
+    assert "takes no weights" in failed.report["error"] == stored.data.tags["error"]
+    log = mlflow_client().download_artifacts(stored.info.run_id, "log.txt", str(tmp_path))
+    assert f"error: {failed.report['error']}" in Path(log).read_text()
+    records = wandb_records(failed)
+    assert [record.exit_code for record in records["exit"]] == [1]
+    summary = [values(record.update) for record in records["summary"]]
+    assert failed.report["error"] in [found.get("error") for found in summary]
+
+
+def test_a_run_that_goes_on_after_an_error_has_none(outputs):
+    """In MLflow; its times are those that it got."""
+    described = {"name": "t1", "project": "again", "config": {}, "tags": {}, "parent": None, "started": 5.0}
+    tracker = MLflow()
+    known = tracker.start(described, {})
+    tracker.log([{"epoch": 1, "val/loss": 1.0, "time": 6.5}])
+    tracker.finish("failed", 7.25, "head\n" + "x" * 9000 + "\nthe reason")
+    found = tracker.client.get_run(known["run_id"])
+    assert found.data.tags["error"].endswith("x\nthe reason") and len(found.data.tags["error"]) == 5000
+    assert (found.info.start_time, found.info.end_time) == (5000, 7250)
+    tracker = MLflow()
+    tracker.start(described, known)
+    tracker.log([{"epoch": 1, "val/loss": 1.0, "time": 8.0}, {"epoch": 2, "val/loss": 0.5, "time": 8.5}])
+    tracker.finish("done", 9.0)
+    found = tracker.client.get_run(known["run_id"])
+    assert "error" not in found.data.tags and (found.info.start_time, found.info.end_time) == (5000, 9000)
+    curve = tracker.client.get_metric_history(known["run_id"], "val/loss")
+    assert [(entry.step, entry.timestamp) for entry in curve] == [(1, 6500), (2, 8500)]
+
+
+@pytest.mark.parametrize(
+    ("project", "name"),
+    [("reprise", "reprise"), ("a/b\\c#d?e%f:g", "a-b-c-d-e-f-g"), ("größe 1", "größe 1"),
+     ("x" * 200, "x" * 128)],
+)  # fmt: skip
+def test_wandb_takes_every_project(project, name):
+    from wandb import Settings
+
+    assert allowed(project) == name == Settings(project=allowed(project)).project
 
 
 def test_a_tracker_that_is_down_stops_nothing_and_is_reported_once(outputs, monkeypatch):
@@ -285,7 +359,11 @@ def test_a_hanging_server_holds_the_first_run_for_the_limit_and_the_others_short
             assert_missing_is_named_once(run, "mlflow", "did not answer in time")
     third = fit(*SHORT, "logger=mlflow")
     assert third.trackers["mlflow"]["closed"], "another address is another tracker"
+    time.sleep(0.1)
     assert sync_run(first)["mlflow"]["closed"] and sync_run(second)["mlflow"]["closed"]
+    (row,) = mlflow_client().get_metric_history(mlflow_run(first).info.run_id, "val/loss")
+    assert first.report["started"] < row.timestamp / 1000 < first.report["finished"], "not of the sync"
+    assert mlflow_run(first).info.end_time == int(first.report["finished"] * 1000)
 
 
 def test_the_limit_is_for_all_trackers_together(outputs, monkeypatch):

@@ -56,16 +56,26 @@ def refuse(error, code: int) -> None:
     sys.exit(code)
 
 
-def console() -> None:
-    """Show the project's messages on stdout, without decoration; a second call changes nothing."""
+def console(stream=None) -> None:
+    """Show the project's messages on stdout, or ``stream``; a second call changes nothing but the stream."""
     log = logging.getLogger("reprise")
-    if not any(type(handler) is logging.StreamHandler for handler in log.handlers):
-        handler = logging.StreamHandler(sys.stdout)
+    known = [handler for handler in log.handlers if type(handler) is logging.StreamHandler]
+    for handler in known if stream else ():
+        handler.setStream(stream)
+    if not known:
+        handler = logging.StreamHandler(stream or sys.stdout)
         handler.setFormatter(Lines())
         log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
     logging.raiseExceptions = False  # a closed pipe (| head) does not disturb a run
+
+
+def name_lines(name: str) -> None:
+    """Begin each line that is shown from now on with a run's name: other jobs show theirs between."""
+    for handler in logging.getLogger("reprise").handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.formatter.name = f"{name}  "
 
 
 def read(function, overrides: list[str]) -> inspect.BoundArguments:

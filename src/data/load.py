@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from src.data import versions
+from src.data.code import Closure
 from src.data.prepare import Data, cut, shape
+from src.data.rows import recipe
 from src.data.source import check_frame, read_csv, read_parquet
 from src.system.errors import UserError
 
@@ -23,7 +25,10 @@ def read_and_etl(dataset: str):
 
 
 def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
-    """Return a dataset's table, or ``frame``, after the ETL, and the record of its version."""
+    """Return a dataset's table, or ``frame``, after the ETL, and the record of its version.
+
+    The record's "recipe" is what new rows need to go through the same ETL; None if it changes nothing.
+    """
     name = dataset["name"]
     read, function = read_and_etl(name)
     location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
@@ -33,7 +38,17 @@ def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
     else:
         record = versions.read_version(name, dataset["etl"])
         made = versions.replay(record, raw)
-    return check_frame(made), record
+    same = record["code"] == Closure(etl).digest
+    return check_frame(made), record | {"recipe": None if same else recipe(record, raw)}
+
+
+def known_recipe(info: dict) -> dict | None:
+    """Return the version here that made an older run's data, whose files do not hold it; None if unknown."""
+    for name in versions.complete_versions(info["dataset"]):
+        record = versions.read_version(info["dataset"], name)
+        if record["output"] == info["digest"] and record["code"] != Closure(etl).digest:
+            return record
+    return None
 
 
 def read_input(data) -> tuple[pd.DataFrame, str]:
@@ -65,4 +80,6 @@ def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None
     frame, record = load_frame(dataset, frame)
     origin = {"etl_version": record["version"], "data_digest": record["output"]}
     rows = cut(frame, dataset, seed)
-    return shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **origin)
+    data = shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **origin)
+    data.transforms["etl"] = record["recipe"]
+    return data

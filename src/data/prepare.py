@@ -11,7 +11,7 @@ import pandas as pd
 from src.data import columns, target, tokenizer
 from src.data.digest import digest
 from src.data.split import split
-from src.system.errors import UserError, printable
+from src.system.errors import UserError, nearest, printable
 
 Part = dict[str, np.ndarray]
 COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
@@ -128,13 +128,21 @@ def fit_transforms(train: Rows, roles: dict, dataset: dict, scaler: str) -> dict
     return transforms
 
 
+def columns_of(transforms: dict) -> list[str]:
+    """Return the names of the columns that a model reads."""
+    return [name for role in ROLES for name in transforms["roles"][role]]
+
+
+def missing(names: list[str], frame: pd.DataFrame) -> str:
+    near = nearest(names[0], list(frame.columns)) if len(names) == 1 else ""
+    return f"missing column{'s' if len(names) > 1 else ''}: {', '.join(names)}{near}"
+
+
 def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
     """Return the arrays of new rows, without keys of roles that no column has; refuse missing columns."""
     roles = transforms["roles"]
-    wanted = [*roles["numeric"], *roles["categorical"], *roles["text"]]
-    missing = [name for name in wanted if name not in frame.columns]
-    if missing:
-        raise UserError(f"missing column{'s' if len(missing) > 1 else ''}: {', '.join(missing)}")
+    if absent := [name for name in columns_of(transforms) if name not in frame.columns]:
+        raise UserError(missing(absent, frame))
     part = {}
     if roles["numeric"]:
         part["x_num"] = columns.apply_numeric(transforms["numeric"], frame)

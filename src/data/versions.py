@@ -49,7 +49,7 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
         shown = " ".join(str(arguments).split())[:200]
         raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
     closure, input_digests, input_columns = Closure(function), column_digests(raw), _schema(raw)
-    frame = _call(function, raw, arguments)
+    frame = call(function, raw, arguments)
     output = whole_digest(column_digests(frame, like=(raw, input_digests)))
     record = {
         "dataset": dataset, "function": function.__name__, "code": closure.digest, "arguments": arguments,
@@ -59,7 +59,7 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
     version = register(record, closure.text)
     if read_json(folder() / dataset / version / "version.json")["output"] != output:
         log.warning("%s %s makes something else than when it was recorded: %s", dataset, version, WHY)
-    return frame, record | {"version": version}
+    return frame, record | {"version": version, "source": closure.text}
 
 
 def register(record: dict, text: str) -> str:
@@ -112,7 +112,7 @@ def replay(record: dict, raw: pd.DataFrame) -> pd.DataFrame:
     if digest(raw) != record["input"]:
         rows = f"{record['input_rows']:,} rows then, {len(raw):,} now"
         raise UserError(f"{version}: the input has changed since ({record['location']}: {rows})")
-    frame = _call(load_function(record["source"], record["function"]), raw, record["arguments"])
+    frame = call(load_function(record["source"], record["function"]), raw, record["arguments"])
     if digest(frame) != record["output"]:
         raise UserError(f"{version}: its recorded code makes something else now: {WHY}")
     return frame
@@ -152,7 +152,7 @@ def difference(dataset: str, old: str, new: str) -> str:
     return "\n".join(map(printable, lines)) or "nothing changed"
 
 
-def _call(function, raw: pd.DataFrame, arguments: dict) -> pd.DataFrame:
+def call(function, raw: pd.DataFrame, arguments: dict) -> pd.DataFrame:
     """Return the function's frame; it gets a shallow copy, so that ``raw`` stays as it is."""
     try:
         inspect.signature(function).bind(raw, **arguments)

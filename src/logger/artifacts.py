@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-LEFT_OUT = ("checkpoints", "log.txt", "trackers.json")  # large, or still written to
+LEFT_OUT = ("checkpoints", "trackers.json")  # large, or still written to
 
 
 def artifacts(folder: str) -> list[Path]:

@@ -44,7 +44,8 @@ class Fanout:
     names : list of str
         keys of `TRACKERS`.
     run : dict
-        name, project, config (flat), tags, parent, advice (for the sentence about a tracker that failed).
+        name, project, config (flat), tags, parent, advice (for the sentence about a tracker that failed);
+        of a run also nested (the config), labels (the user's tags), commit, source, started, log (a path).
     path : Path
         JSON file with each tracker's answer, or {"error": ...}.
     wait : float or None
@@ -68,16 +69,20 @@ class Fanout:
             self._remember(name)
         return {} if "error" in found else found
 
-    def log(self, row: dict) -> None:
-        self._send("log", row)
+    def log(self, row: dict, logged: float) -> None:
+        """Send a row of history, and when it was logged."""
+        self._send("log", row | {"time": logged})
 
     def record(self, folder: Path, report: dict) -> None:
         self._send("record", str(folder), report)
 
-    def finish(self, status: str) -> dict:
-        """Close all trackers, wait for them, and return their answers; a second call goes on waiting."""
+    def finish(self, status: str, ended: float | None = None, error: str | None = None) -> dict:
+        """Close all trackers, wait for them, and return their answers; a second call goes on waiting.
+
+        ended, error : when the run ended (None: now), and by what
+        """
         if not self.finishing:
-            self._send("finish", status)
+            self._send("finish", status, ended, error)
         self.finishing, began = True, time.monotonic()
         for name in list(self.workers):
             self._end(name, began + self._limit(name))

@@ -1,12 +1,13 @@
 """MLflow: a sqlite store under ``outputs/``, or the server that ``MLFLOW_TRACKING_URI`` names."""
 
+import getpass
 import logging
 import os
 import re
 import shlex
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -18,11 +19,13 @@ from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
 MAX_VALUE = 6000  # characters of a parameter that every store takes
+MAX_TAG = 5000  # characters
 MAX_METRICS = 1000  # in one request
 LOCKED = 5  # seconds that another program may keep a sqlite file locked
 # variables MLFLOW_HTTP_..., unless the user sets them: a server that hangs is given up after 21 s
 HTTP = {"REQUEST_MAX_RETRIES": "2", "REQUEST_BACKOFF_FACTOR": "1", "RESPECT_RETRY_AFTER_HEADER": "false"}
 FIRST_TIMEOUT, TIMEOUT = 6, 60  # seconds for the first answer of a server; for later ones: large files
+KIND = ("mlflow.experimentKind", "custom_model_development")  # else its pages are those of language models
 USER_TIMEOUT = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
 
 
@@ -121,9 +124,11 @@ def experiment_id(mlflow, name: str) -> str:
         if known is None:
             local = uri().startswith("sqlite:")
             location = (outputs() / "mlartifacts").as_uri() if local else None
-            return mlflow.create_experiment(name, artifact_location=location)
+            return mlflow.create_experiment(name, artifact_location=location, tags=dict([KIND]))
         if known.lifecycle_stage == "deleted":
             mlflow.restore_experiment(known.experiment_id)
+        if KIND[0] not in known.tags:
+            mlflow.set_experiment_tag(known.experiment_id, *KIND)
         return known.experiment_id
 
 
@@ -133,27 +138,24 @@ class MLflow:
     def start(self, run: dict, known: dict) -> dict:
         """Start a run and return its ids, or go on with the run of ``known``, what an earlier start returned.
 
-        run : name, project, config (flat), tags, parent
+        run : as of `Fanout`
         """
         from mlflow.entities import Param
 
-        self.client = client()
+        self.client, self.log_file = client(), Path(run.get("log", ""))
         self.held = set()  # epochs that MLflow holds already
         if "run_id" in known:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
             set_timeout(TIMEOUT)
+            if "error" in self.client.get_run(self.run_id).data.tags:
+                self.client.delete_tag(self.run_id, "error")
             self.held = {metric.step for metric in self.client.get_metric_history(self.run_id, "val/loss")}
             return {key: known[key] for key in ("run_id", "experiment_id")}
-        tags = dict(run["tags"])
-        if run["parent"]:
-            tags["mlflow.parentRunId"] = run["parent"]
         experiment = experiment_id(self.client, run["project"])
-        self.run_id = self.client.create_run(experiment, run_name=run["name"], tags=tags).info.run_id
-        params = []
-        for key, value in run["config"].items():
-            allowed = re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII)
-            params.append(Param(allowed, str(value)[:MAX_VALUE]))
+        started, tags = milliseconds(run.get("started")), tags_of(run)
+        self.run_id = self.client.create_run(experiment, started, tags, run["name"]).info.run_id
+        params = [Param(allowed(key), str(value)[:MAX_VALUE]) for key, value in run["config"].items()]
         for i in range(0, len(params), 100):  # more are refused in one request
             self.client.log_batch(self.run_id, params=params[i : i + 100])
         return {"run_id": self.run_id, "experiment_id": experiment}
@@ -162,13 +164,14 @@ class MLflow:
         """Log rows of history, without those that MLflow holds."""
         from mlflow.entities import Metric
 
-        now, rows = int(time.time() * 1000), [row for row in rows if row["epoch"] not in self.held]
+        rows = [row for row in rows if row["epoch"] not in self.held]
         width = max(map(len, rows), default=1)
         n = max(1, MAX_METRICS // width)  # whole rows: a row sent in part would pass for held
         for i in range(0, len(rows), n):
             batch = []
             for row in rows[i : i + n]:
-                batch += [Metric(name, row[name], now, row["epoch"]) for name in row if name != "epoch"]
+                at, step = milliseconds(row.get("time")), row["epoch"]
+                batch += [Metric(name, row[name], at, step) for name in row if name not in ("epoch", "time")]
             self.client.log_batch(self.run_id, metrics=batch)
 
     def record(self, folder: str, report: dict) -> None:
@@ -185,7 +188,7 @@ class MLflow:
         self.held = set()
         known = self.client.get_run(self.run_id).data.metrics
         if known.get("test/loss") != metrics["test/loss"]:  # a resumed run may have logged them before
-            row = {"epoch": report["best_epoch"] or 0}
+            row = {"epoch": report["best_epoch"] or 0, "time": report.get("finished")}
             for key, value in metrics.items():
                 if value is not None:
                     row[key if key.startswith("test/") else f"best/{key}"] = value
@@ -194,10 +197,34 @@ class MLflow:
             inside = path.parent.relative_to(folder).as_posix()
             self.client.log_artifact(self.run_id, str(path), None if inside == "." else inside)
 
-    def finish(self, status: str) -> None:
-        self.client.set_terminated(self.run_id, STATUS[status])
+    def finish(self, status: str, ended: float | None = None, error: str | None = None) -> None:
+        if error:
+            self.client.set_tag(self.run_id, "error", error[-MAX_TAG:])  # a traceback ends with its reason
+        self.client.set_terminated(self.run_id, STATUS[status], milliseconds(ended))
+        if status != "done" and self.log_file.is_file():  # else `record` sent it
+            self.client.log_artifact(self.run_id, str(self.log_file))
 
     @staticmethod
     def link(known: dict) -> str:
         """Return the command that shows all runs of the store."""
         return f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri()))}"
+
+
+def tags_of(run: dict) -> dict[str, str]:
+    """Return the tags of a run: the user's, the project's, and MLflow's own columns User and Source."""
+    tags = {allowed(tag): "true" for tag in run.get("labels", ()) if not tag.startswith("mlflow.")}
+    tags |= run["tags"] | {"mlflow.source.type": "LOCAL"}
+    own = {"parentRunId": run["parent"], "source.git.commit": run.get("commit")}
+    own["source.name"] = run.get("source", "src.train")[:MAX_TAG]
+    with suppress(OSError, KeyError, ImportError):  # a container's user may have no name
+        own["user"] = getpass.getuser()
+    return tags | {f"mlflow.{key}": value for key, value in own.items() if value}
+
+
+def allowed(key: str) -> str:
+    return re.sub(r"[^\w\-. :/]", "_", key, flags=re.ASCII)
+
+
+def milliseconds(seconds: float | None) -> int:
+    """Return a time as MLflow keeps it; None is now."""
+    return int((time.time() if seconds is None else seconds) * 1000)

@@ -1,8 +1,10 @@
 """Weights & Biases: offline under ``outputs/wandb``, online with a login, or as ``WANDB_MODE`` says."""
 
 import os
+import re
 import shlex
 import struct
+import time
 from pathlib import Path
 
 from src.logger.artifacts import artifacts
@@ -14,6 +16,7 @@ FINISH_TIMEOUT = 180  # seconds at the end of a run for the upload; what is left
 # WANDB_MODE -> what it means
 MODES = {word: word for word in ("online", "offline", "shared", "disabled")}
 MODES |= {"run": "online", "dryrun": "offline"}
+MAX_TAG = 64  # characters
 BLOCK = 32768  # bytes of a block in an offline file
 
 
@@ -41,23 +44,28 @@ class WandB:
     def start(self, run: dict, known: dict) -> dict:
         """Start a run and return its id, or go on with the run of ``known``, what an earlier start returned.
 
-        run : name, project, config (flat), tags, parent
+        run : as of `Fanout`
         """
         os.environ["WANDB_SILENT"] = "true"
         os.environ["WANDB_MODE"] = mode()  # W&B itself refuses "" and OFFLINE
         import wandb
+        from wandb.sdk.wandb_run import Run
 
+        begun = run.get("started", time.time())
+        Run._start_time = property(lambda self: begun, lambda self, now: None)  # W&B has no option for it
         folder = outputs() / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):  # W&B would write to a temporary folder
             raise UserError(f"{folder} cannot be written to")
-        tags = [f"{key}:{value}"[:64] for key, value in run["tags"].items()]
+        tags = [f"{key}:{run['tags'][key]}" for key in ("dataset", "model") if key in run["tags"]]
+        tags = list(dict.fromkeys(tag[:MAX_TAG] for tag in [*tags, *run.get("labels", ())]))
+        config = {key: run["tags"].get(key) for key in ("version", "git")} | run.get("nested", run["config"])
         settings = wandb.Settings(
             console="off", silent=True, x_disable_stats=True, init_timeout=12,
             finish_timeout=FINISH_TIMEOUT, finish_timeout_raises=True,
         )  # fmt: skip
         self.run = wandb.init(
-            project=run["project"], name=run["name"], id=known.get("id"), config=run["config"], tags=tags,
+            project=allowed(run["project"]), name=run["name"], id=known.get("id"), config=config, tags=tags,
             group=run["tags"].get("sweep"), dir=outputs(), mode=mode(), reinit="create_new",
             resume="allow" if known and mode() == "online" else None, settings=settings,
         )  # fmt: skip
@@ -70,7 +78,8 @@ class WandB:
         """Log rows of history, without those that W&B holds."""
         for row in rows:
             if row["epoch"] not in self.held:
-                values = {name: value for name, value in row.items() if name != "epoch"}
+                values = {name: value for name, value in row.items() if name not in ("epoch", "time")}
+                values["_timestamp"] = row.get("time", time.time())
                 self.run.log(values, step=row["epoch"], commit=True)
 
     def record(self, folder: str, report: dict) -> None:
@@ -85,7 +94,12 @@ class WandB:
             artifact.add_file(str(path), path.relative_to(folder).as_posix())
         self.run.log_artifact(artifact)
 
-    def finish(self, status: str) -> None:
+    def finish(self, status: str, ended: float | None = None, error: str | None = None) -> None:
+        """Close the run; W&B takes no time for its end, so ``ended`` is for others."""
+        if error:
+            self.run.summary["error"] = error
+        elif self.run.summary.get("error"):  # of an earlier try
+            del self.run.summary["error"]
         self.run.finish(exit_code=EXIT_CODE[status])
 
     @staticmethod
@@ -93,6 +107,11 @@ class WandB:
         """Return the command that uploads an offline run, or an online run's id."""
         command = f"wandb sync {shlex.quote(known['folders'][-1])}"
         return command if known["mode"] == "offline" else known["id"]
+
+
+def allowed(project: str) -> str:
+    """Return a project's name as W&B takes it."""
+    return re.sub(r"[/\\#?%:]", "-", project)[:128]
 
 
 def epochs_in(folders: list[str]) -> set[int]:

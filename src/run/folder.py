@@ -119,13 +119,17 @@ class Run:
         path = self.folder / "trackers.json"
         return read_json(path) if path.is_file() else {}
 
-    def predict(self, frame):
-        """Return class names, or values in the target's own units, for the rows of a DataFrame: (n,)."""
-        return self._predictor.predict(frame)
+    def predict(self, rows, etl: bool = True):
+        """Return a DataFrame with id, prediction, and for classes a column p_<class>, for new rows.
 
-    def predict_proba(self, frame):
+        rows : a DataFrame as the file of the run's dataset has it, or a path; the target may be missing
+        etl : False for rows as the dataset's ``etl`` returns them
+        """
+        return self._predictor.predict(rows, etl)
+
+    def predict_proba(self, rows, etl: bool = True):
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
-        return self._predictor.predict_proba(frame)
+        return self._predictor.predict_proba(rows, etl)
 
     @cached_property
     def _predictor(self):

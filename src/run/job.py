@@ -4,26 +4,30 @@ import cProfile
 import io
 import logging
 import pstats
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
+from src.config.shell import name_lines
+from src.config.tree import flat
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
+from src.data.target import baseline
 from src.metric.choose import choose, compute, loss
 from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
 from src.run.lock import hold
-from src.run.overview import summary
+from src.run.overview import places, table
 from src.run.record import Recorder
+from src.system.code import locate
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.system.paths import claim
 from src.trainer import ranks
 from src.trainer.family import family
-from src.trainer.history import Progress
+from src.trainer.history import TRAIN_ROWS, Progress
 
 log = logging.getLogger("reprise")
 
@@ -49,6 +53,8 @@ def run_job(
     if resume is not None:
         return _train(Recorder.resume(resume, cfg, _epochs_behind(resume)), threads, frame)
     folder = claim(runs_folder(), "t")
+    if n_side_by_side != 1:
+        name_lines(folder.name)
     with hold(folder, "train"):
         return _train(Recorder.start(folder, cfg, report or {}), threads, frame)
 
@@ -64,6 +70,8 @@ def _train(recorder: Recorder, threads: int, frame) -> Run:
             data = load_data(cfg["dataset"], frame=frame, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
+        with recorder.timed("import"):
+            _import(model)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
             options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads}
             fitted, kept = _fit(recorder, model, data, metric, **options)
@@ -71,6 +79,8 @@ def _train(recorder: Recorder, threads: int, frame) -> Run:
             predict = family(model).predict
             predictions = {part: predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
             _evaluate(recorder, data, predictions, metric, kept)
+            recorder.report |= _beside(data, metric, seed, lambda part: predict(fitted, part, data.info))
+            log.info(table(recorder))
         with recorder.timed("record"):
             _save_predictions(recorder.folder / "predictions.npz", data, predictions)
             family(model).save(fitted, model_path(recorder.folder, model))
@@ -86,7 +96,7 @@ def recorded(recorder: Recorder):
             recorder.begin()
         yield
         recorder.finish("done")
-        log.info(summary(recorder.opened()))
+        log.info(places(recorder.opened()))
     except KeyboardInterrupt:
         name = recorder.name
         if recorder.report["status"] == "done":
@@ -110,6 +120,15 @@ def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
     recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     recorder.write("info.json", data.info)
     recorder.write("transforms.json", data.transforms)
+
+
+def _import(model: dict) -> None:
+    """Import the libraries of the model's family and classes: seconds that are not those of the fit."""
+    family(model)
+    for key, value in flat(model).items():
+        if key.rpartition(".")[2] == "class" and value:
+            with suppress(UserError):  # the other kind's; the fit needs one of them and will say so
+                locate(value)
 
 
 def _fit(recorder: Recorder, model: dict, data: Data, metric: dict, *, trainer: dict, **options):
@@ -156,6 +175,26 @@ def _evaluate(recorder: Recorder, data: Data, predictions: dict, metric: dict, k
         scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], metric, y, p)
         values |= {f"{part}/{name}": value for name, value in scores.items()}
     recorder.report |= {"best_epoch": kept, "metrics": values}
+
+
+def _beside(data: Data, metric: dict, seed: int, predict) -> dict:
+    """Return metrics to compare with: the model's on training rows, and a baseline's on test.
+
+    ``report["metrics"]`` is for the rows that the model has not seen.
+    """
+    train, info = data.parts["train"], data.info
+    n = len(train["y"])
+    if n > TRAIN_ROWS:
+        some = np.random.default_rng([seed, 2]).permutation(n)[:TRAIN_ROWS]
+        train = {name: array[some] for name, array in train.items()}
+    pairs = {"train_metrics": (train["y"], predict(train))}
+    pairs["baseline"] = (data.parts["test"]["y"], baseline(data, "test"))
+    found = {"train_rows": [min(n, TRAIN_ROWS), n]}
+    for name, (y, p) in pairs.items():
+        found[name] = {"loss": loss(y, p, info)}
+        with suppress(RuntimeError):  # a metric of the user's own may refuse a constant p
+            found[name] |= compute(info["task"], metric, y, p)
+    return found
 
 
 def _save_predictions(path: Path, data: Data, predictions: dict) -> None:

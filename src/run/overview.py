@@ -10,25 +10,52 @@ from src.system.files import sweep
 COLUMNS = ("model", "dataset", "seed", "split_seed", "sweep", "best_epoch")  # of `runs`, from report.json
 
 
-def summary(run: Run) -> str:
-    """Return what a person wants to know at the end of a run: metrics, seconds, the folder, where to look."""
-    metrics, deciding = run.report["metrics"], run.report["metric"]["name"]
-    lines = ["", f"{'':22}{'train':>10}{'val':>10}{'test':>10}"]
-    for name in dict.fromkeys(["loss", deciding, *(key.partition("/")[2] for key in metrics)]):
-        cells = [_cell(metrics, f"{part}/{name}") for part in ("train", "val", "test")]
+def table(run) -> str:
+    """Return the metrics of a `Run` or a `Recorder` at its end, each once, and what they are of."""
+    report, deciding = run.report, run.report["metric"]["name"]
+    columns = {part: _of_part(report["metrics"], part) for part in ("val", "test")}
+    columns = {"train": report["train_metrics"]} | columns | {"baseline": report["baseline"]}
+    lines = ["", " " * 22 + "".join(f"{name:>10}" for name in columns)]
+    for name in shown(columns["test"], deciding):
+        cells = [_cell(column, name) for column in columns.values()]
         lines.append(f"{name + ' *' if name == deciding else name:22}" + "".join(cells))
-    lines.append("* decides")
+    decides = "* decides, equal values by the loss on val"
     if run.cfg["model"].get("progress") == "staged":
-        lines[-1] = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
+        decides = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
     elif run.rows:
-        lines[-1] += f"; the model is that of epoch {run.report['best_epoch']} of {run.rows[-1]['epoch']}"
+        decides += f"; the model is that of epoch {report['best_epoch']} of {run.rows[-1]['epoch']}"
+    n, n_all = report["train_rows"]
+    train = f"train: {n:,} of its {n_all:,} rows; " if n < n_all else ""
+    knows = "the shares of the classes" if "log_loss" in columns["test"] else "the mean of the target"
+    return "\n".join([*lines, decides, f"{train}baseline: a model that knows only {knows} in train, on test"])
+
+
+def shown(names, deciding: str) -> list[str]:
+    """Return the names of metrics, the loss and the deciding one first, without second names for one of them.
+
+    >>> shown(["loss", "accuracy", "f1", "f1_macro", "log_loss"], "accuracy")
+    ['loss', 'accuracy', 'f1']
+    """
+    twins = {"log_loss": "loss", "f1_binary" if "f1_binary" in names else "f1_macro": "f1"}
+    hidden = {twins[name] if name == deciding else name for name in twins}
+    return [name for name in dict.fromkeys(["loss", deciding, *names]) if name not in hidden]
+
+
+def _of_part(metrics: dict, part: str) -> dict:
+    """{"val/f1": 1, "test/f1": 2} -> {"f1": 1} for val."""
+    return {key.partition("/")[2]: value for key, value in metrics.items() if key.startswith(f"{part}/")}
+
+
+def places(run: Run) -> str:
+    """Return where the seconds went, and where to look."""
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())
-    lines += ["", f"seconds   {seconds}", f"folder    {run.folder}"]
+    lines = ["", f"seconds   {seconds}", f"folder    {run.folder}"]
     answers = run.trackers
     for name, tracker in TRACKERS.items():
         if "error" not in answers.get(name, {"error": None}):
             lines.append(f"{name:10}{tracker.link(answers[name])}")
-    return "\n".join([*lines, f'load      from src import load; load("{run.name}").predict(df)'])
+    typed = f"python -m src.predict run={run.name} input=new.csv output=p.csv"
+    return "\n".join([*lines, f"predict   {typed}"])
 
 
 def _cell(metrics: dict, name: str) -> str:

@@ -1,12 +1,16 @@
-"""Predict new rows with a run's model and transforms: what ``load("t7").predict(df)`` calls."""
+"""Predict new rows with a run's ETL, transforms and model: what ``load("t7").predict(df)`` calls."""
 
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from src.data.prepare import apply_transforms
+from src.data.load import known_recipe, read_and_etl, read_input
+from src.data.prepare import apply_transforms, columns_of
+from src.data.rows import Etl
 from src.data.source import check_frame
+from src.run.trust import is_sealed
 from src.system.errors import UserError
 from src.system.files import read_json
 from src.trainer.family import family
@@ -22,33 +26,73 @@ def labels(info: dict) -> np.ndarray | None:
     return np.array([convert(name) for name in info["classes"]])
 
 
+def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:
+    """Return the columns prediction and, of classes, ``p_<class>`` each; ``p`` is as `family` returns it."""
+    if info["task"] == "regression":
+        return {"prediction": p}
+    probabilities = {f"p_{name}": p[:, i] for i, name in enumerate(info["classes"])}
+    return {"prediction": labels(info)[p.argmax(1)]} | probabilities
+
+
 class Predictor:
-    """The model, saved in ``path``, and the transforms of a `Run`, read once."""
+    """The model, saved in ``path``, the transforms and the ETL of a `Run`, read once."""
 
     def __init__(self, run, path: Path):
-        self.name, self.info, self.transforms = run.name, run.info, read_json(run.folder / "transforms.json")
+        self.run, self.name, self.info = run, run.name, run.info
+        self.transforms = read_json(run.folder / "transforms.json")
         self.family, self.received = family(run.cfg["model"]), run.report.get("received_as")
+        self.etl = None
         with self._fitting():
             self.model = self.family.load(path, run.cfg["model"], self.info)
 
-    def predict(self, frame) -> np.ndarray:
-        """Return class names, or values in the target's own units: (n,)."""
-        p = self._outputs(frame)
-        if self.info["task"] == "regression":
-            return p
-        with self._fitting():
-            return labels(self.info)[p.argmax(1)]
+    def predict(self, rows, etl: bool = True) -> pd.DataFrame:
+        """Return id, prediction, and for classes p_<class>, a row for each of ``rows``.
 
-    def predict_proba(self, frame) -> np.ndarray:
+        id : the cell of ``dataset.id``, or the row's index
+        prediction : the class in the target's type, or the value in the target's own units
+        """
+        frame, p = self._outputs(rows, etl)
+        name = self.run.cfg["dataset"].get("id")
+        known = name is not None and str(name) in frame
+        ids = frame[str(name)] if known else frame.index
+        with self._fitting():
+            return pd.DataFrame({"id": ids} | predicted(p, self.info), index=frame.index)
+
+    def predict_proba(self, rows, etl: bool = True) -> np.ndarray:
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
         if self.info["task"] == "regression":
             raise UserError(f"{self.name} is a regression and has no probabilities: use predict")
-        return self._outputs(frame)
+        return self._outputs(rows, etl)[1]
 
-    def _outputs(self, frame) -> np.ndarray:
-        frame = check_frame(frame)
+    def _outputs(self, rows, etl: bool) -> tuple[pd.DataFrame, np.ndarray]:
+        """Return the rows as they came, and the model's output for them."""
+        raw = self._read(rows)
         with self._fitting():
-            return self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
+            if etl and self.etl is None:
+                self.etl = self._etl()
+            frame = self.etl.prepare(raw) if etl and self.etl else raw
+            return raw, self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
+
+    def _read(self, rows) -> pd.DataFrame:
+        """Return a DataFrame, or the rows of a file, read as the run's dataset reads its own."""
+        if not isinstance(rows, str | Path):
+            return check_frame(rows)
+        dataset = self.run.cfg["dataset"]
+        if "path" not in dataset:
+            return read_input(rows)[0]
+        read, _ = read_and_etl(dataset["name"])
+        return check_frame(read(dataset | {"path": str(rows)}))
+
+    def _etl(self) -> Etl | bool:
+        """Return the run's ETL; False if it has none, or an older one that is not known here."""
+        recipe = self.transforms["etl"] if "etl" in self.transforms else known_recipe(self.info)
+        if recipe is None:
+            return False
+        if "etl" in self.transforms and not (self.run.trusted or is_sealed(self.run, "transforms.json")):
+            reason = f"{self.name} was not made here, or its transforms.json was changed since"
+            danger = "its ETL could run anything: add trust=true if you trust it, or etl=false"
+            raise UserError(f"{reason}; {danger} for rows as the ETL returns them")
+        return Etl(recipe, columns_of(self.transforms), f"the ETL of {self.name}")
 
     @contextmanager
     def _fitting(self):

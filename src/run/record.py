@@ -11,7 +11,7 @@ from pathlib import Path
 from src.config.tree import flat
 from src.logger import csv
 from src.run.folder import Run, model_path
-from src.run.trackers import open_trackers, tracker_names
+from src.run.trackers import final, open_trackers, row_times, tracker_names
 from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
@@ -30,14 +30,14 @@ class Recorder:
     The folder of a run that is resumed stays as it is until there is something new, see `begin`: a run that
     was done is still done if its data cannot be read any more.
 
-    resumed : bool, whether it goes on with a run that had begun before
+    times : {epoch: time} of the history of a run that is resumed
     """
 
-    def __init__(self, folder: Path, cfg: dict, report: dict, history: list[dict], resumed: bool):
+    def __init__(self, folder: Path, cfg: dict, report: dict, history: list, times: dict | None = None):
         self.folder, self.name, self.cfg, self.report = folder, folder.name, cfg, report
-        self.rows, self.resumed = history, resumed
+        self.rows, self.resumed = history, times is not None
         self._draws = cfg["pictures"] and cfg["logger"]["csv"]  # curves are drawn from metrics.csv
-        self._trackers, self._begun, self._waiting = None, False, {}
+        self._trackers, self._begun, self._waiting, self._times = None, False, {}, times
         self._log_file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
         self._log_file.setFormatter(Lines("%(asctime)s  %(message)s", "%H:%M:%S"))
         log.addHandler(self._log_file)
@@ -54,14 +54,14 @@ class Recorder:
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
         dotted = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(CODE_KEYS)]
         snapshot_code(folder / "code.zip", dotted)
-        return cls(folder, cfg, report, [], resumed=False)
+        return cls(folder, cfg, report, [])
 
     @classmethod
     def resume(cls, run: Run, cfg: dict, kept_epochs: int) -> "Recorder":
         """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint holds."""
         history = [row for row in run.rows if row["epoch"] <= kept_epochs]
         report = run.report | {"timings": dict(run.report["timings"])}
-        return cls(run.folder, cfg, report, history, resumed=True)
+        return cls(run.folder, cfg, report, history, row_times(run))
 
     def begin(self) -> None:
         """Record that the run is running, and start its trackers; a second call does nothing.
@@ -84,7 +84,7 @@ class Recorder:
             wait = self.cfg["logger"].get("wait", 30)  # older runs have no such key
             self._trackers = open_trackers(self, which, wait)
             for row in self.rows:  # a tracker leaves out the rows that it holds
-                self._trackers.log(row)
+                self._trackers.log(row, self._times[row["epoch"]])
         if self._draws:
             Child.prestart(PLOTS)
 
@@ -101,6 +101,9 @@ class Recorder:
         (self.folder / "DONE").unlink(missing_ok=True)
         if (self.folder / "metrics.csv").is_file():
             csv.rewrite(self.folder / "metrics.csv", self.rows)
+        if (self.folder / "times.csv").is_file():
+            times = [{"epoch": row["epoch"], "time": self._times[row["epoch"]]} for row in self.rows]
+            csv.rewrite(self.folder / "times.csv", times)
 
     def write(self, name: str, value) -> None:
         """Write a JSON file into the folder, after `begin`."""
@@ -111,11 +114,13 @@ class Recorder:
     def log_row(self, row: dict) -> None:
         """Record one epoch's row: {"epoch": 3, "train/loss": ..., "val/f1": ...}."""
         self.begin()
+        now = time.time()
         self.rows.append(row)
         if self.cfg["logger"]["csv"]:
             csv.append(self.folder / "metrics.csv", row)
         if self._trackers:
-            self._trackers.log(row)
+            csv.append(self.folder / "times.csv", {"epoch": row["epoch"], "time": now})
+            self._trackers.log(row, now)
 
     @contextmanager
     def timed(self, stage: str):
@@ -132,13 +137,17 @@ class Recorder:
             expected = isinstance(error, UserError)
             text = str(error) if expected else "".join(traceback.format_exception(error))
             self.report["error"] = printable(without_password(text), keep="\n")
-            self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell prints it itself
+            with suppress(OSError):  # a full disk
+                self._log_file.stream.write(f"error: {self.report['error']}\n")  # the shell prints it itself
+                self._log_file.flush()  # trackers take the file
         if not self._begun:
             return
         self.report |= {"status": status, "finished": time.time()}
         if status == "done":
             model = model_path(self.folder, self.cfg["model"])
             self.report["sealed"] += seal(self.folder, model.relative_to(self.folder).as_posix())
+            if self._waiting.get("transforms.json", {}).get("etl"):  # code
+                self.report["sealed"] += seal(self.folder, "transforms.json")
         full_disk = nullcontext() if status == "done" else suppress(OSError)  # it may be the error
         with full_disk:
             self._write_report()
@@ -150,8 +159,8 @@ class Recorder:
                     log.warning("the pictures are missing: %s", reason)
             if self._trackers:
                 if status == "done":
-                    self._trackers.record(self.folder, self.report)
-                self._trackers.finish(status)
+                    self._trackers.record(self.folder, final(self.report))
+                self._trackers.finish(status, self.report["finished"], self.report.get("error"))
         with full_disk:
             self._write_report()
 

@@ -16,18 +16,13 @@ def predictions(arrays: dict, info: dict):
     """Return a DataFrame of val and test: part, id, y, prediction and, of classes, ``p_<class>`` each."""
     import pandas as pd
 
-    from src.run.predictor import labels
+    from src.run.predictor import labels, predicted
 
     frames, names = [], labels(info)
     for part in ("val", "test"):
         y, p = arrays[f"{part}_y"], arrays[f"{part}_p"]
-        columns = {"part": part, "id": arrays[f"{part}_id"]}
-        if names is None:
-            columns |= {"y": y, "prediction": p}
-        else:
-            columns |= {"y": names[y], "prediction": names[p.argmax(1)]}
-            columns |= {f"p_{name}": p[:, i] for i, name in enumerate(info["classes"])}
-        frames.append(pd.DataFrame(columns))
+        columns = {"part": part, "id": arrays[f"{part}_id"], "y": y if names is None else names[y]}
+        frames.append(pd.DataFrame(columns | predicted(p, info)))
     return pd.concat(frames, ignore_index=True)
 
 

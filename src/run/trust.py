@@ -1,7 +1,8 @@
 """Which files may run code: those that this ``outputs/`` has sealed, or that the user trusts.
 
 Code can come from config.json, which names classes and functions, from code.zip and from each file in model/.
-Config and code are sealed when a run starts, its model when it ends; report.json keeps the seals.
+Config and code are sealed when a run starts, its model when it ends; report.json keeps the seals. So it does
+with transforms.json, if that holds the code of an ETL.
 """
 
 import hashlib
@@ -48,16 +49,19 @@ def unsealed(run, code: bool = False) -> str | None:
     paths = [run.folder / name for name in START]
     if not code or run.report["status"] == "done":
         paths += [path for path in sorted((run.folder / "model").rglob("*")) if not is_hidden(path)]
+    names = (path.relative_to(run.folder).as_posix() for path in paths)
+    return next((name for name in names if not is_sealed(run, name)), None)
+
+
+def is_sealed(run, name: str) -> bool:
+    """Return whether the run's report holds a seal of this file as it is now."""
+    path = run.folder / name
+    if path.is_symlink() or path.parent.is_symlink() or not path.is_file() or not _key().is_file():
+        return False
     known = json.dumps([run.report.get("sealed"), run.report.get("signed")])  # nobody can guess a seal
-    for path in paths:
-        name = path.relative_to(run.folder).as_posix()
-        if path.is_symlink() or path.parent.is_symlink() or not path.is_file() or not _key().is_file():
-            return name
-        found = digest(path)
-        older = _keyed(bytes.fromhex(found))  # a seal of the content alone
-        if seal_of(run.name, name, found) not in known and older not in known:
-            return name
-    return None
+    found = digest(path)
+    older = _keyed(bytes.fromhex(found))  # a seal of the content alone
+    return seal_of(run.name, name, found) in known or older in known
 
 
 def _key() -> Path:

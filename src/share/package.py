@@ -83,7 +83,7 @@ def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
     with next_version(runs_folder(), "t") as target:
         sealed = []
         for name, found in digests.items():
-            if name in START or name.startswith("model/"):
+            if name in (*START, "transforms.json") or name.startswith("model/"):
                 new = name.replace(f"model_{old}.", f"model_{target.name}.")
                 (folder / name).rename(folder / new)
                 sealed.append(seal_of(target.name, new, found))

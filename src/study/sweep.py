@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def sweep(logger: dict, n_jobs: int, failed: list):
     log.info("%s   %d jobs", name, n_jobs)
     described = {
         "name": name, "project": logger["project"], "config": {}, "tags": {"sweep": name}, "parent": None,
+        "started": time.time(),
         "advice": f"{name} goes on without a parent run there",
     }  # fmt: skip
     names, status = ["mlflow"] if logger["mlflow"] else [], "failed"
@@ -51,7 +53,9 @@ def sweep(logger: dict, n_jobs: int, failed: list):
     finally:
         log.info(sweep_summary(name))
         failed += [run for run in runs_of(name) if opened(run).status != "done"]
-        trackers.finish("failed" if status == "done" and failed else status)
+        if status == "done" and failed:
+            status = "failed"
+        trackers.finish(status, error=f"not done: {', '.join(failed)}" if failed else None)
         for mark in folder.glob(".*.failed"):  # for the jobs of this sweep
             mark.unlink()
 

@@ -123,10 +123,17 @@ def describe_environment(seed: int) -> dict:
 
 
 def describe_git() -> dict:
-    """Return commit and uncommitted difference of the checkout; nulls outside git."""
+    """Return the checkout's commit, and what src/ and conf/ differ from it; nulls outside git.
+
+    untracked : names of files that git does not know; their text is in code.zip
+    """
     sha = _git("rev-parse", "HEAD")
-    diff = _git("diff", "HEAD", "--", "src", "conf") if sha else None
-    return {"sha": sha, "dirty": bool(diff) if sha else None, "diff": diff or None}
+    if not sha:
+        return {"sha": None, "dirty": None, "diff": None, "untracked": None}
+    diff = _git("diff", "HEAD", "--", "src", "conf")
+    names = _git("ls-files", "-z", "--others", "--exclude-standard", "--", "src", "conf") or ""
+    untracked = [name for name in names.split("\0") if name]
+    return {"sha": sha, "dirty": bool(diff or untracked), "diff": diff or None, "untracked": untracked}
 
 
 def _git(*arguments: str) -> str | None:

@@ -37,8 +37,11 @@ def printable(text: str, keep: str = "") -> str:
 class Lines(logging.Formatter):
     """Formats messages for console and log: only their own line breaks stay as they are, and no password."""
 
+    name = ""  # begins each line
+
     def format(self, record: logging.LogRecord) -> str:
-        return printable(without_password(super().format(record)), keep="\n")
+        text = printable(without_password(super().format(record)), keep="\n")
+        return "\n".join(f"{self.name}{line}" for line in text.split("\n")) if self.name else text
 
 
 def sentence(error: Exception) -> str:

@@ -10,11 +10,10 @@ from src.metric.choose import compute, loss
 from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
-from src.trainer.history import History
+from src.trainer.history import TRAIN_ROWS, History
 from src.trainer.watch import MAX_ROWS, PROGRESS
 
 SUFFIX = "joblib"
-TRAIN_ROWS = 10_000  # train/loss is computed on at most this many training rows
 
 
 def fit(

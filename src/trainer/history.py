@@ -7,6 +7,7 @@ from src.metric.choose import better
 
 log = logging.getLogger("reprise")
 EVERY_S = 10  # show a line at least this often, also within a long epoch
+TRAIN_ROWS = 10_000  # metrics on train are computed on at most this many of its rows
 LINES = 20  # about this many lines of epochs in a run
 
 
@@ -74,7 +75,7 @@ class Progress:
 
     def within(self, epoch: int, done: int, n: int) -> None:
         """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
-        if time.monotonic() - self.shown_at >= EVERY_S:
+        if done < n and time.monotonic() - self.shown_at >= EVERY_S:
             self.shown_at = time.monotonic()
             seconds = self.shown_at - self.started
             log.info("epoch %4d   %3.0f%% of its batches   %6.1f s", epoch, 100 * done / n, seconds)

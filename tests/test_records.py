@@ -1,0 +1,186 @@
+"""What a run says of itself: its table, its seconds, the state of its code, its lines among others."""
+
+import logging
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import QUIET
+
+from src import fit
+from src.config import shell
+from src.data.load import load_data
+from src.dataset import breast_cancer
+from src.metric import functions
+from src.run import job
+from src.run.overview import shown, table
+from src.system import environment
+from src.system.errors import Lines
+from src.trainer import history
+from src.trainer.history import Progress
+
+# -- the table
+
+
+@pytest.fixture(scope="module", params=["mlp", "hist_gb"])
+def run(request, outputs):
+    return fit(f"model={request.param}", "dataset=breast_cancer", "trainer.max_epochs=3", *QUIET)
+
+
+def cells(run) -> dict[str, list[str]]:
+    """{"accuracy *": ["0.9", ...]} of the table in the run's log."""
+    text = (run.folder / "log.txt").read_text().partition("baseline\n")[2]
+    rows = [re.split(r"  +", line) for line in text.splitlines()]
+    return {name: values for name, *values in rows if values and re.match(r"[-\d.]+$|nan", values[-1])}
+
+
+def test_train_is_the_kept_model_on_the_training_rows(run):
+    cfg = run.cfg
+    data = load_data(cfg["dataset"], scaler=cfg["model"]["scaler"], class_weight=None, seed=cfg["seed"])
+    y, rows = data.parts["train"]["y"], data.parts["train"]["id"]
+    p = run.predict_proba(breast_cancer.read(cfg["dataset"]).iloc[rows])
+    wanted = {"accuracy": functions.accuracy(y, p), "loss": functions.log_loss(y, p)}
+    for name, value in wanted.items():
+        assert run.report["train_metrics"][name] == pytest.approx(value, abs=1e-6)
+        assert cells(run)[f"{name} *" if name == "accuracy" else name][0] == f"{value:.4f}"
+    assert run.report["train_rows"] == [len(y), len(y)]
+    assert not any(name.startswith("train/") and name != "train/loss" for name in run.report["metrics"])
+
+
+def test_the_baseline_is_the_majority_on_test(run):
+    y = run.arrays["test_y"]
+    assert run.report["baseline"]["accuracy"] == np.bincount(y).max() / len(y)
+    assert run.report["baseline"]["auroc"] == 0.5 and cells(run)["auroc"][3] == "0.5000"
+    assert list(run.report["baseline"]) == list(run.report["train_metrics"])
+
+
+def test_each_metric_stands_in_the_table_once(run):
+    names = list(cells(run))
+    assert names[:2] == ["loss", "accuracy *"] and {"f1", "f1_macro", "mcc"} <= set(names)
+    assert not {"log_loss", "f1_binary"} & set(names), "the loss and f1 of two classes"
+    assert {"val/log_loss", "test/f1_binary"} <= set(run.report["metrics"]), "the record has all of them"
+    assert all(len(values) == 4 for values in cells(run).values())
+
+
+@pytest.mark.parametrize(
+    ("deciding", "there", "gone"),
+    [("accuracy", {"loss", "f1"}, {"log_loss", "f1_macro"}), ("f1_macro", {"f1_macro"}, {"f1"}),
+     ("log_loss", {"log_loss"}, {"loss"}), ("top2", {"top2", "loss", "f1"}, {"log_loss"})],
+)  # fmt: skip
+def test_the_deciding_name_is_the_one_that_stays(deciding, there, gone):
+    names = shown(["loss", "accuracy", "f1", "f1_macro", "log_loss"], deciding)
+    assert there <= set(names) and not gone & set(names) and len(names) == len(set(names))
+
+
+def test_how_ties_are_decided_is_said(run):
+    staged = run.cfg["model"]["name"] == "hist_gb"
+    wanted = "stops by its loss" if staged else "* decides, equal values by the loss on val; the model is"
+    assert wanted in table(run) and "the shares of the classes in train, on test" in table(run)
+
+
+def test_train_is_a_sample_where_there_are_many_rows(outputs, monkeypatch):
+    monkeypatch.setattr(job, "TRAIN_ROWS", 50)
+    run = fit("model=linear", "dataset=diabetes", *QUIET)
+    assert run.report["train_rows"] == [50, 442 - len(run.arrays["val_y"]) - len(run.arrays["test_y"])]
+    n = run.report["train_rows"][1]
+    assert f"train: 50 of its {n} rows; baseline: a model that knows only the mean of the" in table(run)
+    assert abs(run.report["baseline"]["r2"]) < 0.1 and "log_loss" not in table(run)
+
+
+def refuses_constants(y, p):
+    if len(set(p.argmax(1))) < 2:
+        raise ValueError("constant")
+    return 1.0
+
+
+def test_a_metric_of_the_user_s_may_refuse_the_baseline(outputs):
+    metric = (f"metric={__name__}.refuses_constants", "metric_mode=max")
+    run = fit("model=linear", "dataset=wine", *metric, *QUIET)
+    assert run.report["train_metrics"]["refuses_constants"] == 1.0
+    assert list(run.report["baseline"]) == ["loss"] and "refuses_constants *" in table(run)
+
+
+# -- seconds and lines
+
+
+def test_the_seconds_of_the_fit_are_without_imports(run):
+    assert list(run.report["timings"]) == "start data import fit evaluate record trackers".split()
+
+
+def test_a_short_epoch_has_one_line(caplog, monkeypatch):
+    monkeypatch.setattr(history.log, "propagate", True)
+    monkeypatch.setattr(history, "EVERY_S", 0)
+    with caplog.at_level("INFO", "reprise"):
+        Progress({"name": "accuracy"}, 3).within(1, 4, 4)
+        assert caplog.text == ""
+        Progress({"name": "accuracy"}, 3).within(1, 1, 4)
+        assert "25% of its batches" in caplog.text
+
+
+def test_each_line_of_a_job_among_others_names_its_run(capsys, monkeypatch):
+    log, handler = logging.Logger("beside"), logging.StreamHandler()
+    handler.setFormatter(Lines())
+    log.addHandler(handler)
+    monkeypatch.setattr(logging, "getLogger", lambda name: log)
+    log.warning("t56   mlp on wine")
+    shell.name_lines("t56")
+    log.warning("epoch    1\n\nloss  0.5")
+    monkeypatch.undo()
+    assert capsys.readouterr().err.splitlines() == [
+        "t56   mlp on wine", "t56  epoch    1", "t56  ", "t56  loss  0.5",
+    ]  # fmt: skip
+
+
+# -- the state of the code
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one committed file in each folder."""
+    for name in ("src/a.py", "conf/b.yaml", "notes.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1\n")
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c")
+    for command in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run((*git, *command), cwd=tmp_path, check=True)
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
+    return tmp_path
+
+
+def test_a_clean_checkout_is_clean(checkout):
+    (checkout / "notes.md").write_text("2\n")
+    (checkout / "other.py").touch()
+    (checkout / "src/__pycache__").mkdir()
+    (checkout / "src/__pycache__/a.pyc").touch()
+    found = environment.describe_git()
+    assert found == {"sha": found["sha"], "dirty": False, "diff": None, "untracked": []} and found["sha"]
+
+
+@pytest.mark.parametrize(
+    ("name", "untracked"),
+    [("src/a.py", []), ("conf/b.yaml", []), ("src/model/mine.py", ["src/model/mine.py"]),
+     ("conf/größe 1.yaml", ["conf/größe 1.yaml"])],
+)  # fmt: skip
+def test_changed_and_untracked_files_make_it_dirty(checkout, name, untracked):
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text("2\n")
+    found = environment.describe_git()
+    assert found["dirty"] is True and found["untracked"] == untracked
+    assert (found["diff"] is None) == bool(untracked)
+
+
+def test_removed_and_added_files_make_it_dirty(checkout):
+    (checkout / "src/a.py").unlink()
+    assert environment.describe_git()["dirty"] is True
+    (checkout / "src/a.py").write_text("1\n")
+    (checkout / "src/new.py").touch()
+    subprocess.run(("git", "add", "src/new.py"), cwd=checkout, check=True)
+    assert environment.describe_git()["dirty"] is True
+
+
+def test_without_git_nothing_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert set(environment.describe_git().values()) == {None}
