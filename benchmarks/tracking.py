@@ -43,7 +43,7 @@ def rows():
     call = statistics.median(costs)
     yield f"| in the training thread's own call, median of {len(costs):,} | {call:.2f} | ≤ 20 |"
     yield f"| fit with all trackers less fit with CSV alone, {n_rows} epochs | {epoch:.2f} | ≤ 20 |"
-    yield f"| not counted: the very first run, which makes the MLflow store | {1000 * first:,.0f} | |"
+    yield f"| not counted: the first run of all, which makes the MLflow store | {1000 * first:,.0f} | |"
 
 
 if __name__ == "__main__":
