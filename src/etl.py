@@ -50,6 +50,7 @@ def run_etl(dataset: str, etl=None, data=None, **arguments):
         raw, _ = read_input(read(cfg))
     else:
         raw, location = read_input(data)
+        cfg = None if location == "memory" else {"reader": "csv", "path": location, "read": {}}
     frame, record = versions.run_versioned(dataset, etl, raw, location, arguments, cfg)
     shell.show(f"{dataset} {record['version']}: {len(frame):,} rows x {len(frame.columns)}")
     return frame

@@ -5,7 +5,6 @@ import sys
 from contextlib import nullcontext
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -48,13 +47,11 @@ def job(cfg) -> float:
 
 
 def main() -> None:
-    parser = get_args_parser()
-    parser.error = lambda text: shell.refuse(f"{text}; write flags such as --multirun before overrides", 2)
-    args = parser.parse_args()
-    if args.help or args.cfg or args.info or args.hydra_help:
-        return print(shell.help_text()) if args.help else job()
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
     try:
+        args = shell.arguments()
+        if args.help or args.cfg or args.info or args.hydra_help:
+            return print(shell.help_text()) if args.help else job()
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
         sys.argv[1:] = map(addable, sys.argv[1:])

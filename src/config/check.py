@@ -1,6 +1,7 @@
 """Refuse wrong overrides before anything heavy is imported."""
 
 import math
+import re
 from itertools import chain, product
 from typing import NamedTuple
 
@@ -10,13 +11,35 @@ from omegaconf import OmegaConf
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
 from src.config.tree import GROUPS, choices, flat, get, hydra_compose, leaves, parse
+from src.config.typed import weights
 from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
 
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.chdir")
+FOLDERS = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.job.chdir")
+OF_HYDRA = """hydra/launcher hydra.launcher hydra/sweeper hydra.sweeper.max_batch_size hydra.verbose
+hydra.job.env_set hydra.job.env_copy""".split()  # its options that do something here
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
 METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
 KINDS = ("classifier", "regressor")
+OTHERS = {  # names of other libraries -> ours
+    **dict.fromkeys("epochs epoch n_epochs num_epochs iterations".split(), "trainer.max_epochs"),
+    **dict.fromkeys("learning_rate learning_rate_init eta".split(), "model.lr"),
+    **dict.fromkeys("batch bs batchsize".split(), "model.batch_size"),
+    **dict.fromkeys("gpus gpu n_gpus".split(), "trainer.devices"),
+    **dict.fromkeys("random_state random_seed".split(), "seed"),
+    **dict.fromkeys("n_jobs num_workers workers".split(), "threads"),
+    **dict.fromkeys("scoring eval_metric monitor".split(), "metric"),
+    **dict.fromkeys("val_split valid_size validation_split".split(), "dataset.val_size"),
+    **dict.fromkeys("label y label_column".split(), "dataset.target"),
+    **dict.fromkeys("sep delimiter".split(), "dataset.read.separator"),
+    **dict.fromkeys("drop exclude ignore_features".split(), "dataset.ignore"),
+    **dict.fromkeys("cat_features categorical_features".split(), "dataset.categorical"),
+    **dict.fromkeys("early_stopping early_stopping_rounds".split(), "model.patience"),
+    **dict.fromkeys("hidden hidden_size hidden_dim hidden_layer_sizes".split(), "model.net.d_hidden"),
+    **dict.fromkeys("layers depth num_layers".split(), "model.net.n_layers"),
+    **dict.fromkeys("data file csv".split(), "dataset"),
+    "device": "trainer.accelerator", "test_split": "dataset.test_size", "estimator": "model",
+}  # fmt: skip
 PRESETS = ("experiment", "debug")  # groups whose files set keys of the whole config
 
 
@@ -29,6 +52,28 @@ class Given(NamedTuple):
     adds: bool  # whether the key may be new: behind a plus, or of a preset
 
 
+class UnknownKey(UserError):
+    """A key that no yaml of the chosen groups names."""
+
+    def __init__(self, key: str, near: str):
+        super().__init__(f"{key} is unknown{near}")
+        self.key, self.near = key, near
+
+    def with_owners(self, base: dict, groups, compose) -> UserError:
+        """Return the error that names models that have the key: those of the sweep, else one of each kind."""
+        models = dict.fromkeys(one.value for one in groups if one.key == "model")
+        owners, last = [], self.key.rpartition(".")[2].lower()
+        for model in models if len(models) > 1 else ("mlp", "linear", "random_forest"):
+            known = [f"model.{key}" for key in flat(_composed(compose, [f"model={model}"])["model"])]
+            alike = [key for key in known if key.rpartition(".")[2].lower() == last and not self.near]
+            if self.key in known or alike:
+                owners.append(f"model={model} has{'' if self.key in known else f' {alike[0]}'}")
+        if not owners:
+            return self
+        without = f"model={base['model']['name']} has no {self.key.removeprefix('model.')}"
+        return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")
+
+
 def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     """Check every override of every job; return the number of jobs and the config of the first one.
 
@@ -37,14 +82,17 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     alternatives = [_alternatives(parse(text), multirun) for text in overrides]
     grouped = [values for values in alternatives if values[0].key in GROUPS or values[0].key[:6] == "hydra/"]
     others = [values for values in alternatives if values not in grouped]
-    others = [values for values in others if not values[0].key.startswith("hydra.")]
+    others = [values for values in others if values[0].key.partition(".")[0] != "hydra"]
     first = None
     with hydra_compose() as compose:
-        _check_hydra(overrides, compose)
+        _check_hydra(overrides, compose, multirun)
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
             base = _composed(compose, [group.typed for group in groups])
             _check_presets(base, groups, compose)
-            _check_values(base, list(chain(*others)))
+            try:
+                _check_values(base, list(chain(*others)))
+            except UnknownKey as error:
+                raise error.with_owners(base, chain(*grouped), compose) from None
             every = METRIC if "${" not in str((base, others)) else [values[0].key for values in others]
             for job in product(*(values if values[0].key in every else values[:1] for values in others)):
                 cfg = _config(base, job)
@@ -74,20 +122,31 @@ def _alternatives(override, multirun: bool) -> list[Given]:
         except HydraException as error:
             raise UserError(f"{typed} cannot be swept: {one_line(error)}") from None
     adds = override.is_add() or override.is_force_add()
-    given = [Given(key, value.value(), value.input_line, adds) for value in values]
+    read = weights if key == "class_weight" else lambda value: value
+    given = [Given(key, read(value.value()), value.input_line, adds) for value in values]
     for one in given if key in GROUPS else ():
         if one.value not in (known := choices(key)):
             near = nearest(str(one.value), known)
-            raise UserError(f"{key}={one.value} is unknown{near}; there are: {', '.join(known)}")
+            more = ", or a file: dataset=my.csv" if key == "dataset" else ""
+            raise UserError(f"{key}={one.value} is unknown{near}; there are: {', '.join(known)}{more}")
     return given
 
 
-def _check_hydra(overrides: list[str], compose) -> None:
-    """Refuse wrong types in Hydra's own options, and its folders: each run claims its folder."""
-    options = [text for text in overrides if text.lstrip("+").startswith(("hydra.", "hydra/"))]
-    for text in options:
-        if text.lstrip("+").partition("=")[0] in FOLDERS:
+def _check_hydra(overrides: list[str], compose, multirun: bool) -> None:
+    """Refuse options of Hydra's that are wrong, do nothing here, or move a run's folder, which it claims."""
+    options = [text for text in overrides if re.match(r"\+*hydra[./=]", text)]
+    names = [text.lstrip("+").partition("=")[0] for text in options]
+    for text, name in zip(options, names, strict=True):
+        if f"{name}.".startswith(tuple(f"{folder}." for folder in FOLDERS)):
             raise UserError(f"{text}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
+        if name.startswith("hydra.launcher") and "hydra/launcher" not in names:
+            raise UserError(f"{text} is an option of a launcher: add hydra/launcher=joblib")
+        if name in ("hydra/launcher", "hydra/sweeper") and not multirun:
+            raise UserError(f"{text} is for several runs: add --multirun")
+        if name == "hydra.searchpath":
+            raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
+        if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):
+            raise UserError(f"{text}: Reprise sets {name} itself")
     if options:
         compose("train", options, return_hydra_config=True)
 
@@ -110,7 +169,7 @@ def _check_values(base: dict, values: list[Given]) -> None:
     """Refuse unknown keys and wrong values; ``base`` is the config that the groups alone make."""
     given = {key: value for one in values for key, value in leaves(one.value, one.key)}
     for one in values:
-        if one.key in ("", "dataset.name", "model.name"):
+        if one.key in ("", "dataset.name", "dataset.reader", "model.name"):
             raise UserError(f"{one.typed}: names are not set, groups are chosen: dataset=..., model=...")
         for key, value in leaves(one.value, one.key):  # model.net={dropout: 0}: also model.net.dropout
             default, exists = get(base, key)
@@ -123,10 +182,10 @@ def _check_values(base: dict, values: list[Given]) -> None:
 def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
     """Refuse a key that no yaml names, unless it is behind a plus and an argument that its class takes."""
     section, _, name = key.rpartition(".")
-    near = nearest(key, [known for known, _ in leaves(base)])
+    near = nearest(key, [known for known, _ in leaves(base)], OTHERS)
     opened = [part for part in OPEN if f"{key}.".startswith(f"{part}.")]
     if not opened:
-        raise UserError(f"{key} is unknown{near}")
+        raise UnknownKey(key, near)
     if not get(base, opened[0])[1]:
         raise UserError(f"{key} is unknown: model={base['model']['name']} has no {opened[0]}")
     if not one.adds and (key == one.key or isinstance(get(base, one.key)[0], dict)):

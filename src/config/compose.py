@@ -6,12 +6,13 @@ from src.config.check import check
 from src.config.resolve import resolve
 from src.config.rules import check_value
 from src.config.tree import addable, get, hydra_compose, leaves, parse
+from src.config.typed import spelled
 from src.system.errors import UserError, nearest
 
 
 def compose(overrides) -> dict:
     """Return the resolved config of one run as a plain dict: compose(["model=mlp", "seed=1"])."""
-    overrides = list(overrides)
+    overrides = spelled(overrides)
     check(overrides)
     with hydra_compose() as compose_train:
         return resolve(compose_train("train", list(map(addable, overrides))))
@@ -20,7 +21,7 @@ def compose(overrides) -> dict:
 def change(config: dict, overrides) -> dict:
     """Return a recorded config with some values replaced; it must hold the keys of ``overrides``."""
     changed = OmegaConf.create(config)
-    for override in map(parse, overrides):
+    for override in map(parse, spelled(overrides)):
         key, typed = override.key_or_group, override.input_line
         default, exists = get(config, key)
         if not exists or override.is_sweep_override() or isinstance(default, dict):

@@ -6,8 +6,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.config.rules import check_value
-from src.config.tree import get, parse
+from src.config.tree import choices, get, parse
+from src.config.typed import weights
 from src.system.errors import UserError
+from src.system.tables import name_of
 
 
 def resolve(cfg, base: dict | None = None) -> dict:
@@ -17,12 +19,25 @@ def resolve(cfg, base: dict | None = None) -> dict:
     """
     raw = OmegaConf.to_container(cfg)
     if "${" not in str(raw):
-        return raw
+        return finish(raw)
     try:
-        return _typed(raw, OmegaConf.to_container(cfg, resolve=True), "", base or {})
+        return finish(_typed(raw, OmegaConf.to_container(cfg, resolve=True), "", base or {}))
     except OmegaConfBaseException as error:
         reason = str(error).partition("\n")[0].rpartition("interpolation: ")[2].strip('"')
-        raise UserError(f"{error.full_key}={get(raw, error.full_key or '')[0]}: {reason}") from None
+        typed = f"{error.full_key}={get(raw, error.full_key or '')[0]}"
+        escaped = typed.replace("${", r"\${")
+        raise UserError(f"{typed}: {reason}; for a name that holds these signs write '{escaped}'") from None
+
+
+def finish(cfg: dict) -> dict:
+    """Return a resolved config in which a file's dataset has the file's name, and class_weight is a dict."""
+    if "class_weight" in cfg:
+        cfg["class_weight"] = weights(cfg["class_weight"])
+    dataset = cfg.get("dataset") or {}
+    if dataset.get("reader") and dataset["path"] != "???":
+        dataset["name"] = name_of(dataset["path"], taken=choices("dataset"))
+    return cfg
+
 
 
 def _typed(raw, value, key: str, base: dict):

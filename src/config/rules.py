@@ -53,6 +53,8 @@ NULL = Check("null", lambda x: x is None)
 ANY = Check("any value", lambda x: True)
 TEXT = Check("text", lambda x: type(x) is str)
 NAME = Check("text without control characters", lambda x: type(x) is str and is_name(x))
+SIGNS = Check("text", lambda x: type(x) is str and x)
+SIGN = Check("one sign", lambda x: type(x) is str and len(x) == 1)
 FLAG = Check("true or false", lambda x: type(x) is bool)
 ITEMS = Check("a list", lambda x: type(x) is list)
 SOME = Check("a list with an item", lambda x: type(x) is list and x)
@@ -73,6 +75,9 @@ RULES = {
     "logger.project": NAME,
     "logger.wait": [number(0), NULL],
     "dataset.path": TEXT,
+    "dataset.read.separator dataset.read.encoding": [SIGNS, NULL],
+    "dataset.read.decimal dataset.read.thousands": [SIGN, NULL],
+    "dataset.read.na_values dataset.read.parse_dates": [ITEMS, NULL],
     "dataset.target": [TEXT, whole(), SOME],
     "dataset.task": ["src.data.words.TASKS", NULL],
     "dataset.positive": [TEXT, number(), FLAG, NULL],
@@ -136,7 +141,7 @@ def rule_of(key: str, default):
     section, _, name = key.rpartition(".")
     if key in RULES:
         return RULES[key]
-    if section == "class_weight":
+    if key.startswith("class_weight."):
         return number(0)
     if section in WITH_CLASS and name == "class":
         return CLASS

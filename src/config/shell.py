@@ -8,7 +8,8 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 
-from src.config.tree import CONF, GROUPS, choices
+from src.config.tree import CONF, GROUPS, add_own, choices
+from src.config.typed import spelled
 from src.system.errors import Lines, UserError, nearest, printable, sentence, without_password
 from src.system.paths import CHECKOUT
 
@@ -17,6 +18,33 @@ USED = {  # most used keys of each section, shown by the help of train
     "model/_torch": ("lr", "batch_size", "schedule", "patience"),
     "trainer/default": ("max_epochs", "accelerator", "devices"),
 }
+
+
+REFUSED = {  # flags of Hydra's that would be left out of account, or make a run that cannot be opened
+    "config_name": "the config is conf/train.yaml; write experiment=mine for conf/experiment/mine.yaml",
+    "config_path": "the config is in conf/; --config-dir DIR adds groups of yours, such as DIR/experiment/",
+    "experimental_rerun": "write python -m src.replay run=t7",
+}
+
+
+def arguments():
+    """Read train's command line, flags anywhere; ``sys.argv`` becomes what Hydra's own reading takes."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.error = lambda text: refuse(text, 2)
+    args = parser.parse_intermixed_args()
+    for flag, advice in REFUSED.items():
+        if getattr(args, flag) is not None:
+            raise UserError(f"--{flag.replace('_', '-')} is not for Reprise: {advice}")
+    if args.config_dir:
+        add_own(args.config_dir)
+    flags = list(sys.argv[1:])
+    for word in args.overrides:
+        flags.remove(word)
+    args.overrides = spelled(args.overrides, args.multirun)
+    sys.argv[1:] = [*flags, *args.overrides]
+    return args
 
 
 def call(function):

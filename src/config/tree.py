@@ -1,17 +1,40 @@
 """The config tree: its groups and their choices, dotted keys, Hydra's parser and compose."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 from src.system.errors import UserError, one_line
 from src.system.paths import CHECKOUT
 
 CONF = CHECKOUT / "conf"
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
+own = []  # the folder that --config-dir adds to CONF
 
 
 def choices(group: str) -> list[str]:
     """Return the names that ``group=`` takes."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+    files = [path for folder in (CONF, *own) for path in (folder / group).glob("*.yaml")]
+    return sorted(path.stem for path in files if not path.stem.startswith("_"))
+
+
+def add_own(folder: str) -> None:
+    """Add the yamls of ``--config-dir``; refuse one that Hydra would not read, as conf/ has its name."""
+    path = Path(folder).expanduser().resolve()
+    if not path.is_dir():
+        raise UserError(f"--config-dir {folder}: no such folder")
+    for file in path.rglob("*.yaml"):
+        name = file.relative_to(path)
+        if name.parent == Path() or (CONF / name).exists():
+            why = "has a name of conf/" if (CONF / name).exists() else "is in no group"
+            raise UserError(f"--config-dir {folder}: {name} {why}; call it experiment/mine.yaml, for example")
+    own[:] = [path]
+
+
+def quoted(text: str) -> str:
+    """Return text as Hydra reads it back: in quotes, with its own quotes escaped."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def leaves(value, key: str = ""):
@@ -59,7 +82,8 @@ def hydra_compose():
 
     try:
         with initialize_config_dir(str(CONF), version_base=None, job_name="train"):
-            yield compose
+            path = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in own]
+            yield lambda name, overrides, **options: compose(name, [*overrides, *path], **options)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from None
 
@@ -75,7 +99,9 @@ def parse(text: str):
         override = OverridesParser.create().parse_override(text)
     except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
         reason = str(error).splitlines()[0]
-        raise UserError(f"{text[:200]!r} is not an override ({reason[:200]}): write key=value") from None
+        key, equals, value = text[:200].partition("=")
+        advice = f"write {key}={quoted(value)}" if equals and value[:1] not in "[{" else "write key=value"
+        raise UserError(f"{text[:200]!r} is not an override ({reason[:200]}): {advice}") from None
     if override.is_delete():
         raise UserError(f"{text}: keys are not removed; set it to null, or choose another group")
     if override.package is not None:

@@ -9,8 +9,10 @@ from src.data import versions
 from src.data.code import Closure
 from src.data.prepare import Data, cut, shape
 from src.data.rows import recipe
-from src.data.source import check_frame, read_csv, read_parquet
+from src.data.source import check_frame
+from src.data.table import read_table
 from src.system.errors import UserError
+from src.system.tables import find_table, is_parquet
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:
@@ -19,7 +21,7 @@ def etl(df: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_and_etl(dataset: str):
-    """Return ``read(cfg)`` and ``etl(df, ...)`` of ``src/dataset/<dataset>.py``."""
+    """Return ``read(cfg)`` and ``etl(df, ...)`` of ``src/dataset/<dataset>.py``: a dataset, or a reader."""
     module = importlib.import_module(f"src.dataset.{dataset}")
     return module.read, getattr(module, "etl", etl)
 
@@ -30,7 +32,7 @@ def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
     The record's "recipe" is what new rows need to go through the same ETL; None if it changes nothing.
     """
     name = dataset["name"]
-    read, function = read_and_etl(name)
+    read, function = read_and_etl(dataset.get("reader") or name)
     location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
     raw = check_frame(read(dataset) if frame is None else frame)
     if dataset["etl"] is None:
@@ -55,8 +57,8 @@ def read_input(data) -> tuple[pd.DataFrame, str]:
     """Return (frame, location) of a frame in memory, or of the path of a CSV or Parquet file."""
     if not isinstance(data, str | Path):
         return check_frame(data), "memory"
-    path = Path(data).expanduser().resolve()
-    return (read_parquet if path.suffix == ".parquet" else read_csv)(path), str(path)
+    path = find_table(data).resolve()
+    return check_frame(read_table(path)), str(path)
 
 
 def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
@@ -66,13 +68,17 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
         the input, if it was a frame in memory or has moved
     """
     record = versions.read_version(dataset, version)
-    if data is None and record["cfg"]:
-        read, _ = read_and_etl(record["cfg"]["name"])
-        data = read(record["cfg"])
-    if data is None and record["location"] == "memory":
+    cfg, location = record["cfg"], record["location"]
+    if data is None and location == "memory":
         raise UserError(f"{dataset} {version} was made from a frame in memory: pass it again with data=df")
-    raw, _ = read_input(record["location"] if data is None else data)
-    return versions.replay(record, raw)
+    if cfg is None and location != "memory":  # recorded before files were read as they are
+        cfg = {"reader": "parquet" if is_parquet(location) else "csv", "path": location, "separator": ","}
+    if isinstance(data, str | Path) and cfg and "path" in cfg:
+        data, cfg = None, cfg | {"path": str(data)}
+    if data is None:
+        read, _ = read_and_etl(cfg.get("reader") or cfg["name"])
+        data = read(cfg)
+    return versions.replay(record, read_input(data)[0])
 
 
 def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None) -> Data:

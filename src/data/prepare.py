@@ -168,7 +168,8 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     known = frame.columns
     for key, name in named:
         if name not in known:
-            raise UserError(f"dataset.{key}={name}: no such column; there are {', '.join(known[:30])}")
+            there = f"there are {', '.join(known[:30])}"
+            raise UserError(f"dataset.{key}={name}: no such column{nearest(name, known) or ';'} {there}")
     return frame.reset_index(drop=True), dataset
 
 

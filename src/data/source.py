@@ -7,12 +7,14 @@ import re
 import warnings
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from src.system.errors import UserError
 from src.system.paths import data_dir
+from src.system.tables import find_table
 
 # of a damaged CSV file, packed or not
 DAMAGED = (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
@@ -40,7 +42,7 @@ def download(url: str, checksum: str, folder: str) -> Path:
     except ValueError as error:  # pooch raises it for a wrong checksum, and keeps no such file
         raise UserError(f"{url} is not the file that was expected ({str(error).splitlines()[0]})") from None
     except (OSError, ImportError) as error:
-        raise UserError(f"{url} could not be fetched into {target}: {_short(error)}") from None
+        raise UserError(f"{url} could not be fetched into {target}: {short(error)}") from None
 
 
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
@@ -50,30 +52,49 @@ def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     options |= plain if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
-        _refuse_duplicates(header, path)
+        refuse_duplicates(header, path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            return _not_empty(pd.read_csv(path, index_col=False, **options), path)
+            return not_empty(pd.read_csv(path, index_col=False, **options), path)
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
     except DAMAGED as error:
         hint = "set dataset.separator if it is not a comma; the file must be UTF-8"
-        raise UserError(f"{path} is not a readable CSV file: {_short(error)}; {hint}") from None
+        raise UserError(f"{path} is not a readable CSV file: {short(error)}; {hint}") from None
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
+    """Return a Parquet file, or all files of a folder (``year=2020/`` becomes a column), as a frame."""
     import pyarrow as pa
+
+    path = find_table(path)
+    try:
+        with _parts(path) as (schema, read):  # column by column: the whole table would be in memory twice
+            names = [name for name in schema.names if not name.startswith("__index_level_")]
+            refuse_duplicates(names, path)
+            columns = {name: read(columns=[name]).column(0).to_pandas() for name in names}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {short(error)}") from None
+    return not_empty(pd.DataFrame(columns, copy=False), path)
+
+
+@contextmanager
+def _parts(path: Path):
+    """Yield the schema of a Parquet file, or of a folder of them, and a function that reads columns."""
+    import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    path = _existing(path)
-    try:
-        with pq.ParquetFile(path) as file:  # column by column: the whole table would be in memory twice
-            names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
-            _refuse_duplicates(names, path)
-            columns = {name: file.read(columns=[name]).column(0).to_pandas() for name in names}
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {_short(error)}") from None
-    return _not_empty(pd.DataFrame(columns, copy=False), path)
+    if path.is_dir():
+        files = sorted(map(str, path.rglob("*.parquet")))
+        if not files:
+            raise UserError(f"{path} is a folder without Parquet files: name a file")
+        whole = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
+        if len({tuple(part.physical_schema.names) for part in whole.get_fragments()}) > 1:
+            raise UserError(f"the files in {path} have different columns: name one file")
+        yield whole.schema, whole.to_table
+    else:
+        with pq.ParquetFile(path) as file:
+            yield file.schema_arrow, file.read
 
 
 def check_frame(frame) -> pd.DataFrame:
@@ -83,31 +104,28 @@ def check_frame(frame) -> pd.DataFrame:
     if isinstance(frame.columns, pd.MultiIndex):
         raise UserError("the frame has columns of several levels; flatten them first")
     frame = frame.rename(columns=str)
-    _refuse_duplicates(frame.columns.tolist(), "the frame")
-    return _not_empty(frame, "the frame")
+    refuse_duplicates(frame.columns.tolist(), "the frame")
+    return not_empty(frame, "the frame")
 
 
 def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    for candidate in (path, data_dir() / path):
-        if candidate.is_file():
-            return candidate
+    path = find_table(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder, not a file")
-    raise UserError(f"no file {path} (looked from {Path.cwd()} and in {data_dir()})")
+    return path
 
 
-def _refuse_duplicates(header: list, where) -> None:
+def refuse_duplicates(header: list, where) -> None:
     twice = sorted({str(name) for name in header if header.count(name) > 1 and not pd.isna(name)})
     if twice:
         raise UserError(f"{where} names a column twice: {', '.join(twice)}; rename one of them")
 
 
-def _not_empty(frame: pd.DataFrame, where) -> pd.DataFrame:
+def not_empty(frame: pd.DataFrame, where) -> pd.DataFrame:
     if not len(frame) or not len(frame.columns):
         raise UserError(f"{where} has no rows")
     return frame
 
 
-def _short(error: Exception) -> str:
+def short(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

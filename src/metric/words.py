@@ -21,6 +21,18 @@ METRICS = {
     "r2": {"mode": "max", "tasks": REGRESSION},
     "spearman": {"mode": "max", "tasks": REGRESSION},
 }
+OTHERS = {  # names of other libraries -> ours
+    **dict.fromkeys("roc_auc auc roc_auc_score".split(), "auroc"),
+    **dict.fromkeys("pr_auc auprc auc_pr ap".split(), "average_precision"),
+    **dict.fromkeys("f1_score fscore f_score".split(), "f1"),
+    **dict.fromkeys("f1_weighted macro_f1".split(), "f1_macro"),
+    **dict.fromkeys("matthews_corrcoef matthews".split(), "mcc"),
+    **dict.fromkeys("logloss neg_log_loss cross_entropy crossentropy loss".split(), "log_loss"),
+    **dict.fromkeys("mse mean_squared_error root_mean_squared_error neg_mean_squared_error".split(), "rmse"),
+    **dict.fromkeys("mean_absolute_error neg_mean_absolute_error l1".split(), "mae"),
+    **dict.fromkeys("r2_score r_squared".split(), "r2"),
+    "acc": "accuracy", "ece": "calibration_error", "spearmanr": "spearman",
+}  # fmt: skip
 
 
 def check_name(name: str, mode: str | None, task: str | None) -> None:
@@ -34,7 +46,7 @@ def check_name(name: str, mode: str | None, task: str | None) -> None:
         return
     if name not in METRICS:
         known = f"{', '.join(METRICS)}, or my.module.fn with metric_mode=max"
-        raise UserError(f"metric={name} is unknown{nearest(name, METRICS)}; known: {known}")
+        raise UserError(f"metric={name} is unknown{nearest(name, METRICS, OTHERS)}; known: {known}")
     tasks = set(CLASSIFICATION) if task == "classification" else {task}
     if task is not None and not tasks & set(METRICS[name]["tasks"]):
         choices = ", ".join(known for known, entry in METRICS.items() if tasks & set(entry["tasks"]))

@@ -89,13 +89,17 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 400 else f"{text[:200]} ... {text[-195:]}"
 
 
-def nearest(word: str, known) -> str:
-    """Return ": did you mean model.lr?", by the whole key or by its last part; "" if nothing is similar."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
-    if not near:
-        last = {key.rpartition(".")[2]: key for key in reversed(list(known))}
-        found = difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)
-        near = [last[name] for name in found]
-    if not near:
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else ""
+def nearest(word: str, known, others: dict[str, str] | None = None) -> str:
+    """Return ": did you mean model.lr?", by the whole key or by its last part; "" if nothing is similar.
+
+    others : words of other libraries, in small letters, and ours for them: {"epochs": "trainer.max_epochs"}
+    """
+    word, last = word.lower(), word.lower().rpartition(".")[2]
+    whole = {key.lower(): key for key in reversed(list(known))}
+    parts = {key.rpartition(".")[2]: whole[key] for key in whole}
+    theirs = (others or {}).get(last)
+    near = whole.get(word) or parts.get(last) or (theirs if theirs in known else None)
+    for names, text, cutoff in ((whole, word, 0.75), (parts, last, 0.6), (whole, word, 0.5)):
+        found = [] if near else difflib.get_close_matches(text, names, n=1, cutoff=cutoff)
+        near = near or (names[found[0]] if found else None)
+    return f": did you mean {near}?" if near else ""

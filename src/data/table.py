@@ -1,0 +1,242 @@
+"""Read a user's file as it is: separator, encoding and packing are found, and no cell loses a digit."""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import logging
+import lzma
+import re
+import warnings
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src.data.source import DAMAGED, not_empty, read_parquet, refuse_duplicates, short
+from src.system.errors import UserError, nearest
+from src.system.tables import find_table, is_parquet
+
+log = logging.getLogger("reprise")
+HEAD = 1 << 18  # bytes from which the separator is found
+PLAIN = re.compile("utf-8|ascii|iso8859|cp125|latin")  # encodings in which , ; 0 and line ends are one byte
+WORDS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe|\xfe\xff": "utf-16"}
+MARKS |= {b".\0.\0": "utf-16-le", b"\0.\0.": "utf-16-be"}
+FOREIGN = {".xlsx": "an Excel file", ".xls": "an Excel file", ".ods": "a spreadsheet", ".7z": "a 7z archive"}
+FOREIGN |= dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz"), "a tar archive")
+OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zX": lzma.open}
+
+
+def read_table(path: str | Path, options: dict | None = None) -> pd.DataFrame:
+    """Return a file, CSV or Parquet, or a folder of Parquet files, as a frame.
+
+    options : the keys of ``dataset.read``, for CSV: separator, encoding, decimal, thousands, na_values,
+        parse_dates; they mean what they mean for pandas, and are found where they are null
+    """
+    path = find_table(path)
+    if is_parquet(path):
+        return read_parquet(path)
+    for suffix in map(str.lower, path.suffixes):
+        if suffix in FOREIGN:
+            raise UserError(f"{path} is {FOREIGN[suffix]}: save its table as a CSV file and name that")
+    file = TextFile(path, options or {})
+    try:
+        return not_empty(file.read(), path)
+    except (pd.errors.EmptyDataError, IndexError):
+        raise UserError(f"{path} is empty") from None
+    except (*DAMAGED, LookupError) as error:
+        hint = ""
+        if isinstance(error, pd.errors.ParserError | pd.errors.ParserWarning):
+            hint = f"; its separator was {file.separator!r}, dataset.read.separator=... sets another"
+        if isinstance(error, UnicodeError | LookupError):
+            hint = f"; it was read as {file.encoding}, dataset.read.encoding=... sets another: cp1252, gbk"
+        raise UserError(f"{path} is not a readable CSV file: {short(error)}{hint}") from None
+
+
+class TextFile:
+    """A CSV file and how it is written; each pass opens it again, so that its text is never kept."""
+
+    def __init__(self, path: Path, options: dict):
+        self.path, self.options, self.notes, self.blanks = path, options, [], set()
+        self.encoding, self.separator, self.skip = options.get("encoding"), options.get("separator"), 0
+        self.separator = WORDS.get(self.separator, self.separator)
+
+    def read(self) -> pd.DataFrame:
+        try:
+            self.find_layout()
+            frame = self.parse()
+        except UnicodeDecodeError:
+            if self.encoding != "utf-8" or self.options.get("encoding"):
+                raise
+            self.encoding = "cp1252"  # Windows' superset of Latin-1
+            self.notes = ["not UTF-8, read as cp1252: if letters are wrong, set dataset.read.encoding"]
+            self.find_layout()
+            frame = self.parse()
+        frame = self.stripped(self.restored(frame))
+        shown = {"\t": "tab", " ": "blank"}.get(self.separator, self.separator)
+        log.info("file     %s", "; ".join([f"{self.path.name}, separator {shown}", *self.notes]))
+        return frame
+
+    def open(self):
+        """Return the file's bytes, unpacked, in an encoding whose separators are single bytes."""
+        file = unpacked(self.path)
+        if self.encoding is None or PLAIN.match(codecs.lookup(self.encoding).name):
+            return file
+        with file:
+            return io.BytesIO(file.read().decode(self.encoding).encode())
+
+    def find_layout(self) -> None:
+        """Find encoding, separator and names; Excel's first line ``sep=;`` names the separator."""
+        if self.encoding is None:
+            with unpacked(self.path) as file:
+                start = file.read(4)
+            found = (name for mark, name in MARKS.items() if re.match(mark, start, re.S))
+            self.encoding = next(found, "utf-8")
+        with self.open() as file:
+            head = file.read(HEAD)
+        lines = head.decode("utf-8-sig", errors="replace").splitlines(keepends=True)
+        lines = lines[:-1] if len(head) == HEAD and len(lines) > 1 else lines  # the last one is cut
+        named = re.fullmatch(r'"?sep=(.)"?\s*', lines[0]) if lines else None
+        self.skip, lines = (1, lines[1:]) if named else (0, lines)
+        if self.separator is None:
+            self.separator = named[1] if named else separator_of(lines[:200])
+        raw = self.pandas(header=None, nrows=1, dtype=str, na_filter=False).iloc[0].tolist()
+        self.names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(raw)]
+        refuse_duplicates(self.names, self.path)
+        for row in rows_of(lines[:200], self.separator):
+            cells = zip(self.names, row, strict=False)
+            self.blanks |= {name for name, cell in cells if cell != cell.strip()}
+
+    def parse(self, **options) -> pd.DataFrame:
+        """Return the rows; only empty cells, and the words of ``na_values``, are empty."""
+        given = self.options
+        options |= {key: given[key] for key in ("decimal", "thousands") if given.get(key) is not None}
+        if given.get("parse_dates") and "usecols" not in options:
+            options["parse_dates"] = list(map(self.known, given["parse_dates"]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            return self.pandas(header=0, names=self.names, index_col=False, **options)
+
+    def known(self, name) -> str:
+        if str(name) not in self.names:
+            near = nearest(str(name), self.names)
+            raise UserError(f"dataset.read.parse_dates={name}: {self.path} has no such column{near}")
+        return str(name)
+
+    def pandas(self, **options) -> pd.DataFrame:
+        """Call ``pandas.read_csv``, whose C parser takes a separator of one character."""
+        one = {"sep": self.separator, "low_memory": False}
+        options |= one if len(self.separator) == 1 else {"sep": re.escape(self.separator), "engine": "python"}
+        encoding = self.encoding if PLAIN.match(codecs.lookup(self.encoding).name) else "utf-8"
+        with self.open() as file:
+            return pd.read_csv(
+                file, encoding=encoding, skiprows=self.skip, skipinitialspace=True, keep_default_na=False,
+                na_values=self.empty(), **options,
+            )  # fmt: skip
+
+    def restored(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame with columns as text whose digits pandas changes: 007, 12345678901234567890."""
+        names = [name for name in frame if may_lose(frame[name])]
+        if not names:
+            return frame
+        texts = self.texts(names)
+        if texts is None or len(texts) != len(frame):  # lines that Arrow counts or cuts in another way
+            texts = self.parse(usecols=names, dtype=str)
+        kept = [name for name in names if loses(texts[name], exact=frame[name].dtype.kind == "i")]
+        for name in kept:
+            frame[name] = texts[name].mask(texts[name].isin(self.empty()))
+        if kept:
+            self.notes.append(f"as text, to keep all digits: {', '.join(kept)}")
+        return frame
+
+    def texts(self, names: list[str]) -> pd.DataFrame | None:
+        """Return columns as text, by Arrow in a third of pandas' time; None where it cannot cut the lines."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        encoding = "utf8" if self.encoding.startswith("utf") else self.encoding
+        lines = {"column_names": self.names, "skip_rows": self.skip, "encoding": encoding}
+        types = dict.fromkeys(names, pa.string())
+        convert = csv.ConvertOptions(include_columns=names, column_types=types)
+        try:
+            parse = csv.ParseOptions(delimiter=self.separator, newlines_in_values=True)
+            with self.open() as file:
+                table = csv.read_csv(file, csv.ReadOptions(use_threads=False, **lines), parse, convert)
+        except (pa.ArrowException, ValueError):
+            return None
+        frame = table.slice(1).to_pandas()  # the first row holds the names
+        return frame.apply(lambda cells: cells.str.strip()) if self.blanks else frame
+
+    def stripped(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the frame without blanks around cells of text; a cell of blanks alone is empty."""
+        for name in frame.columns[[isinstance(dtype, pd.StringDtype) for dtype in frame.dtypes]]:
+            cells = frame[name].str.strip()
+            if not cells.equals(frame[name]):
+                frame[name] = cells.mask(cells.isin(self.empty()))
+                self.blanks.add(name)
+        if self.blanks:
+            self.notes.append(f"blanks around names and cells left out: {', '.join(sorted(self.blanks))}")
+        return frame
+
+    def empty(self) -> list[str]:
+        """Return the words that stand for an empty cell."""
+        return ["", *map(str, self.options.get("na_values") or [])]
+
+
+def unpacked(path: Path):
+    """Return the open file, unpacked where its first bytes say so; of a zip the only table in it."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, opener in OPENERS.items():
+        if start.startswith(mark):
+            return opener(path)
+    if start == b"\x28\xb5\x2f\xfd":
+        import pyarrow as pa  # Python has no zstd before 3.14
+
+        return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    if start == b"PK\x03\x04":
+        archive = zipfile.ZipFile(path)
+        names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+        if len(names) != 1:
+            raise ValueError(f"the zip holds {len(names)} files ({', '.join(names[:5])}) instead of one")
+        return archive.open(names[0])
+    return path.open("rb")
+
+
+def separator_of(lines: list[str]) -> str:
+    """Return the separator that gives most lines as many cells as the header; of several, most cells."""
+    best, most = ",", (0.0, 1)
+    for sign in ",;\t|":
+        widths = list(map(len, rows_of(lines, sign, skipinitialspace=True))) or [0]
+        share = round(widths.count(widths[0]) / len(widths), 1)
+        if widths[0] > 1 and (share, widths[0]) > most:
+            best, most = sign, (share, widths[0])
+    return best
+
+
+def rows_of(lines: list[str], separator: str, **options) -> list[list[str]]:
+    """Return the cells of lines that are not empty; none where Python's csv cannot read a line."""
+    with suppress(csv.Error, TypeError):  # TypeError: a separator of several signs
+        return [row for row in csv.reader(lines, delimiter=separator, **options) if row]
+    return []
+
+
+def may_lose(column: pd.Series) -> bool:
+    """Return whether pandas may have read whole numbers of more digits than it kept."""
+    if column.dtype == object:
+        return bool(column.map(type).eq(int).any())  # beyond 64 bits
+    if column.dtype.kind != "f":
+        return column.dtype.kind in "iu"
+    x = column.dropna().to_numpy()
+    return len(x) > 0 and bool((x[:1000] == np.floor(x[:1000])).all() and (x == np.floor(x)).all())
+
+
+def loses(text: pd.Series, exact: bool) -> bool:
+    """Return whether a number loses signs of a cell: 007, +49123456, more than 2**53 if it is not exact."""
+    size = text.str.len()
+    longer = text[(size > (19 if exact else 15)) | (size > 1) & text.str.startswith(("0", "+", "-0"))]
+    return bool(longer.str.fullmatch(r"[+-]?0\d+|\+\d{7,}" + ("" if exact else r"|[+-]?\d{16,}")).any())

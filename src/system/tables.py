@@ -1,0 +1,62 @@
+"""Tables in files: which text names one, where it is, and how its dataset is called."""
+
+import difflib
+import re
+import unicodedata
+from pathlib import Path
+
+from src.system.errors import UserError
+from src.system.paths import data_dir
+
+PARQUET = (".parquet", ".pq")
+SUFFIXES = (*PARQUET, ".csv", ".tsv", ".tab", ".txt", ".gz", ".zst", ".bz2", ".xz", ".zip")
+
+
+def is_table(text: str) -> bool:
+    """Return whether ``dataset=text`` means a file, or a folder of Parquet files."""
+    return bool("/" in text or Path(text).suffix) or _found(Path(text)) is not None
+
+
+def is_parquet(path: str | Path) -> bool:
+    return Path(path).suffix.lower() in PARQUET or Path(path).expanduser().is_dir()
+
+
+def find_table(path: str | Path) -> Path:
+    """Return where a file or a folder is: as typed, or in ``data_dir()``; else name files that are there."""
+    path = Path(path).expanduser()
+    found = _found(path)
+    if found is not None:
+        return found
+    folder = path.parent.resolve()
+    there = [one.name for place in (folder, data_dir() / path.parent) for one in _tables(place)]
+    near = difflib.get_close_matches(path.name, there, n=1)
+    hint = f": did you mean {near[0]}?" if near else ""
+    if there and not near:
+        hint = f"; there are {', '.join(dict.fromkeys(there[:5]))}"
+    raise UserError(f"no file {path.name or path} in {folder}, nor {path} in DATA_DIR, {data_dir()}{hint}")
+
+
+def name_of(path: str | Path, taken) -> str:
+    """Return how the dataset of a file is called: its name without endings, with _ for signs.
+
+    >>> name_of("data/größe (1).csv.gz", taken=["wine"]), name_of("wine.csv", taken=["wine"])
+    ('größe_1', 'wine_file')
+    """
+    name = unicodedata.normalize("NFC", Path(path).name)
+    while Path(name).suffix.lower() in SUFFIXES:
+        name = Path(name).stem
+    name = re.sub(r"[^\w-]+", "_", name).strip("_-")[:60] or "table"  # a folder of ETL versions has it
+    return f"{name}_file" if name in taken else name
+
+
+def _found(path: Path) -> Path | None:
+    for candidate in (path, data_dir() / path):
+        if path.name and candidate.exists():
+            return candidate
+    return None
+
+
+def _tables(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
