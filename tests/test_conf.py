@@ -16,6 +16,7 @@ from src.config.check import check
 from src.config.compose import change, compose
 from src.config.rules import RULES
 from src.config.tree import CONF, choices, flat, get
+from src.config.typed import spelled
 from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
@@ -84,10 +85,13 @@ COMMANDS = sorted({line for path in FILES for line in head(path) if "python -m s
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_in_a_comment_composes(command):
+def test_command_in_a_comment_composes(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my.csv", "my.parquet"):
+        (tmp_path / name).touch()
     overrides = shlex.split(command.partition("python -m src.train")[2])
     multirun = "--multirun" in overrides
-    n_jobs, _ = check([word for word in overrides if word != "--multirun"], multirun)
+    n_jobs, _ = check(spelled([word for word in overrides if word != "--multirun"], multirun), multirun)
     assert n_jobs > 1 if multirun else n_jobs == 1
 
 
@@ -146,7 +150,8 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
-    known |= {"dataset.path", *(key.rpartition(".")[0] for key in known)}
+    known |= {f"dataset.{key}" for key in values_of(CONF / "dataset/csv.yaml")}
+    known |= {key.rpartition(".")[0] for key in known}
     assert not set(RULES) - known
 
 

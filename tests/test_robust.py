@@ -319,20 +319,21 @@ FILES = {
     "header_only.csv": (b"a,b,y\n", "", "has no rows"),
     "garbage.csv": (np.random.default_rng(0).bytes(5000), "", "not a readable CSV"),
     "zeros.csv": (b"\0" * 3000, "", "zeros.csv"),
-    "utf16.csv": (table().to_csv(index=False).encode("utf-16"), "", "not a readable CSV"),
-    "latin1.csv": (csv(table(b="x")).replace(b"x", b"caf\xe9"), "", "not a readable CSV"),
+    "utf16.csv": (table().to_csv(index=False).encode("utf-16"), "", DONE),
+    "latin1.csv": (csv(table(b="x")).replace(b"x", b"caf\xe9"), "", DONE),
     "really.json.csv": (table().to_json(orient="records").encode(), "", "really.json.csv|no such column"),
     "lines.json.csv": (table().to_json(orient="records", lines=True).encode(), "", "no such column"),
     "really_parquet.csv": (parquet(table()), "", "not a readable CSV"),
     "really_csv.parquet": (PLAIN, "", "not a readable Parquet"),
-    "semicolons.csv": (PLAIN.replace(b",", b";"), "", "no such column"),
+    "semicolons.csv": (PLAIN.replace(b",", b";"), "", DONE),
+    "wrong_separator.csv": (PLAIN, "dataset.separator=;", "no such column"),
     "no_separator.csv": (PLAIN, "dataset.separator=''", "separator"),
     "ragged.csv": (PLAIN + b"1,2,yes,4\n", "", "not a readable CSV"),
     "short_line.csv": (PLAIN + b"1,2\n", "", "target y is empty in 1 of 91 rows, first in row 90"),
     "open_quote.csv": (PLAIN + b'1,"2,yes\n' * 5, "", "not a readable CSV"),
     "twice.csv": (PLAIN.replace(b"a,b,y", b"a,a,y"), "", "names a column twice: a"),
     "cut.csv.gz": (gzip.compress(PLAIN)[:-30], "", "not a readable CSV"),
-    "plain.csv.gz": (PLAIN, "", "not a readable CSV"),
+    "plain.csv.gz": (PLAIN, "", DONE),
     "cut.csv.bz2": (bz2.compress(PLAIN)[:-30], "", "not a readable CSV"),
     "cut.parquet": (parquet(table())[:-200], "", "not a readable Parquet"),
     # too little to learn from
@@ -485,7 +486,7 @@ def test_control_characters_of_names_are_shown_not_sent(shell, outputs, tmp_path
     done = shell("train", *data, "logger=csv", "tags=[plain]")
     assert done.returncode == 0, done.stderr
     log = (load(runs().index[-1]).folder / "log.txt").read_text(encoding="utf-8")
-    listed = shell("etl", "dataset=csv")
+    listed = shell("etl", "dataset=odd_31m")
     assert_harmless(done.stdout, done.stderr, log, listed.stdout)
     for text in (done.stdout, log):
         assert SHOWN in text and f"{SHOWN}$x_{{$ 1" in text, "class and column"
@@ -495,7 +496,7 @@ def test_control_characters_of_names_are_shown_not_sent(shell, outputs, tmp_path
     path.write_bytes(changed)
     assert shell("train", *data, "logger=none", "pictures=false").returncode == 0
     versions = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
-    between = shell("etl", "dataset=csv", f"diff={versions[-1]},v{int(versions[-1][1:]) + 1}")
+    between = shell("etl", "dataset=odd_31m", f"diff={versions[-1]},v{int(versions[-1][1:]) + 1}")
     assert_harmless(between.stdout)
     lines = {f"column gone: {SHOWN}$x_{{$ 1", f"column new: {SHOWN}$x_{{$ 2"}
     assert lines <= set(between.stdout.splitlines())

@@ -504,11 +504,11 @@ def test_a_fault_inside_an_etl_is_not_called_a_wrong_argument(module):
 
 @pytest.fixture
 def two(module, tmp_path):
-    """Return overrides of the dataset "csv" with v1, made by a notebook, and v2, made by the dataset."""
+    """Return overrides of the dataset "sales" with v1, made by a notebook, and v2, made by the dataset."""
     path = tmp_path / "sales.csv"
     pd.concat([FRAME.dropna().assign(y=[i % 2, 1 - i % 2]) for i in range(20)]).to_csv(path, index=False)
     text = "import math\ndef etl(df, n=20):\n    return df.head(n)[['city', 'y']]"
-    run_etl("csv", module(text).etl, data=path, n=30)
+    run_etl("sales", module(text).etl, data=path, n=30)
     overrides = ["dataset=csv", f"dataset.path={path}", "dataset.target=y", "model=linear"]
     assert load(overrides).info["etl_version"] == "v2"
     return overrides
@@ -517,7 +517,7 @@ def two(module, tmp_path):
 def test_a_dataset_can_be_pinned(two):
     pinned = load([*two, "dataset.etl=v1"])
     assert pinned.info["etl_version"] == "v1" and sum(len(part["y"]) for part in pinned.parts.values()) == 30
-    assert pinned.info["digest"] == versions.read_version("csv", "v1")["output"]
+    assert pinned.info["digest"] == versions.read_version("sales", "v1")["output"]
     assert sum(len(part["y"]) for part in load(two).parts.values()) == 40
     with pytest.raises(UserError, match="known: v1, v2"):
         load([*two, "dataset.etl=v3"])
@@ -545,12 +545,12 @@ def test_a_dataset_without_an_etl_keeps_the_versions_that_were_recorded_when_it_
 def test_the_shell_lists_compares_and_reloads(two, capsys):
     main()
     listed = capsys.readouterr().out
-    main("dataset=csv")
+    main("dataset=sales")
     assert capsys.readouterr().out == listed
     lines = [line.split() for line in listed.splitlines()]
-    assert lines[0] == ["csv"] and [line[0] for line in lines[1:]] == ["v1", "v2"]
+    assert lines[0] == ["sales"] and [line[0] for line in lines[1:]] == ["v1", "v2"]
     assert "30 x 2" in listed and "40 x 3" in listed and "n=30" in listed
-    main("dataset=csv", "diff=v1,v2")
+    main("dataset=sales", "diff=v1,v2")
     shown = capsys.readouterr().out
     for text in (
         "rows: 30 -> 40",
@@ -561,16 +561,16 @@ def test_the_shell_lists_compares_and_reloads(two, capsys):
     ):
         assert text in shown
     assert "input" not in shown, "it is the same"
-    main("dataset=csv", "replay=v1")
+    main("dataset=sales", "replay=v1")
     assert "30 rows, identical" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["dataset=csv", "diff=v1"], "diff=v1,v2"),
-        (["dataset=csv", "diff=v1,v9"], "known: v1, v2"),
-        (["dataset=cvs"], "known: csv"),
+        (["dataset=sales", "diff=v1"], "diff=v1,v2"),
+        (["dataset=sales", "diff=v1,v9"], "known: v1, v2"),
+        (["dataset=slaes"], "known: sales"),
         (["diff=v1,v2"], "dataset"),
         (["replay=v1"], "dataset"),
     ],

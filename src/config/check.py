@@ -21,25 +21,26 @@ hydra.job.env_set hydra.job.env_copy""".split()  # its options that do something
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
 METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
 KINDS = ("classifier", "regressor")
-OTHERS = {  # names of other libraries -> ours
-    **dict.fromkeys("epochs epoch n_epochs num_epochs iterations".split(), "trainer.max_epochs"),
-    **dict.fromkeys("learning_rate learning_rate_init eta".split(), "model.lr"),
-    **dict.fromkeys("batch bs batchsize".split(), "model.batch_size"),
-    **dict.fromkeys("gpus gpu n_gpus".split(), "trainer.devices"),
-    **dict.fromkeys("random_state random_seed".split(), "seed"),
-    **dict.fromkeys("n_jobs num_workers workers".split(), "threads"),
-    **dict.fromkeys("scoring eval_metric monitor".split(), "metric"),
-    **dict.fromkeys("val_split valid_size validation_split".split(), "dataset.val_size"),
-    **dict.fromkeys("label y label_column".split(), "dataset.target"),
-    **dict.fromkeys("sep delimiter".split(), "dataset.read.separator"),
-    **dict.fromkeys("drop exclude ignore_features".split(), "dataset.ignore"),
-    **dict.fromkeys("cat_features categorical_features".split(), "dataset.categorical"),
-    **dict.fromkeys("early_stopping early_stopping_rounds".split(), "model.patience"),
-    **dict.fromkeys("hidden hidden_size hidden_dim hidden_layer_sizes".split(), "model.net.d_hidden"),
-    **dict.fromkeys("layers depth num_layers".split(), "model.net.n_layers"),
-    **dict.fromkeys("data file csv".split(), "dataset"),
-    "device": "trainer.accelerator", "test_split": "dataset.test_size", "estimator": "model",
-}  # fmt: skip
+OTHERS = {  # our keys, and what other libraries call them
+    "trainer.max_epochs": "epochs epoch n_epochs num_epochs iterations",
+    "trainer.devices": "gpus gpu n_gpus",
+    "trainer.accelerator": "device",
+    "model.lr": "learning_rate learning_rate_init eta",
+    "model.batch_size": "batch bs batchsize",
+    "model.patience": "early_stopping",
+    "model.net.d_hidden": "hidden hidden_size hidden_dim hidden_layer_sizes",
+    "dataset.target": "label y label_column",
+    "dataset.val_size": "val_split valid_size validation_split",
+    "dataset.test_size": "test_split",
+    "dataset.read.separator": "sep delimiter",
+    "dataset.ignore": "drop exclude ignore_features",
+    "dataset.categorical": "cat_features categorical_features",
+    "dataset": "data file csv",
+    "model": "estimator",
+    "seed": "random_state random_seed",
+    "threads": "n_jobs num_workers workers",
+    "metric": "scoring eval_metric monitor",
+}
 PRESETS = ("experiment", "debug")  # groups whose files set keys of the whole config
 
 

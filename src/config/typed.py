@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from src.config.tree import GROUPS, choices, parse, quoted
 from src.system.errors import UserError
-from src.system.tables import find_table, is_parquet, is_table
+from src.system.tables import SUFFIXES, find_table, is_parquet, is_table
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
@@ -27,15 +27,16 @@ def spelled(words, multirun: bool = False) -> list[str]:
     if not all(isinstance(word, str) for word in words):
         return words  # `parse` refuses them
     _refuse_bare(words)
-    return _join_weights([one for word in words for one in _spelled(word, multirun)])
+    return [one for word in words for one in _spelled(word, multirun)]
 
 
 def _refuse_bare(words: list[str]) -> None:
     """Refuse ``mlp wine`` and several overrides in one string, with what to type instead."""
-    bare = [word for word in words if "=" not in word]
-    groups = [next((group for group in GROUPS if word in choices(group)), None) for word in bare]
-    pairs = zip(groups, bare, strict=True)
-    meant = [f"{group or 'dataset'}={word}" for group, word in pairs if group or is_table(word)]
+    bare, meant = [word for word in words if "=" not in word], []
+    for word in bare:
+        groups = [group for group in GROUPS if word in choices(group)]
+        groups += ["dataset"] if word.endswith(SUFFIXES) else []
+        meant += [f"{group}={word}" for group in groups[:1]]
     if bare and len(meant) == len(bare):
         raise UserError(f"{' '.join(bare)}: write {' '.join(meant)}")
     for word in words:
@@ -46,9 +47,10 @@ def _refuse_bare(words: list[str]) -> None:
 
 
 def _spelled(word: str, multirun: bool) -> list[str]:
+    if re.match(r"\+*class_weight[.]", word) and not _reads(word):
+        name, _, value = word.partition(".")[2].rpartition("=")
+        raise UserError(f"{word}: write 'class_weight={{{name}: {value}}}'")
     key, equals, value = word.partition("=")
-    if word.lstrip("+").startswith("class_weight."):
-        key, equals, value = word.rpartition("=")
     if not equals:
         return [word]
     key = re.sub(r"^(\+*dataset)\.separator$", r"\1.read.separator", key)  # its name until 2026-11
@@ -58,8 +60,6 @@ def _spelled(word: str, multirun: bool) -> list[str]:
         return [f"{key}={','.join(named)}" if named else word]
     if plain == "dataset":
         return _dataset(key, value, multirun) or [word]
-    if plain.startswith("class_weight.") and not re.fullmatch(r"[A-Za-z]\w*|\d+", plain[13:], re.ASCII):
-        return [f"class_weight={quoted('{' + plain[13:] + ': ' + value + '}')}"]
     spell = _weights if plain == "class_weight" else _names if plain in LISTS else _name
     if spell is _name and plain not in (*NAMES, *TEXTS, "dataset.path"):
         return [word]
@@ -161,15 +161,6 @@ def _weights(key: str, text: str) -> str:
         if [*map(str, read)] == [*typed] or any(isinstance(name, bool) for name in read):
             return text
     return quoted(text)
-
-
-def _join_weights(words: list[str]) -> list[str]:
-    """Return the overrides with several of ``class_weight.<=50K=2``, each a text by now, as one."""
-    texts = [word for word in words if re.match(r"class_weight='{", word)]
-    if len(texts) < 2:
-        return words
-    inner = ", ".join(_unquoted(word.partition("=")[2])[1:-1] for word in texts)
-    return [*(word for word in words if word not in texts), f"class_weight={quoted('{' + inner + '}')}"]
 
 
 def weights(value):

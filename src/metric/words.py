@@ -21,18 +21,20 @@ METRICS = {
     "r2": {"mode": "max", "tasks": REGRESSION},
     "spearman": {"mode": "max", "tasks": REGRESSION},
 }
-OTHERS = {  # names of other libraries -> ours
-    **dict.fromkeys("roc_auc auc roc_auc_score".split(), "auroc"),
-    **dict.fromkeys("pr_auc auprc auc_pr ap".split(), "average_precision"),
-    **dict.fromkeys("f1_score fscore f_score".split(), "f1"),
-    **dict.fromkeys("f1_weighted macro_f1".split(), "f1_macro"),
-    **dict.fromkeys("matthews_corrcoef matthews".split(), "mcc"),
-    **dict.fromkeys("logloss neg_log_loss cross_entropy crossentropy loss".split(), "log_loss"),
-    **dict.fromkeys("mse mean_squared_error root_mean_squared_error neg_mean_squared_error".split(), "rmse"),
-    **dict.fromkeys("mean_absolute_error neg_mean_absolute_error l1".split(), "mae"),
-    **dict.fromkeys("r2_score r_squared".split(), "r2"),
-    "acc": "accuracy", "ece": "calibration_error", "spearmanr": "spearman",
-}  # fmt: skip
+OTHERS = {  # our names, and those of other libraries
+    "accuracy": "acc",
+    "f1": "f1_score fscore f_score",
+    "f1_macro": "f1_weighted macro_f1",
+    "auroc": "roc_auc auc roc_auc_score",
+    "average_precision": "pr_auc auprc auc_pr ap",
+    "mcc": "matthews_corrcoef matthews",
+    "log_loss": "logloss neg_log_loss cross_entropy crossentropy loss",
+    "calibration_error": "ece",
+    "rmse": "mse mean_squared_error root_mean_squared_error neg_mean_squared_error",
+    "mae": "mean_absolute_error neg_mean_absolute_error l1",
+    "r2": "r2_score r_squared",
+    "spearman": "spearmanr",
+}
 
 
 def check_name(name: str, mode: str | None, task: str | None) -> None:

@@ -92,14 +92,14 @@ def one_line(error: BaseException) -> str:
 def nearest(word: str, known, others: dict[str, str] | None = None) -> str:
     """Return ": did you mean model.lr?", by the whole key or by its last part; "" if nothing is similar.
 
-    others : words of other libraries, in small letters, and ours for them: {"epochs": "trainer.max_epochs"}
+    others : names in ``known`` and what other libraries call them: {"trainer.max_epochs": "epochs n_epochs"}
     """
     word, last = word.lower(), word.lower().rpartition(".")[2]
     whole = {key.lower(): key for key in reversed(list(known))}
     parts = {key.rpartition(".")[2]: whole[key] for key in whole}
-    theirs = (others or {}).get(last)
-    near = whole.get(word) or parts.get(last) or (theirs if theirs in known else None)
+    meant = [ours for ours, theirs in (others or {}).items() if last in theirs.split() and ours in known]
+    near = whole.get(word) or parts.get(last) or next(iter(meant), None)
     for names, text, cutoff in ((whole, word, 0.75), (parts, last, 0.6), (whole, word, 0.5)):
         found = [] if near else difflib.get_close_matches(text, names, n=1, cutoff=cutoff)
-        near = near or (names[found[0]] if found else None)
+        near = names[found[0]] if found else near
     return f": did you mean {near}?" if near else ""

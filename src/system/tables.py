@@ -1,6 +1,7 @@
 """Tables in files: which text names one, where it is, and how its dataset is called."""
 
 import difflib
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -14,7 +15,7 @@ SUFFIXES = (*PARQUET, ".csv", ".tsv", ".tab", ".txt", ".gz", ".zst", ".bz2", ".x
 
 def is_table(text: str) -> bool:
     """Return whether ``dataset=text`` means a file, or a folder of Parquet files."""
-    return bool("/" in text or Path(text).suffix) or _found(Path(text)) is not None
+    return "/" in text or text.lower().endswith(SUFFIXES) or _found(Path(text)) is not None
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -28,11 +29,11 @@ def find_table(path: str | Path) -> Path:
     if found is not None:
         return found
     folder = path.parent.resolve()
-    there = [one.name for place in (folder, data_dir() / path.parent) for one in _tables(place)]
+    there = [one.name for one in sorted(folder.glob("*")) if one.suffix.lower() in SUFFIXES]
     near = difflib.get_close_matches(path.name, there, n=1)
     hint = f": did you mean {near[0]}?" if near else ""
     if there and not near:
-        hint = f"; there are {', '.join(dict.fromkeys(there[:5]))}"
+        hint = f"; there are {', '.join(there[:5])}"
     raise UserError(f"no file {path.name or path} in {folder}, nor {path} in DATA_DIR, {data_dir()}{hint}")
 
 
@@ -50,13 +51,5 @@ def name_of(path: str | Path, taken) -> str:
 
 
 def _found(path: Path) -> Path | None:
-    for candidate in (path, data_dir() / path):
-        if path.name and candidate.exists():
-            return candidate
-    return None
-
-
-def _tables(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    places = (path, data_dir() / path) if path.name else ()
+    return next((place for place in places if os.path.exists(place)), None)

@@ -1,0 +1,279 @@
+"""Overrides as people type them: names with signs, paths, lists, classes; hints; Hydra's own flags."""
+
+import pytest
+from conftest import QUIET
+
+from src import fit
+from src.config import tree
+from src.config.check import check
+from src.config.compose import change, compose
+from src.config.typed import spelled, split, weights
+from src.system.errors import UserError
+
+NAMES = [
+    "response, heart disease", "D[cm/g]", "größe", "性别", "price ($)", "a=b", "2020_01", "price (EUR)", "y?",
+    "50%", "y!", "it's", 'say "x"', "y:z", "#y", "on", "null", "true", "1.5", "1e3", "y*", "c&d", "range(0,2)",
+    "{a}", "{a: 1}", "a\\b", "y\\", "~a", "[x", "x]", "a,b", "nan", "inf", "a;b", "|", "1_000", "+5", "0x1", "=",
+    "a == b", "x=1", "$y", "€", "seed", "x{y}${z}", "007", "-1", "a\tb", "choice(a,b)", "'", '"', "a'b\"c",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_taken_as_typed(name):
+    for key in ("target", "id"):
+        if (key, name) == ("id", "null"):
+            continue  # no column
+        typed = spelled([f"dataset.{key}={name}"])
+        assert spelled(typed) == typed, "Hydra's own form is left as it is"
+        cfg = compose(["dataset=frame", "dataset.target=y", *typed])
+        assert str(cfg["dataset"][key]) == name
+        recorded = compose(["dataset=frame", "dataset.target=y"])
+        if key == "target":
+            assert str(change(recorded, [f"dataset.target={name}"])["dataset"]["target"]) == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_a_list_is_taken_as_typed(name):
+    for typed in (name, f"[{name}, plain]"):
+        if "," in name or (name in ("[x", "x]", "'", '"', "null") and typed != name) or typed == "null":
+            continue  # quotes are needed, as the sentence says
+        found = compose(["dataset=frame", "dataset.target=y", f"dataset.ignore={typed}"])["dataset"]["ignore"]
+        assert [str(one) for one in found] == ([name] if typed == name else [name, "plain"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("[Income ($), balance]", ["Income ($)", "balance"]),
+        ('["Income ($)"]', ["Income ($)"]),
+        ("['a,b', c]", ["a,b", "c"]),
+        ("[f(a, b), c]", ["f(a, b)", "c"]),
+        ("[2020_01, null, true, 0]", ["2020_01", "null", "true", 0]),
+        ("row_no", ["row_no"]), ("null", None), ("[]", []),
+    ],
+)  # fmt: skip
+def test_lists_of_names(typed, found):
+    assert compose(["dataset=wine", f"dataset.numeric={typed}"])["dataset"]["numeric"] == found
+
+
+def test_several_names_without_brackets_are_asked_about():
+    with pytest.raises(UserError, match=r"write 'dataset.ignore=\[a,b\]', or, for one name, .*\['a,b'\]"):
+        compose(["dataset=wine", "dataset.ignore=a,b"])
+
+
+PATHS = [
+    "data (1).csv", "größe.csv", "a=b.csv", "a,b.csv", "my data.csv", "x#1.csv", "it's.csv", "x[1].csv",
+    "日本.csv", "a&b.csv", "100%.csv", "x{1}.csv", "~x.csv", "x!.csv", "a;b.csv", "2020.csv", "null.csv",
+    "[a].csv", "plain.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_path_is_a_dataset(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("a,y\n1,2\n")
+    for typed in (f"dataset={name}", f"dataset={tmp_path}/{name}", f"dataset=./{name}"):
+        dataset = compose([typed, "dataset.target=y"])["dataset"]
+        assert (dataset["path"], dataset["reader"]) == (typed[8:], "csv") and dataset["name"] not in ("csv", "")
+    assert compose(["dataset=csv", f"dataset.path={name}", "dataset.target=y"])["dataset"]["path"] == name
+
+
+def test_files_in_a_multirun(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "größe (1).csv", "c.parquet"):
+        (tmp_path / name).write_text("x")
+    several = [("a.csv,größe (1).csv", 2, "csv"), ("a.csv,c.parquet", 2, "csv"), ("c.parquet", 1, "parquet")]
+    for value, n, reader in several:
+        words = spelled([f"dataset={value}", "dataset.target=y,price (EUR)"], multirun=True)
+        n_jobs, first = check(words, multirun=True)
+        assert n_jobs == n * 2 and first["dataset"]["reader"] == reader and first["dataset"]["target"] == "y"
+    with pytest.raises(UserError, match="names several files: add --multirun"):
+        compose(["dataset=a.csv,c.parquet", "dataset.target=y"])
+    with pytest.raises(UserError, match="names datasets and files: sweep over them in two commands"):
+        spelled(["dataset=wine,a.csv"], multirun=True)
+    n_jobs, _ = check(spelled(["dataset=glob(w*)", "model=glob(*)"], multirun=True), multirun=True)
+    assert n_jobs == len(tree.choices("model"))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["class_weight={<=50K: 1, >50K: 3}"], {"<=50K": 1, ">50K": 3}),
+        (["class_weight={'<=50K': 1, \">50K\": 3}"], {"<=50K": 1, ">50K": 3}),
+        (["class_weight={0: 1, 1: 5}"], {0: 1, 1: 5}),
+        (["class_weight={n.a.: 5}"], {"n.a.": 5}),
+        (["class_weight={'n.a.': 5}"], {"n.a.": 5}),
+        (["class_weight={a b: 5, 'a,b': 1}"], {"a b": 5, "a,b": 1}),
+        (["class_weight={größer: 5}"], {"größer": 5}),
+        (["class_weight={2020_01: 5, null: 1e-3}"], {"2020_01": 5, "null": 0.001}),
+        (["class_weight={(1, 2]: 3, a:b: 1}"], None),
+        (["class_weight={it's: 2}"], {"it's": 2}),
+        (["class_weight=balanced"], "balanced"),
+        (["+class_weight.yes=2"], {"yes": 2}),
+    ],
+    ids=str,
+)
+def test_any_class_has_a_weight(words, found):
+    typed = spelled(words)
+    assert spelled(typed) == typed
+    if found is not None:
+        assert compose(["dataset=wine", *words])["class_weight"] == found
+
+
+def test_a_weight_is_still_checked():
+    for text in ("{<=50K: -1}", "{<=50K: x}", "{yes: x}"):
+        with pytest.raises(UserError, match=r"class_weight\..*: should be a number, at least 0"):
+            compose(["dataset=wine", f"class_weight={text}"])
+
+
+@pytest.mark.parametrize("typed", ["+class_weight.>50K=3", "class_weight.<=50K=3", "++class_weight.a b,c=3"])
+def test_a_class_with_signs_in_a_dotted_key_is_shown_in_braces(typed):
+    name = typed.partition(".")[2].rpartition("=")[0]
+    with pytest.raises(UserError) as refusal:
+        compose(["dataset=wine", typed])
+    shown = f"class_weight={{{name}: 3}}"
+    assert str(refusal.value) == f"{typed}: write '{shown}'"
+    assert compose(["dataset=wine", shown])["class_weight"] == {name: 3}
+
+
+def test_split_and_weights():
+    assert split("a, f(b, c), 'd,e'") == ["a", " f(b, c)", " 'd,e'"] and split("a (, b") == ["a (", " b"]
+    assert weights("{<=50K: 1, 'a, b': 2.5}") == {"<=50K": 1, "a, b": 2.5} and weights(None) is None
+
+
+# -- hints
+
+HINTS = {
+    "epochs=5": "did you mean trainer.max_epochs",
+    "Epochs=5": "did you mean trainer.max_epochs",
+    "model.epochs=5": "did you mean trainer.max_epochs",
+    "learning_rate=1": "did you mean model.lr",
+    "model.Learning_Rate=1": "did you mean model.lr",
+    "batch=8": "did you mean model.batch_size",
+    "random_state=1": "did you mean seed",
+    "gpus=1": "did you mean trainer.devices",
+    "label=y": "did you mean dataset.target",
+    "Seed=1": "did you mean seed",
+    "MODEL=mlp": "did you mean model",
+    "dropout=0.1": "did you mean model.net.dropout",
+    "model=linear model.C=10": "did you mean model.classifier.C",
+    "model=linear C=10": "did you mean model.classifier.C",
+    "model=linear model.classifier.c=10": "did you mean model.classifier.C",
+    "model=linear +model.classifier.c=10": "takes no c: did you mean C",
+    "model=random_forest n_estimators=5": r"did you mean model\.arguments\.n_estimators",
+    "n_estimators=5": r"model=mlp has no n_estimators, model=random_forest has model.arguments.n_estimators",
+    "C=1": r"model=mlp has no C, model=linear has model.classifier.C",
+    "model=linear model.lr=1": "model.lr is unknown: model=linear has no lr, model=mlp has",
+    "metric=F1": "did you mean f1",
+    "metric=roc_auc": "did you mean auroc",
+    "metric=AUC": "did you mean auroc",
+    "metric=acc": "did you mean accuracy",
+    "metric=mean_squared_error dataset=diabetes": "did you mean rmse",
+    "metric=RMSE dataset=diabetes": "did you mean rmse",
+    "model=MLP": "did you mean mlp",
+    "dataset=Wine": "did you mean wine.*or a file: dataset=my.csv",
+    "mlp wine": "mlp wine: write model=mlp dataset=wine",
+    "linear dataset=wine": "linear: write model=linear",
+    "overfit": "write debug=overfit",
+    "hello": "'hello' is not an override.*write key=value",
+    "logger.wait=;": "write logger.wait=';'",
+    "dataset=nowhere.csv dataset.target=y": "no file nowhere.csv in",
+    "dataset=csv dataset.path=x dataset.target=y dataset.separator=''": "separator='': should be text",
+    "hydra.launcher.n_jobs=2": "add hydra/launcher=joblib",
+    "hydra/launcher=joblib": "for several runs: add --multirun",
+    "hydra.run.dir=x": "OUTPUTS_DIR=",
+    "hydra.run={dir:x}": "OUTPUTS_DIR=",
+    "+hydra.sweep.subdir=x": "OUTPUTS_DIR=",
+    "++hydra.sweep.dir=x": "OUTPUTS_DIR=",
+    "hydra.job.chdir=true": "OUTPUTS_DIR=",
+    "hydra.output_subdir=x": "OUTPUTS_DIR=",
+    "hydra={run:{dir:x}}": "Reprise sets hydra itself",
+    "hydra.mode=MULTIRUN": "Reprise sets hydra.mode itself",
+    "hydra.job.name=x": "Reprise sets hydra.job.name itself",
+    "hydra.sweeper.params={seed:1}": "Reprise sets hydra.sweeper.params itself",
+    "hydra/job_logging=default": "Reprise sets hydra/job_logging itself",
+    "hydra.searchpath=[file:///tmp]": "write --config-dir DIR",
+}
+
+
+@pytest.mark.parametrize("typed", HINTS)
+def test_a_mistake_says_what_to_type(typed):
+    with pytest.raises(UserError, match=HINTS[typed]) as refusal:
+        compose(typed.split())
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_models_of_a_sweep_that_have_a_key():
+    with pytest.raises(UserError, match="model=linear has no lr, model=mlp has and model=cnn has"):
+        check(["model=mlp,linear,cnn", "model.lr=1e-3,1e-2"], multirun=True)
+
+
+def test_overrides_in_one_string_are_shown_apart():
+    with pytest.raises(UserError, match="write each by itself, 'model=linear', 'dataset=wine', 'seed=1'"):
+        compose(["model=linear dataset=wine seed=1"])
+    with pytest.raises(UserError, match=r"'dataset=my\.csv', 'dataset\.target=y'"):
+        compose(["dataset=my.csv dataset.target=y"])
+    assert compose(["dataset=frame", "dataset.target='a seed=1'"])["dataset"]["target"] == "a seed=1"
+
+
+@pytest.mark.parametrize("key", ["target", "id", "ignore", "group"])
+def test_a_column_that_is_not_there_is_guessed(outputs, key):
+    import pandas as pd
+
+    frame = pd.DataFrame({"Age": range(40), "Churned": [0, 1] * 20, "Sex": ["f", "m"] * 20})
+    words = {"target": "Churned"} | {key: "churned" if key == "target" else "agee"}
+    overrides = [f"dataset.{name}={value}" for name, value in words.items()]
+    says = f"dataset.{key}=.*: no such column: did you mean (Churned|Age)\\? there are Age"
+    with pytest.raises(UserError, match=says):
+        fit("model=linear", *overrides, *QUIET, data=frame)
+
+
+# -- Hydra's flags
+
+
+@pytest.fixture
+def own_conf(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\n# Mine\nseed: 7\n")
+    return tmp_path
+
+
+@pytest.fixture
+def no_own():
+    yield
+    tree.own.clear()
+
+
+def test_config_dir_adds_groups(own_conf, no_own):
+    tree.add_own(str(own_conf))
+    assert "mine" in tree.choices("experiment") and compose(["dataset=wine", "experiment=mine"])["seed"] == 7
+    (own_conf / "experiment/mine.yaml").write_text("# @package _global_\nsed: 7\n")
+    with pytest.raises(UserError, match="experiment=mine with model=mlp: sed is unknown: did you mean seed"):
+        compose(["experiment=mine"])
+
+
+@pytest.mark.parametrize("file", ["train.yaml", "other.yaml", "model/mlp.yaml", "experiment/adult_f1.yaml"])
+def test_a_yaml_that_hydra_would_leave_out_is_refused(own_conf, no_own, file):
+    (own_conf / file).parent.mkdir(exist_ok=True)
+    (own_conf / file).write_text("seed: 9\n")
+    with pytest.raises(UserError, match=f"{file} (has a name of conf/|is in no group)"):
+        tree.add_own(str(own_conf))
+
+
+def test_flags_of_the_shell(shell, outputs, own_conf):
+    words = ("model=linear", "dataset=wine", "--config-dir", str(own_conf), "experiment=mine", *QUIET)
+    done = shell("train", *words)
+    assert done.returncode == 0 and "linear on wine" in done.stdout, done.stderr
+    from src import runs
+
+    assert runs().iloc[-1]["seed"] == 7
+    for flags, says in {
+        ("--config-name", "other"): "--config-name is not for Reprise",
+        ("--config-path", str(own_conf)): "--config-dir DIR adds groups",
+        ("--experimental-rerun", "x.pickle"): "python -m src.replay",
+        ("--config-dir", "nowhere"): "no such folder",
+        ("--nonsense",): "unrecognized arguments: --nonsense",
+    }.items():
+        done = shell("train", "model=linear", *flags, "dataset=wine")
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert says in done.stderr
