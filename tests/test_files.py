@@ -103,7 +103,7 @@ REFUSED = {
     "x.xlsx": (b"PK\x03\x04" + bytes(range(256)), "is an Excel file"),
     "xlsx.csv": (zipped(**{"a.xml": "", "b.xml": ""}), "the zip holds 2 files"),
     "broken.csv.zip": (b"PK\x03\x04junk", "not a readable CSV file: File is not a zip file"),
-    "empty.csv.zip": (zipped(), "not a readable CSV file"),
+    "empty.csv.zip": (zipped(), "has no rows"),
     "twice.csv": ("a, a\n1,2\n", "names a column twice: a"),
     "long_rows.csv": ("a;b\n1;2;3\n4;5;6\n", r"separator was ';', dataset.read.separator=\.\.\. sets"),
     "noise.csv": (np.random.default_rng(0).bytes(5000), "it was read as .*, dataset.read.encoding=... sets"),

@@ -1,12 +1,19 @@
 """Overrides as people type them: names with signs, paths, lists, classes; hints; Hydra's own flags."""
 
+import sys
+
+import pandas as pd
 import pytest
 from conftest import QUIET
+from omegaconf import OmegaConf
+from test_conf import compose_once  # noqa: F401
 
-from src import fit
+from src import fit, runs
 from src.config import tree
 from src.config.check import check
 from src.config.compose import change, compose
+from src.config.shell import arguments
+from src.config.tree import parse
 from src.config.typed import spelled, split, weights
 from src.system.errors import UserError
 
@@ -18,27 +25,38 @@ NAMES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_taken_as_typed(name):
-    for key in ("target", "id"):
-        if (key, name) == ("id", "null"):
-            continue  # no column
-        typed = spelled([f"dataset.{key}={name}"])
-        assert spelled(typed) == typed, "Hydra's own form is left as it is"
-        cfg = compose(["dataset=frame", "dataset.target=y", *typed])
-        assert str(cfg["dataset"][key]) == name
-        recorded = compose(["dataset=frame", "dataset.target=y"])
-        if key == "target":
-            assert str(change(recorded, [f"dataset.target={name}"])["dataset"]["target"]) == name
+def value(word: str, multirun: bool = False):
+    """Return the value that Hydra gets of a typed override, whose second reading changes nothing."""
+    (typed,) = spelled([word], multirun)
+    assert spelled([typed], multirun) == [typed]
+    return OmegaConf.to_container(OmegaConf.create({"value": parse(typed).value()}), resolve=True)["value"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_name_in_a_list_is_taken_as_typed(name):
-    for typed in (name, f"[{name}, plain]"):
-        if "," in name or (name in ("[x", "x]", "'", '"', "null") and typed != name) or typed == "null":
-            continue  # quotes are needed, as the sentence says
-        found = compose(["dataset=frame", "dataset.target=y", f"dataset.ignore={typed}"])["dataset"]["ignore"]
-        assert [str(one) for one in found] == ([name] if typed == name else [name, "plain"])
+@pytest.mark.parametrize("key", ["target", "id", "split", "positive"])
+def test_a_name_is_taken_as_typed(key):
+    for name in NAMES:
+        if key == "target" or name != "null":
+            found = value(f"dataset.{key}={name}")
+            assert str(found).lower() == name.lower() if key == "positive" else str(found) == name
+
+
+def test_a_name_in_a_list_is_taken_as_typed():
+    for name in NAMES:
+        if "," not in name and name != "null":
+            assert list(map(str, value(f"dataset.ignore={name}"))) == [name]
+        if "," not in name and name not in ("[x", "x]", "'", '"', "y\\"):  # these need quotes there
+            assert list(map(str, value(f"dataset.text=[{name}, plain]"))) == [name, "plain"]
+
+
+def test_a_name_reaches_the_config_of_a_run_and_of_a_replay():
+    recorded = compose(["dataset=frame", "dataset.target=price (EUR)", "dataset.ignore=größe"])
+    assert (recorded["dataset"]["target"], recorded["dataset"]["ignore"]) == ("price (EUR)", ["größe"])
+    changed = change(recorded, ["dataset.target=D[cm/g]", "dataset.numeric=[Income ($), balance]"])["dataset"]
+    assert (changed["target"], changed["numeric"]) == ("D[cm/g]", ["Income ($)", "balance"])
+    assert compose(["dataset=frame", "dataset.target=x{y}${z}"])["dataset"]["target"] == "x{y}${z}"
+    with pytest.raises(UserError, match=r"for a name that holds these signs write 'dataset.target=\\\$\{y\}'"):
+        compose(["dataset=frame", "dataset.target=${y}"])
+    assert compose(["dataset=frame", r"dataset.target=\${y}"])["dataset"]["target"] == "${y}"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +71,7 @@ def test_a_name_in_a_list_is_taken_as_typed(name):
     ],
 )  # fmt: skip
 def test_lists_of_names(typed, found):
-    assert compose(["dataset=wine", f"dataset.numeric={typed}"])["dataset"]["numeric"] == found
+    assert value(f"dataset.numeric={typed}") == found
 
 
 def test_several_names_without_brackets_are_asked_about():
@@ -72,10 +90,16 @@ PATHS = [
 def test_a_path_is_a_dataset(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_text("a,y\n1,2\n")
-    for typed in (f"dataset={name}", f"dataset={tmp_path}/{name}", f"dataset=./{name}"):
-        dataset = compose([typed, "dataset.target=y"])["dataset"]
-        assert (dataset["path"], dataset["reader"]) == (typed[8:], "csv") and dataset["name"] not in ("csv", "")
-    assert compose(["dataset=csv", f"dataset.path={name}", "dataset.target=y"])["dataset"]["path"] == name
+    for path in (name, f"{tmp_path}/{name}", f"./{name}", f'"{tmp_path}/{name}"'):
+        reader, typed = spelled([f"dataset={path}"])
+        assert reader == "dataset=csv" and spelled([reader, typed]) == [reader, typed]
+        assert parse(typed).value() == path.strip('"') == value(f"dataset.path={path}")
+
+
+def test_a_file_gives_its_dataset_a_name(tmp_path):
+    (tmp_path / "größe (1).csv").write_text("a,y\n1,2\n")
+    cfg = compose([f"dataset={tmp_path}/größe (1).csv", "dataset.target=y"])
+    assert (cfg["dataset"]["name"], cfg["dataset"]["reader"]) == ("größe_1", "csv")
 
 
 def test_files_in_a_multirun(tmp_path, monkeypatch):
@@ -106,18 +130,17 @@ def test_files_in_a_multirun(tmp_path, monkeypatch):
         (["class_weight={a b: 5, 'a,b': 1}"], {"a b": 5, "a,b": 1}),
         (["class_weight={größer: 5}"], {"größer": 5}),
         (["class_weight={2020_01: 5, null: 1e-3}"], {"2020_01": 5, "null": 0.001}),
-        (["class_weight={(1, 2]: 3, a:b: 1}"], None),
+        (["class_weight={(1, 2]: 3, a:b: 1}"], {"(1, 2]": 3, "a:b": 1}),
         (["class_weight={it's: 2}"], {"it's": 2}),
         (["class_weight=balanced"], "balanced"),
-        (["+class_weight.yes=2"], {"yes": 2}),
     ],
     ids=str,
 )
 def test_any_class_has_a_weight(words, found):
     typed = spelled(words)
     assert spelled(typed) == typed
-    if found is not None:
-        assert compose(["dataset=wine", *words])["class_weight"] == found
+    (typed,) = typed
+    assert weights(parse(typed).value()) == found
 
 
 def test_a_weight_is_still_checked():
@@ -129,10 +152,10 @@ def test_a_weight_is_still_checked():
 @pytest.mark.parametrize("typed", ["+class_weight.>50K=3", "class_weight.<=50K=3", "++class_weight.a b,c=3"])
 def test_a_class_with_signs_in_a_dotted_key_is_shown_in_braces(typed):
     name = typed.partition(".")[2].rpartition("=")[0]
+    shown = f"class_weight={{'{name}': 3}}"
     with pytest.raises(UserError) as refusal:
-        compose(["dataset=wine", typed])
-    shown = f"class_weight={{{name}: 3}}"
-    assert str(refusal.value) == f"{typed}: write '{shown}'"
+        spelled([typed])
+    assert str(refusal.value) == f'{typed}: write "{shown}"'
     assert compose(["dataset=wine", shown])["class_weight"] == {name: 3}
 
 
@@ -218,8 +241,6 @@ def test_overrides_in_one_string_are_shown_apart():
 
 @pytest.mark.parametrize("key", ["target", "id", "ignore", "group"])
 def test_a_column_that_is_not_there_is_guessed(outputs, key):
-    import pandas as pd
-
     frame = pd.DataFrame({"Age": range(40), "Churned": [0, 1] * 20, "Sex": ["f", "m"] * 20})
     words = {"target": "Churned"} | {key: "churned" if key == "target" else "agee"}
     overrides = [f"dataset.{name}={value}" for name, value in words.items()]
@@ -260,20 +281,35 @@ def test_a_yaml_that_hydra_would_leave_out_is_refused(own_conf, no_own, file):
         tree.add_own(str(own_conf))
 
 
-def test_flags_of_the_shell(shell, outputs, own_conf):
+def test_config_dir_in_the_shell(shell, outputs, own_conf):
     words = ("model=linear", "dataset=wine", "--config-dir", str(own_conf), "experiment=mine", *QUIET)
     done = shell("train", *words)
-    assert done.returncode == 0 and "linear on wine" in done.stdout, done.stderr
-    from src import runs
+    assert done.returncode == 0 and runs().iloc[-1]["seed"] == 7, done.stderr
 
-    assert runs().iloc[-1]["seed"] == 7
-    for flags, says in {
-        ("--config-name", "other"): "--config-name is not for Reprise",
-        ("--config-path", str(own_conf)): "--config-dir DIR adds groups",
-        ("--experimental-rerun", "x.pickle"): "python -m src.replay",
-        ("--config-dir", "nowhere"): "no such folder",
-        ("--nonsense",): "unrecognized arguments: --nonsense",
-    }.items():
-        done = shell("train", "model=linear", *flags, "dataset=wine")
-        assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-        assert says in done.stderr
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--config-name", "other"), "--config-name is not for Reprise"),
+        (("-cn=other",), "--config-name is not for Reprise"),
+        (("--config-path", "/tmp"), "--config-dir DIR adds groups"),
+        (("--experimental-rerun", "x.pickle"), "python -m src.replay"),
+        (("--config-dir", "nowhere"), "no such folder"),
+        (("--nonsense",), "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_flags_that_are_refused(monkeypatch, capsys, flags, says):
+    monkeypatch.setattr("sys.argv", ["train", "model=linear", *flags, "dataset=wine"])
+    try:
+        arguments()
+    except (UserError, SystemExit) as refusal:
+        assert says in f"{refusal}{capsys.readouterr().err}"
+    else:
+        raise AssertionError("it passed")
+
+
+def test_flags_stand_anywhere(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train", "model=mlp", "-m", "dataset.target=größe", "--cfg", "job", "seed=1"])
+    args = arguments()
+    assert args.multirun and args.cfg == "job"
+    assert sys.argv[1:] == ["-m", "--cfg", "job", "model=mlp", "dataset.target='größe'", "seed=1"]

@@ -49,7 +49,7 @@ def _refuse_bare(words: list[str]) -> None:
 def _spelled(word: str, multirun: bool) -> list[str]:
     if re.match(r"\+*class_weight[.]", word) and not _reads(word):
         name, _, value = word.partition(".")[2].rpartition("=")
-        raise UserError(f"{word}: write 'class_weight={{{name}: {value}}}'")
+        raise UserError(f'{word}: write "class_weight={{{quoted(name)}: {value}}}"')
     key, equals, value = word.partition("=")
     if not equals:
         return [word]
@@ -89,7 +89,7 @@ def _name(key: str, text: str) -> str:
     fits |= key in (*NAMES, *TEXTS) and key != "dataset.target" and value is None
     fits |= key == "dataset.target" and type(value) is list  # refused later: several targets
     fits |= key == "dataset.positive" and str(value).lower() == text.lower()  # true, 1.5
-    return text if fits else quoted(text)
+    return text if fits and text[-1:] != "\\" else quoted(text)
 
 
 def _names(key: str, text: str) -> str:

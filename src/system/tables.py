@@ -19,12 +19,12 @@ def is_table(text: str) -> bool:
 
 
 def is_parquet(path: str | Path) -> bool:
-    return Path(path).suffix.lower() in PARQUET or Path(path).expanduser().is_dir()
+    return Path(path).suffix.lower() in PARQUET or os.path.isdir(os.path.expanduser(path))
 
 
 def find_table(path: str | Path) -> Path:
     """Return where a file or a folder is: as typed, or in ``data_dir()``; else name files that are there."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # leaves ~x.csv, unlike Path's
     found = _found(path)
     if found is not None:
         return found
