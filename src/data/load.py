@@ -20,9 +20,13 @@ def etl(df: pd.DataFrame) -> pd.DataFrame:
     return df  # name, annotations and body give the code's digest, which recorded versions know
 
 
-def read_and_etl(dataset: str):
-    """Return ``read(cfg)`` and ``etl(df, ...)`` of ``src/dataset/<dataset>.py``: a dataset, or a reader."""
-    module = importlib.import_module(f"src.dataset.{dataset}")
+def read_and_etl(dataset: str | dict):
+    """Return ``read(cfg)`` and ``etl(df, ...)`` of a dataset, by its name or its section of the config.
+
+    A file's dataset has the file's name, and the reader's functions.
+    """
+    name = dataset if isinstance(dataset, str) else dataset.get("reader") or dataset["name"]
+    module = importlib.import_module(f"src.dataset.{name}")
     return module.read, getattr(module, "etl", etl)
 
 
@@ -32,7 +36,7 @@ def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
     The record's "recipe" is what new rows need to go through the same ETL; None if it changes nothing.
     """
     name = dataset["name"]
-    read, function = read_and_etl(dataset.get("reader") or name)
+    read, function = read_and_etl(dataset)
     location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
     raw = check_frame(read(dataset) if frame is None else frame)
     if dataset["etl"] is None:
@@ -76,7 +80,7 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
     if isinstance(data, str | Path) and cfg and "path" in cfg:
         data, cfg = None, cfg | {"path": str(data)}
     if data is None:
-        read, _ = read_and_etl(cfg.get("reader") or cfg["name"])
+        read, _ = read_and_etl(cfg)
         data = read(cfg)
     return versions.replay(record, read_input(data)[0])
 

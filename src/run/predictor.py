@@ -80,7 +80,7 @@ class Predictor:
         dataset = self.run.cfg["dataset"]
         if "path" not in dataset:
             return read_input(rows)[0]
-        read, _ = read_and_etl(dataset["name"])
+        read, _ = read_and_etl(dataset)
         return check_frame(read(dataset | {"path": str(rows)}))
 
     def _etl(self) -> Etl | bool:
