@@ -78,7 +78,8 @@ class TextFile:
             frame = self.parse()
         frame = self.stripped(self.restored(frame))
         shown = {"\t": "tab", " ": "blank"}.get(self.separator, self.separator)
-        log.info("file     %s", "; ".join([f"{self.path.name}, separator {shown}", *self.notes]))
+        if self.notes or self.separator != ",":  # an ordinary file needs no line
+            log.info("file     %s", "; ".join([f"{self.path.name}, separator {shown}", *self.notes]))
         return frame
 
     def open(self):
