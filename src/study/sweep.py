@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from src.logger.fanout import Fanout
 from src.run.folder import opened
 from src.run.overview import runs_of, sweep_summary
+from src.study.leaderboard import leaderboards, shown
 from src.study.pool import replace_joblib
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
@@ -53,6 +54,8 @@ def sweep(logger: dict, n_jobs: int, failed: list):
     finally:
         log.info(sweep_summary(name))
         failed += [run for run in runs_of(name) if opened(run).status != "done"]
+        if len(failed) < len(runs_of(name)) > 1:
+            log.info("\n%s", shown(leaderboards({"sweep": name}), "text"))
         if status == "done" and failed:
             status = "failed"
         trackers.finish(status, error=f"not done: {', '.join(failed)}" if failed else None)
