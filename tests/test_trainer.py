@@ -4,6 +4,8 @@ import doctest
 import importlib
 import logging
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +226,12 @@ def test_a_config_of_an_older_run_has_no_shared_arguments(outputs):
 def test_a_wrong_argument_is_named_with_the_right_one(word, said):
     with pytest.raises(UserError, match=said):
         compose(["model=hist_gb", "dataset=wine", word])
+
+
+def test_lightning_loads_without_scipy_signal_which_loads_later_as_always():
+    """It is a fifth of a second or more of every torch run; the module in its place is gone afterwards."""
+    code = "import sys; from src.trainer.family import family; family({'net': {}}); "
+    code += "assert 'lightning' in sys.modules and 'scipy.signal' not in sys.modules; "
+    code += "import scipy.signal; print(scipy.signal.firwin.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT)
+    assert done.stdout.startswith("scipy.signal"), done.stderr

@@ -3,7 +3,9 @@
 import importlib.util
 import sys
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from src.system.errors import UserError, one_line
 from src.system.files import replacing
@@ -44,6 +46,20 @@ def locate(dotted: str):
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of the user's may raise anything
         raise UserError(f"{dotted} cannot be imported: {one_line(error) or type(error).__name__}") from None
+
+
+@contextmanager
+def stand_in(name: str, **attributes):
+    """Let the block import an empty module ``name`` in place of a real one that is slow and not needed."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = ModuleType(name)
+    vars(sys.modules[name]).update(attributes)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def snapshot_code(path: Path, names=()) -> None:

@@ -1,5 +1,7 @@
 """The one place where the two families of models part: Lightning or scikit-learn."""
 
+from src.system.code import stand_in
+
 
 def family(model: dict):
     """Return `src.trainer.net` for a config's model section with a ``net``, else `src.trainer.estimator`.
@@ -15,7 +17,8 @@ def family(model: dict):
     n_epochs(model, trainer) -> about how many rows of history a fit logs, 0 if nobody knows
     """
     if "net" in model:
-        from src.trainer import net as module
+        with stand_in("scipy.signal", hamming=None):  # 0.65 s: torchmetrics loads it to mend this name in it
+            from src.trainer import net as module
     else:
         from src.trainer import estimator as module
     return module
