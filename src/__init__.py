@@ -7,6 +7,7 @@ t7: mlp on wine, done, val/accuracy 1.0000, test/accuracy 0.9722
 """
 
 import importlib
+from pathlib import Path
 
 from src.system.environment import set_wait_policy
 
@@ -27,25 +28,33 @@ def __getattr__(name: str):
     return getattr(importlib.import_module(f"src.{module}"), function)
 
 
-def fit(*overrides: str, data=None):
+def fit(*overrides: str, data=None, **keywords):
     """Train one model: ``fit("model=mlp", "dataset=wine", "model.lr=3e-4")``; returns the `Run`.
 
-    data : DataFrame, optional
+    data : DataFrame or path, optional
         a table to train on instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``
+    keywords :
+        overrides, too: ``fit(model=Gated, data=df, target="price", metric=hits, metric_mode="max")``; model
+        may be an nn.Module's class, an estimator or its class; code of a notebook is recorded
     """
     from src.config import shell
     from src.config.compose import compose
+    from src.config.keywords import overrides_of
     from src.run.job import run_job
     from src.system.errors import UserError, without_password
 
     shell.console()
     if len(overrides) == 1 and isinstance(overrides[0], list | tuple):
         overrides = tuple(overrides[0])
+    if isinstance(data, str | Path):
+        keywords, data = keywords | {"dataset": data}, None
+    if data is not None:
+        overrides = ("dataset=frame", *overrides)
+    overrides = (*overrides, *overrides_of(keywords, overrides))
     if data is not None:
         named = [text for text in overrides if str(text).startswith("dataset=") and text != "dataset=frame"]
         if named:
             raise UserError(f"{named[0]} and data= are two datasets: leave one out")
-        overrides = ("dataset=frame", *overrides)
     cfg = compose(overrides)
     return run_job(cfg, frame=data, report={"overrides": list(map(without_password, overrides))})
 
@@ -55,7 +64,6 @@ def load(name: str | int, trust: bool = False):
 
     name : str or int
         "t7" or 7; "latest" or -1 is the newest, -2 the one before
-
     trust : bool
         use the model even if its file was brought here from elsewhere; a pickle can run any code
     """

@@ -11,10 +11,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.config import shell
 from src.config.check import check
+from src.config.own import for_hydra
 from src.config.resolve import resolve
-from src.config.tree import addable
 from src.logger.fanout import prestart
-from src.system.errors import UserError, one_line, sentence, without_password
+from src.system.errors import UserError, is_told, one_line, sentence, without_password
 from src.system.paths import check_outputs
 from src.trainer import ranks
 
@@ -40,7 +40,7 @@ def job(cfg) -> float:
         if run is None and isinstance(error, UserError):  # refused before it became a run
             raise
         shell.show(f"error: {run + ': ' if run else ''}{sentence(error)}", sys.stderr)
-        if not isinstance(error, UserError | OSError):
+        if not is_told(error):
             raise
         failed.append(run)
         return float("nan")
@@ -54,7 +54,7 @@ def main() -> None:
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         check_outputs()
         n_jobs, first = check(args.overrides, args.multirun)
-        sys.argv[1:] = map(addable, sys.argv[1:])
+        sys.argv[1:] = for_hydra(sys.argv[1:])
         from src.study.sweep import sweep  # here: a typo is refused without it
         with sweep(first["logger"], n_jobs, failed) if args.multirun else nullcontext():
             job()

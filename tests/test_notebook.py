@@ -220,3 +220,53 @@ def test_what_cannot_be_overrides_is_one_sentence(outputs, tmp_path):
     with pytest.raises(UserError, match="cannot name an ETL"):
         run_etl("../elsewhere", lambda df: df, data=tiny_table("binary"))
     assert len(runs()) == before and not (outputs / "elsewhere").exists()
+
+
+# -- what a run shows
+
+
+def test_history_predictions_and_pictures_are_shown(outputs):
+    run = load(fit("model=linear", "dataset=wine", "logger=csv").name)
+    assert run.history.index.name == "epoch" and run.history["val/loss"].tolist() == [run.rows[0]["val/loss"]]
+    found = run.predictions
+    assert list(found.columns[:4]) == ["part", "id", "y", "prediction"] and len(found.columns) == 7
+    assert found["part"].value_counts().to_dict() == {"test": 37, "val": 21}
+    test = found[found["part"] == "test"]
+    assert test["id"].tolist() == run.arrays["test_id"].tolist()
+    assert np.array_equal(test.iloc[:, 4:], run.arrays["test_p"])
+    assert (test["y"] == test["prediction"]).mean() == pytest.approx(run.report["metrics"]["test/accuracy"])
+    assert run.plots["test"].is_file() and run.plots._repr_html_().count("<img alt=") == len(run.plots) == 1
+
+
+def test_predictions_of_a_regression_are_in_its_units(outputs):
+    run = fit("model=linear", "dataset=diabetes", *QUIET)
+    assert list(run.predictions.columns) == ["part", "id", "y", "prediction"]
+    val = run.predictions.query("part == 'val'")
+    assert np.array_equal(val["prediction"], run.arrays["val_p"])
+    assert np.array_equal(val["y"], run.arrays["val_y"])
+    assert len(run.plots) == 0 and run.plots._repr_html_() == ""
+
+
+def test_dir_names_what_a_user_may_use(outputs):
+    run = fit("model=linear", "dataset=wine", *QUIET)
+    assert dir(run) == sorted(
+        "name folder status report cfg info history predictions plots objective predict predict_proba".split()
+    )
+    assert all(getattr(run, name) is not None for name in dir(run)) and not hasattr(run, "resume")
+
+
+def test_the_newest_run_and_a_number_open(outputs):
+    run = fit("model=linear", "dataset=wine", *QUIET)
+    number = int(run.name[1:])
+    names = [load(name).name for name in ("latest", -1, number, str(number), np.int64(number), run.name)]
+    assert set(names) == {run.name} and load(-2).name != run.name
+    for wrong in (10**6, -(10**6), "newest", 0, "t0"):
+        with pytest.raises(UserError, match=r"no run .* in .*: there are t1 to t"):
+            load(wrong)
+
+
+def test_a_stopped_run_says_that_it_has_no_predictions(outputs):
+    with pytest.raises(UserError):
+        fit("model=knn", "dataset=wine", "class_weight=balanced", *QUIET)
+    with pytest.raises(UserError, match="is failed and has no predictions"):
+        _ = load(-1).predictions

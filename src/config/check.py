@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
 from src.config.tree import GROUPS, choices, flat, get, hydra_compose, leaves, parse
@@ -20,7 +21,6 @@ OF_HYDRA = """hydra/launcher hydra.launcher hydra/sweeper hydra.sweeper.max_batc
 hydra.job.env_set hydra.job.env_copy""".split()  # its options that do something here
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
 METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
-KINDS = ("classifier", "regressor")
 OTHERS = {  # our keys, and what other libraries call them
     "trainer.max_epochs": "epochs epoch n_epochs num_epochs iterations",
     "trainer.devices": "gpus gpu n_gpus",
@@ -71,7 +71,7 @@ class UnknownKey(UserError):
                 owners.append(f"model={model} has{'' if self.key in known else f' {alike[0]}'}")
         if not owners:
             return self
-        without = f"model={base['model']['name']} has no {self.key.removeprefix('model.')}"
+        without = f"model={model_group(base)} has no {self.key.removeprefix('model.')}"
         return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")
 
 
@@ -80,6 +80,7 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
 
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
+    overrides = expand(overrides)
     alternatives = [_alternatives(parse(text), multirun) for text in overrides]
     grouped = [values for values in alternatives if values[0].key in GROUPS or values[0].key[:6] == "hydra/"]
     others = [values for values in alternatives if values not in grouped]
@@ -126,7 +127,7 @@ def _alternatives(override, multirun: bool) -> list[Given]:
     read = weights if key == "class_weight" else lambda value: value
     given = [Given(key, read(value.value()), value.input_line, adds) for value in values]
     for one in given if key in GROUPS else ():
-        if one.value not in (known := choices(key)):
+        if one.value not in (known := choices(key)) and one.value not in BASES:
             near = nearest(str(one.value), known)
             more = ", or a file: dataset=my.csv" if key == "dataset" else ""
             raise UserError(f"{key}={one.value} is unknown{near}; there are: {', '.join(known)}{more}")
@@ -157,8 +158,8 @@ def _check_presets(base: dict, groups: tuple, compose) -> None:
     presets = [group.typed for group in groups if group.key in PRESETS]
     if not presets:
         return
-    model, dataset = (f"{group}={base[group]['name']}" for group in ("model", "dataset"))
-    plain = _composed(compose, [model, dataset])
+    model = f"model={model_group(base)}"
+    plain = _composed(compose, [model, f"dataset={base['dataset']['name']}"])
     changed = [(key, value) for key, value in flat(base).items() if get(plain, key) != (value, True)]
     try:
         _check_values(plain, [Given(key, value, f"{key}={value}", True) for key, value in changed])
@@ -176,6 +177,11 @@ def _check_values(base: dict, values: list[Given]) -> None:
             default, exists = get(base, key)
             if not exists:
                 _check_new(key, one, base, given)
+            section, _, name = key.rpartition(".")
+            if name != "class" and any(f"{part}.class" in given for part in _parts(section)):
+                _check_taken(section, name, base, given)  # the yaml's class may have taken it
+                if section == "model.net":
+                    default = arguments(given["model.net.class"], {}).get(name)
             if "${" not in str(value):
                 check_value(key, value, default, one.typed if key == one.key else f"{key}={value}")
 
@@ -188,17 +194,29 @@ def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
     if not opened:
         raise UnknownKey(key, near)
     if not get(base, opened[0])[1]:
-        raise UserError(f"{key} is unknown: model={base['model']['name']} has no {opened[0]}")
-    if not one.adds and (key == one.key or isinstance(get(base, one.key)[0], dict)):
+        raise UserError(f"{key} is unknown: model={model_group(base)} has no {opened[0]}")
+    replaced = f"{section}.class" in given  # the class brings arguments that the yaml does not know
+    if not (one.adds or replaced) and (key == one.key or isinstance(get(base, one.key)[0], dict)):
         raise UserError(f"{key} is not in the yaml{near}; to add it, write +{one.typed}")
     if name in RESERVED.get(section, ()):
         raise UserError(f"{key}: Reprise sets {name} itself")
-    for part in [f"model.{kind}" for kind in KINDS] if section == "model.arguments" else (section,):
+    if name != "class":
+        _check_taken(section, name, base, given)
+
+
+def _parts(section: str) -> list[str]:
+    """Return the sections whose classes take the arguments in ``section``; shared ones are for both kinds."""
+    return [f"model.{kind}" for kind in KINDS] if section == "model.arguments" else [section]
+
+
+def _check_taken(section: str, name: str, base: dict, given: dict) -> None:
+    """Refuse an argument that a class of its section does not take."""
+    for part in _parts(section):
         dotted = f"{part}.class"
         dotted = VECTORIZER if part == "model.tfidf" else given.get(dotted, get(base, dotted)[0])
         taken = arguments(str(dotted)) if dotted else None
         if taken is not None and name not in taken:
-            right = sorted(taken - set(RESERVED.get(section, ())))
+            right = sorted(set(taken) - set(RESERVED.get(section, ())))
             raise UserError(f"{dotted} takes no {name}{nearest(name, right)}")
 
 

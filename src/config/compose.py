@@ -3,9 +3,10 @@
 from omegaconf import OmegaConf
 
 from src.config.check import check
+from src.config.own import for_hydra
 from src.config.resolve import resolve
 from src.config.rules import check_value
-from src.config.tree import addable, get, hydra_compose, leaves, parse
+from src.config.tree import get, hydra_compose, leaves, parse
 from src.config.typed import spelled
 from src.system.errors import UserError, nearest
 
@@ -15,7 +16,7 @@ def compose(overrides) -> dict:
     overrides = spelled(overrides)
     check(overrides)
     with hydra_compose() as compose_train:
-        return resolve(compose_train("train", list(map(addable, overrides))))
+        return resolve(compose_train("train", for_hydra(overrides)))
 
 
 def change(config: dict, overrides) -> dict:

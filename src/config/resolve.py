@@ -5,6 +5,7 @@ from types import NoneType
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from src.config.own import adapt
 from src.config.rules import check_value
 from src.config.tree import choices, get, parse
 from src.config.typed import weights
@@ -30,14 +31,13 @@ def resolve(cfg, base: dict | None = None) -> dict:
 
 
 def finish(cfg: dict) -> dict:
-    """Return a resolved config in which a file's dataset has the file's name, and class_weight is a dict."""
+    """Return a resolved config: class_weight is a dict, files and the user's own classes have their names."""
     if "class_weight" in cfg:
         cfg["class_weight"] = weights(cfg["class_weight"])
     dataset = cfg.get("dataset") or {}
     if dataset.get("reader") and dataset["path"] != "???":
         dataset["name"] = name_of(dataset["path"], taken=choices("dataset"))
-    return cfg
-
+    return adapt(cfg)
 
 
 def _typed(raw, value, key: str, base: dict):

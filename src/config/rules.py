@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from src.config.tree import WITH_CLASS
 from src.system.code import locate
 from src.system.errors import UserError, nearest
 
-# sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
-WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
 # sections that take keys which their yaml does not name
 OPEN = (*WITH_CLASS, "model.arguments", "model.tfidf", "class_weight", "dataset.args")
 # arguments that Reprise sets itself
@@ -151,7 +150,7 @@ def rule_of(key: str, default):
         return [number(0, 0.999999), NULL]
     if default is None or "${" in str(default) or default == "???":
         return ANY
-    like = LIKE[type(default)]
+    like = LIKE.get(type(default), ANY)
     if isinstance(default, list) and default:
         kind = type(default[0])
         like = Check(f"a list like {default}", lambda x: type(x) is list and {*map(type, x)} <= {kind})
@@ -162,11 +161,12 @@ def rule_of(key: str, default):
     return [number() if type(default) is int else like, NULL]
 
 
-def arguments(dotted: str) -> set[str] | None:
-    """Return the names of the arguments of a class; None where it takes any, or keeps them in C."""
+def arguments(dotted: str, otherwise=None) -> dict | None:
+    """Return a class's arguments and their defaults; ``otherwise`` where it takes any, or they are in C."""
     try:
         parameters = inspect.signature(locate(dotted)).parameters
     except (ValueError, TypeError):
-        return None
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
-    return None if takes_any else set(parameters)
+        return otherwise
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return otherwise
+    return {name: None if one.default is one.empty else one.default for name, one in parameters.items()}

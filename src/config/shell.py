@@ -10,7 +10,7 @@ from typing import get_args
 
 from src.config.tree import CONF, GROUPS, add_own, choices
 from src.config.typed import spelled
-from src.system.errors import Lines, UserError, nearest, printable, sentence, without_password
+from src.system.errors import Lines, UserError, is_told, nearest, printable, sentence, without_password
 from src.system.paths import CHECKOUT
 
 USED = {  # most used keys of each section, shown by the help of train
@@ -68,11 +68,13 @@ def show(text: str, file=None) -> None:
 
 
 def run(function, *args, **options):
-    """Call ``function``; a `UserError`, or a full disk, is one sentence and an exit code, Ctrl-C is 130."""
+    """Call ``function``; an error that `is_told` is a sentence and an exit code, Ctrl-C is 130."""
     console()
     try:
         return function(*args, **options)
-    except (UserError, OSError) as error:
+    except Exception as error:
+        if not is_told(error):
+            raise
         refuse(sentence(error), getattr(error, "code", 1))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,6 +7,8 @@ from src.system.errors import UserError, one_line
 from src.system.paths import CHECKOUT
 
 CONF = CHECKOUT / "conf"
+# sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
+WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug")
 own = []  # the folder that --config-dir adds to CONF
 
@@ -65,12 +67,12 @@ def get(config: dict, key: str) -> tuple:
 
 
 def addable(text: str) -> str:
-    """Return an override of one kind's argument as Hydra takes it: perhaps only model.arguments names it.
+    """Return an override of a class's argument as Hydra takes it: perhaps the yaml does not name it.
 
     >>> addable("model.classifier.max_iter=10")
     '++model.classifier.max_iter=10'
     """
-    return f"++{text}" if text.startswith(("model.classifier.", "model.regressor.")) else text
+    return f"++{text}" if text.startswith(WITH_CLASS) else text
 
 
 @contextmanager

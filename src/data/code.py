@@ -1,4 +1,4 @@
-"""The code of a function and of all that it uses of the project: a digest, and a text that runs alone."""
+"""The code of functions and classes and of all that they use: a digest, and a text that is a module."""
 
 import ast
 import builtins
@@ -18,20 +18,27 @@ from src.system.errors import UserError
 
 
 class Closure:
-    """A function's own code and, transitively, the functions, classes and constants that it names.
+    """The code of ``values`` and, transitively, of the functions, classes and constants that they name.
 
+    user : str
+        who uses all this, in messages
+    library : str
+        a module of the project's that the text imports from, instead of holding its code
     digest : str
         16 hex digits over the syntax of all of it: comments, docstrings and spacing do not count
     text : str
-        a module that defines the function as it is now
+        a module that defines the values as they are now
     """
 
-    def __init__(self, function: FunctionType):
+    def __init__(self, *values, user: str = "the ETL", library: str | None = None):
         self.definitions: dict[str, tuple[str, str, str]] = {}  # name -> (identity, syntax, text)
         self.imports: dict[str, str] = {}
-        if not isinstance(function, FunctionType):
-            raise UserError(f"an ETL is a plain function written with def, not a {type(function).__name__}")
-        self._add(function.__name__, function)
+        self.user, self.library = user, library
+        for value in values:
+            if not isinstance(value, FunctionType | type):
+                kind = type(value).__name__
+                raise UserError(f"{user} should be written with def or class, it is a {kind}")
+            self._add(value.__name__, value)
         whole = sorted(f"{name}={syntax}" for name, (_, syntax, _) in self.definitions.items())
         whole += sorted(self.imports.values())
         self.digest = hashlib.blake2b("\n".join(whole).encode(), digest_size=8).hexdigest()
@@ -42,7 +49,7 @@ class Closure:
     def _add(self, name: str, value) -> None:
         """Add a function or class of the project, and what its source names."""
         if value.__name__ != name:
-            raise UserError(f"{value.__name__} is called {name} where the ETL uses it: use its own name")
+            raise UserError(f"{value.__name__} is called {name} where {self.user} uses it: use its own name")
         node, text = _source(value)
         identity = f"{value.__module__}.{value.__qualname__}"
         self._define(name, identity, _syntax(node), text, node, _scope(value), value.__module__)
@@ -55,21 +62,21 @@ class Closure:
                 self._follow(*inner)
                 self.definitions[name] = self.definitions.pop(name)  # below what it needs
         elif self.definitions[name][0] != identity:
-            raise UserError(f"the ETL uses two different things called {name}: rename one")
+            raise UserError(f"{self.user} uses two different things called {name}: rename one")
 
     def _follow(self, node: ast.AST, scope: dict, module: str) -> None:
         """Add everything that ``node`` takes from outside."""
-        _refuse_inner_imports(node, module)
+        self._refuse_inner_imports(node, module)
         for name in sorted(_free_names(node)):
             if name not in scope or scope[name] is getattr(builtins, name, scope):
                 continue
             value = scope[name]
             origin, original = getattr(value, "__module__", None), getattr(value, "__name__", None)
             if isinstance(value, ModuleType):
-                if is_own(original):
-                    _refuse_module(node, name, value)
+                if self._inlined(original):
+                    self._refuse_module(node, name, value)
                 self.imports[name] = f"import {original} as {name}"
-            elif isinstance(inspect.unwrap(value), FunctionType | type) and is_own(origin):
+            elif isinstance(inspect.unwrap(value), FunctionType | type) and self._inlined(origin):
                 self._add(name, value)
             elif origin and original:
                 self.imports[name] = f"from {origin} import {original} as {name}"
@@ -84,36 +91,40 @@ class Closure:
             node = _assignment(module, name)
             if node is None:
                 kind = type(value).__name__
-                raise UserError(f"the ETL uses {name}, a {kind}: pass it as an argument") from None
+                raise UserError(f"{self.user} uses {name}, a {kind}: pass it as an argument") from None
             scope = vars(sys.modules[module])
             self._define(name, module, _syntax(node), ast.unparse(node), node.value, scope, module)
         else:
             self._define(name, text, text, text)
 
+    def _inlined(self, module: str) -> bool:
+        """Return whether the text holds the code of a module's functions, instead of importing them."""
+        return is_own(module) and module.partition(".")[0] != self.library
 
-def _refuse_inner_imports(node: ast.AST, module: str) -> None:
-    for item in ast.walk(node):
-        names = []
-        if isinstance(item, ast.Import):
-            names = [alias.name for alias in item.names]
-        elif isinstance(item, ast.ImportFrom):
-            names = ["." * item.level + (item.module or "")]
-        for name in names:
-            if name.startswith(".") or is_own(name):
-                raise UserError(f"{module} imports {name} within a function of the ETL: import it at the top")
+    def _refuse_inner_imports(self, node: ast.AST, module: str) -> None:
+        for item in ast.walk(node):
+            names = []
+            if isinstance(item, ast.Import):
+                names = [alias.name for alias in item.names]
+            elif isinstance(item, ast.ImportFrom):
+                names = ["." * item.level + (item.module or "")]
+            for name in names:
+                if name.startswith(".") or self._inlined(name):
+                    where = f"within a function of {self.user}"
+                    raise UserError(f"{module} imports {name} {where}: import it at the top")
 
-
-def _refuse_module(node: ast.AST, name: str, value: ModuleType) -> None:
-    """Refuse ``pack.helpers.clean`` of a project's module ``pack``, and say which import to write."""
-    path = name
-    while isinstance(value, ModuleType):
-        owner = value
-        attributes = (item for item in ast.walk(node) if isinstance(item, ast.Attribute))
-        used = [item.attr for item in attributes if ast.unparse(item.value) == path]
-        if not used:
-            raise UserError(f"the ETL uses the module {owner.__name__} as a value: import functions from it")
-        path, value = f"{path}.{used[0]}", getattr(owner, used[0], None)
-    raise UserError(f"the ETL uses {path}: write `from {owner.__name__} import {used[0]}`")
+    def _refuse_module(self, node: ast.AST, name: str, value: ModuleType) -> None:
+        """Refuse ``pack.helpers.clean`` of a project's module ``pack``, and say which import to write."""
+        path = name
+        while isinstance(value, ModuleType):
+            owner = value
+            attributes = (item for item in ast.walk(node) if isinstance(item, ast.Attribute))
+            used = [item.attr for item in attributes if ast.unparse(item.value) == path]
+            if not used:
+                used_as = f"{self.user} uses the module {owner.__name__} as a value"
+                raise UserError(f"{used_as}: import functions from it")
+            path, value = f"{path}.{used[0]}", getattr(owner, used[0], None)
+        raise UserError(f"{self.user} uses {path}: write `from {owner.__name__} import {used[0]}`")
 
 
 def _free_names(node: ast.AST) -> set[str]:
@@ -145,20 +156,30 @@ def _source(value):
     except SyntaxError:
         raise UserError(f"{value.__name__} has no source (a lambda?): write it with def") from None
     if not isinstance(node, ast.FunctionDef | ast.ClassDef):
-        raise UserError(f"{value.__name__} is not written with def: an ETL must be a plain function")
+        raise UserError(f"{value.__name__} is not written with def or class: it must be")
     return node, ast.unparse(node) if node.decorator_list else text.rstrip()
 
 
 def _cell_source(value) -> str:
-    """Return the source of a class in a notebook's cell, which `inspect` does not find on Python 3.11."""
-    for file, entry in reversed(linecache.cache.items()):
-        if len(entry) < 4 or not (file.startswith("<") or "ipython" in file):  # shorter: not read yet
-            continue
+    """Return the source of what was typed and `inspect` does not find: a class in a cell, on Python 3.11."""
+    typed = _typed()
+    codes = [getattr(item, "__code__", None) for item in (value, *vars(value).values())]
+    files = [code.co_filename for code in codes if code]  # the cell that was run last may not be the newest
+    for file in [name for name in files if name in typed] or reversed(typed):
         with contextlib.suppress(SyntaxError):  # a magic command
-            for node in ast.parse("".join(entry[2])).body:
+            for node in reversed(ast.parse(typed[file]).body):
                 if getattr(node, "name", None) == value.__name__:
                     return ast.unparse(node)
     raise UserError(f"no source of {value.__name__} is found: define it in a file or in a cell")
+
+
+def _typed() -> dict[str, str]:
+    """Return {file name: text} of a notebook's cells and of ``python -c``."""
+    found = {"<string>": sys.orig_argv[sys.orig_argv.index("-c") + 1]} if sys.argv[0] == "-c" else {}
+    for file, entry in linecache.cache.items():
+        if len(entry) == 4 and (file.startswith("<") or "ipython" in file or "ipykernel" in file):
+            found[file] = "".join(entry[2])  # a shorter entry: not read yet
+    return found
 
 
 def _syntax(node: ast.AST) -> str:

@@ -13,11 +13,13 @@ import re
 import time
 from difflib import unified_diff
 from pathlib import Path
+from types import FunctionType
 
 import pandas as pd
 
 from src.data.code import Closure, load_function
 from src.data.digest import column_digests, digest, whole_digest
+from src.system.code import point_out
 from src.system.errors import UserError, printable
 from src.system.files import hidden, locked, read_json, write_json, write_text
 from src.system.paths import next_version, outputs, versions_in
@@ -48,6 +50,8 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
     if not _is_plain(arguments):
         shown = " ".join(str(arguments).split())[:200]
         raise UserError(f"arguments of an ETL should be plain values that JSON can hold: {shown}")
+    if not isinstance(function, FunctionType):
+        raise UserError(f"an ETL is a plain function written with def, not a {type(function).__name__}")
     closure, input_digests, input_columns = Closure(function), column_digests(raw), _schema(raw)
     frame = call(function, raw, arguments)
     output = whole_digest(column_digests(frame, like=(raw, input_digests)))
@@ -158,7 +162,11 @@ def call(function, raw: pd.DataFrame, arguments: dict) -> pd.DataFrame:
         inspect.signature(function).bind(raw, **arguments)
     except TypeError as error:
         raise UserError(f"{function.__name__} does not take dataset.args={arguments}: {error}") from None
-    frame = function(raw.copy(deep=False), **arguments)
+    try:
+        frame = function(raw.copy(deep=False), **arguments)
+    except Exception as error:
+        point_out(error, {function.__module__})
+        raise
     if not isinstance(frame, pd.DataFrame):
         raise UserError(f"{function.__name__} should return a DataFrame, not {type(frame).__name__}")
     return frame

@@ -1,6 +1,8 @@
 """The metric that decides: early stopping, checkpoints and sweeps optimise it; and the values of all."""
 
+import inspect
 import math
+from contextlib import suppress
 
 import numpy as np
 
@@ -32,11 +34,21 @@ def _users(name: str):
     if not callable(fn):
         raise UserError(f"metric={name} is not a function")
 
+    with suppress(ValueError):  # raised where a function of C has no signature
+        try:
+            inspect.signature(fn).bind(None, None)
+        except TypeError as error:
+            raise UserError(f"metric={name} is called as {name.rpartition('.')[2]}(y, p): {error}") from None
+
     def metric(y, p):
         try:
-            return float(fn(y, p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p))
+            value = fn(y, p[:, 1] if p.ndim == 2 and p.shape[1] == 2 else p)
         except Exception as error:
             raise RuntimeError(f"metric={name} failed: {type(error).__name__}: {error}") from error
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise UserError(f"metric={name} should return a number, it returned {value!r:.100}") from None
 
     return metric
 

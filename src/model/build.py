@@ -24,7 +24,7 @@ def build(spec: dict, *positional, **extra):
     try:
         return cls(*positional, **arguments, **extra)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{spec['class']} does not take {arguments}: {error}") from None
+        raise UserError(f"{spec['class']} does not take {arguments}: {error}") from error
 
 
 def is_own_net(spec: dict | None) -> bool:

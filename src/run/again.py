@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 from src.run.folder import Run
+from src.run.own import named_code, with_notebook
+from src.system import notebook
 from src.system.environment import THREAD_VARIABLES
 from src.system.errors import UserError
 from src.system.files import read_json, write_json
@@ -16,6 +18,8 @@ from src.system.paths import CHECKOUT, data_dir, outputs
 
 def run_again(old: Run, cfg: dict, report: dict, *, recorded_code: bool, data=None) -> Run:
     """Train ``cfg`` by ``python -m src.rerun`` and return the new run; ``data``: a DataFrame to train on."""
+    cfg = with_notebook(cfg)
+    notebook.unpack(old.folder / "code.zip", named_code(cfg))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         request = {"cfg": cfg, "report": report, "frame": None}
@@ -38,6 +42,6 @@ def _environment(old: Run, where: Path) -> dict[str, str]:
     """Return the threads of ``old``, this machine's folders, and a path that begins with ``where``."""
     recorded = read_json(old.folder / "env.json")["threads"]  # has no seal, and LD_PRELOAD would run code
     threads = {name: str(recorded[name]) for name in THREAD_VARIABLES if recorded.get(name) is not None}
-    paths = [str(where), os.getcwd(), os.environ.get("PYTHONPATH", "")]
+    paths = [str(where), os.getcwd(), os.environ.get("PYTHONPATH", ""), notebook.folder()]
     folders = {"OUTPUTS_DIR": str(outputs()), "DATA_DIR": str(data_dir())}
     return threads | folders | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -19,8 +19,10 @@ from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
 from src.run.lock import hold
 from src.run.overview import places, table
+from src.run.own import named_code, own_modules, with_notebook
 from src.run.record import Recorder
-from src.system.code import locate
+from src.system import notebook
+from src.system.code import locate, point_out
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
 from src.system.files import replacing
@@ -45,6 +47,9 @@ def run_job(
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
     """
+    if resume is not None:
+        notebook.unpack(resume.folder / "code.zip", named_code(cfg))
+    cfg = with_notebook(cfg)
     threads = n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
     if ranks.rank() > 0:
@@ -97,8 +102,9 @@ def recorded(recorder: Recorder):
         yield
         recorder.finish("done")
         log.info(places(recorder.opened()))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         name = recorder.name
+        error._render_traceback_ = lambda: [f"KeyboardInterrupt: {name} is stopped"]  # in a notebook
         if recorder.report["status"] == "done":
             log.info("%s is done; if a tracker is incomplete: python -m src.sync run=%s", name, name)
         else:
@@ -107,6 +113,7 @@ def recorded(recorder: Recorder):
         raise
     except BaseException as error:
         error.run = recorder.name  # the shell prints it
+        point_out(error, own_modules(recorder.cfg))
         recorder.finish("failed", error)
         raise
     finally:

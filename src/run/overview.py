@@ -1,6 +1,7 @@
 """Show runs to people: the table at the end of a run, all runs as a DataFrame, the jobs of a sweep."""
 
 import math
+from contextlib import suppress
 
 from src.logger.fanout import TRACKERS
 from src.run.folder import BrokenRun, Run, all_runs, opened, runs_folder
@@ -8,6 +9,7 @@ from src.system.errors import printable
 from src.system.files import sweep
 
 COLUMNS = ("model", "dataset", "seed", "split_seed", "sweep", "best_epoch")  # of `runs`, from report.json
+HAVE_COLUMNS = ("model=", "dataset=", "seed=", "dataset.split_seed=", "dataset.path=", "logger")  # overrides
 
 
 def table(run) -> str:
@@ -65,15 +67,27 @@ def _cell(metrics: dict, name: str) -> str:
 
 
 def runs():
-    """Return all runs as a DataFrame, one a row, the newest last: status, config, metrics, seconds."""
+    """Return all runs as a DataFrame, one a row, the newest last.
+
+    Columns: status, when it started, model, dataset, seeds, the metric that decides and its values, the other
+    overrides, seconds, and all metrics.
+    """
     import pandas as pd
 
     sweep(runs_folder())
     rows = []
     for run in all_runs():
-        row = {"run": run.name, "status": run.status} | {name: run.report.get(name) for name in COLUMNS}
-        row["seconds"] = round(sum(run.report.get("timings", {}).values()), 3)
-        row |= run.report.get("metrics", {})
+        report, metrics = run.report, run.report.get("metrics", {})
+        metric = (report.get("metric") or {}).get("name")
+        row = {"run": run.name, "status": run.status, "started": None}
+        with suppress(KeyError, ValueError, TypeError, OverflowError, OSError):  # of a damaged report
+            row["started"] = pd.Timestamp.fromtimestamp(int(report["started"]))
+        row |= {name: report.get(name) for name in COLUMNS} | {"metric": metric}
+        row |= {part: metrics.get(f"{part}/{metric}") for part in ("val", "test")}
+        overrides = map(str, report.get("overrides", ()))
+        row["overrides"] = " ".join(text for text in overrides if not text.startswith(HAVE_COLUMNS))
+        row["seconds"] = round(sum(report.get("timings", {}).values()), 3)
+        row |= metrics
         rows.append({printable(key): printable(x) if isinstance(x, str) else x for key, x in row.items()})
     return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
 

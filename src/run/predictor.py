@@ -10,7 +10,9 @@ from src.data.load import known_recipe, read_and_etl, read_input
 from src.data.prepare import apply_transforms, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
+from src.run.own import named_code
 from src.run.trust import is_sealed
+from src.system import notebook
 from src.system.errors import UserError
 from src.system.files import read_json
 from src.trainer.family import family
@@ -42,6 +44,7 @@ class Predictor:
         self.transforms = read_json(run.folder / "transforms.json")
         self.family, self.received = family(run.cfg["model"]), run.report.get("received_as")
         self.etl = None
+        notebook.unpack(run.folder / "code.zip", named_code(run.cfg))
         with self._fitting():
             self.model = self.family.load(path, run.cfg["model"], self.info)
 

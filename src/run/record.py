@@ -8,9 +8,9 @@ import traceback
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from src.config.tree import flat
 from src.logger import csv
 from src.run.folder import Run, model_path
+from src.run.own import named_code
 from src.run.trackers import final, open_trackers, row_times, tracker_names
 from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
@@ -21,7 +21,6 @@ from src.system.process import Child
 
 log = logging.getLogger("reprise")
 PLOTS = "src.share.plots"  # the module whose process draws the pictures
-CODE_KEYS = (".metric", ".class", ".lit")  # keys whose values are dotted names of code
 
 
 class Recorder:
@@ -52,8 +51,7 @@ class Recorder:
             "metric": None, "best_epoch": None, "metrics": {}, "timings": {}, **report,
         }  # fmt: skip
         write_json(folder / "env.json", describe_environment(cfg["seed"]))
-        dotted = [value for key, value in flat(cfg).items() if value and f".{key}".endswith(CODE_KEYS)]
-        snapshot_code(folder / "code.zip", dotted)
+        snapshot_code(folder / "code.zip", named_code(cfg))
         return cls(folder, cfg, report, [])
 
     @classmethod

@@ -1,17 +1,21 @@
 """The code that a run is made with: which modules are the user's own, and a snapshot of them."""
 
 import importlib.util
+import linecache
 import sys
+import traceback
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, one_line, sentence
 from src.system.files import replacing
+from src.system.notebook import NAME
 from src.system.paths import CHECKOUT
 
 NOTEBOOK = ("__main__", "recorded_etl")  # typed into a notebook, or a recorded ETL: modules without a file
+MAX_PLACES = 5  # of the user's code in an error's message
 
 
 def is_own(module_name: str) -> bool:
@@ -45,7 +49,32 @@ def locate(dotted: str):
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of the user's may raise anything
-        raise UserError(f"{dotted} cannot be imported: {one_line(error) or type(error).__name__}") from None
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{dotted} cannot be imported: {reason}", places(error, {module})) from None
+
+
+def places(error: BaseException, modules=()) -> tuple[str, ...]:
+    """Return where the user's own code raised ``error``, a line each; ``modules`` of src/ are the user's."""
+    found = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        module, code = frame.f_globals.get("__name__") or "", frame.f_code
+        if module in modules or (is_own(module) and module.partition(".")[0] != "src"):
+            file, line = Path(code.co_filename), linecache.getline(code.co_filename, number).strip()
+            cell = NAME.fullmatch(module) or file.match("ipykernel_*/*.py") or file.name == "<string>"
+            where = "notebook" if cell else f"{file.name}, line {number}"
+            found.append(f"  {where}, in {code.co_qualname}: {line}".rstrip(": "))
+    return tuple(found[-MAX_PLACES:])
+
+
+def point_out(error: BaseException, modules=()) -> None:
+    """Have an error that the user's own code raised shown as a sentence and its places there.
+
+    Its kind stays, and so does its traceback, which log.txt keeps.
+    """
+    found = places(error, modules) or (error.__cause__ and places(error.__cause__, modules))
+    if found:
+        error.places = found
+        error._render_traceback_ = lambda: [f"error: {sentence(error)}"]  # a notebook asks for it
 
 
 @contextmanager

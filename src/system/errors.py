@@ -22,6 +22,10 @@ class UserError(Exception):
     def __init__(self, text: str, lines: tuple[str, ...] = ()):
         super().__init__("\n".join(map(printable, [" ".join(without_password(str(text)).split()), *lines])))
 
+    def _render_traceback_(self) -> list[str]:
+        """Show a notebook, which asks for this method, one sentence instead of a traceback."""
+        return [f"error: {sentence(self)}"]
+
 
 def printable(text: str, keep: str = "") -> str:
     """Return ``text`` with its control characters written out, as ``\\x1b``, but those in ``keep``.
@@ -45,13 +49,22 @@ class Lines(logging.Formatter):
 
 
 def sentence(error: Exception) -> str:
-    """Return the text of a `UserError`, what the system refused and where, or another error and its kind."""
-    if not isinstance(error, OSError):
-        return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    """Return the text of a `UserError`, what the system refused and where, or another error and its kind.
+
+    Lines follow that name the ``places`` of the user's own code, see `src.system.code.point_out`.
+    """
+    if not isinstance(error, OSError) or hasattr(error, "places"):
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return "\n".join([text, *getattr(error, "places", ())])
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full: free some space, for example with python -m src.clean remove=t3,t5-t9"
     where = f"{error.filename}: " if error.filename else ""
     return printable(f"{where}{error.strerror or error}")
+
+
+def is_told(error: BaseException) -> bool:
+    """Return whether a user sees an error as a sentence, without its traceback."""
+    return isinstance(error, UserError | OSError) or hasattr(error, "places")
 
 
 def without_password(text: str) -> str:

@@ -11,7 +11,7 @@ from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History
-from src.trainer.watch import MAX_ROWS, PROGRESS
+from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
 SUFFIX = "joblib"
 
@@ -25,6 +25,7 @@ def fit(
     It has no checkpoints and logs each row at once: ``folder``, ``resume`` and ``progress`` are for nets.
     """
     estimator = Estimator(model, data.info, seed, n_threads)
+    check_progress(model["progress"], estimator.model)
     train, val = data.parts["train"], data.parts["val"]
     x, x_val = estimator.matrix(train, learn=True), estimator.matrix(val)
     y = estimator.target(train)

@@ -1,5 +1,7 @@
 """Minibatches sliced from arrays in memory, in an order that depends on (seed, epoch) alone."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,36 +18,43 @@ class BatchOrder:
 
     lengths : (n,) int; rows of similar length share a batch, so that little is padded
     seed : None keeps the rows in their order (sorted by length if there are lengths), for prediction
+    least : a last batch of fewer rows joins the one before: BatchNorm cannot train on a single row
 
     >>> BatchOrder(5, 2).batches()
     [array([0, 1]), array([2, 3]), array([4])]
+    >>> BatchOrder(5, 2, least=2).batches()
+    [array([0, 1]), array([2, 3, 4])]
     """
 
-    def __init__(self, n_rows: int, batch_size: int, *, seed: int | None = None, lengths=None):
+    def __init__(self, n_rows: int, batch_size: int, *, seed: int | None = None, lengths=None, least=1):
         self.n_rows, self.batch_size, self.seed, self.lengths = n_rows, batch_size, seed, lengths
-        self.epoch = 0
+        self.epoch, self.least = 0, min(least, batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     @property
     def n_batches(self) -> int:
-        return -(-self.n_rows // self.batch_size)
+        return len(self._starts(self.n_rows, self.batch_size))
 
     def batches(self) -> list[np.ndarray]:
         rng = None if self.seed is None else np.random.default_rng([self.seed, self.epoch])
         order = np.arange(self.n_rows) if rng is None else rng.permutation(self.n_rows)
         if self.lengths is None:
-            return self._cut(order)
-        pool = self.n_rows if rng is None else POOL * self.batch_size
-        pools = [order[i : i + pool] for i in range(0, self.n_rows, pool)]
+            return self._cut(order, self.batch_size)
         batches = []
-        for rows in pools:
-            batches += self._cut(rows[np.argsort(self.lengths[rows], kind="stable")])
+        for rows in [order] if rng is None else self._cut(order, POOL * self.batch_size):
+            batches += self._cut(rows[np.argsort(self.lengths[rows], kind="stable")], self.batch_size)
         return batches if rng is None else [batches[i] for i in rng.permutation(len(batches))]
 
-    def _cut(self, rows):
-        return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+    def _cut(self, rows: np.ndarray, size: int) -> list[np.ndarray]:
+        ends = [*self._starts(len(rows), size), len(rows)]
+        return [rows[i:j] for i, j in pairwise(ends)]
+
+    def _starts(self, n_rows: int, size: int) -> list[int]:
+        """Return where parts of ``size`` rows begin; a rest of fewer than ``least`` is no part of its own."""
+        starts = list(range(0, n_rows, size))
+        return starts[:-1] if len(starts) > 1 and n_rows - starts[-1] < self.least else starts
 
 
 class Loader:

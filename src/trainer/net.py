@@ -21,6 +21,7 @@ from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
+from src.trainer.forward import check_forward
 from src.trainer.loader import BatchOrder, Loader, lengths, tensors
 
 SUFFIX = "pt"
@@ -34,6 +35,7 @@ COUNT_BATCHES = {
     "fast_dev_run": (False, 0), "gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,),
     "precision": ("32-true", "64-true", "bf16-true", 32, 64), "strategy": ("auto",), "profiler": (None,),
 }  # fmt: skip
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
 LIT_OPTIONS = ("optimizer", "lr", "weight_decay", "schedule", "warmup", "label_smoothing", "ema")
 
 
@@ -54,12 +56,14 @@ def fit(
     _silence_lightning()
     torch.manual_seed(seed)
     net = build(model["net"], data.info)
-    check_shape(net, data.parts["train"], data.info)
+    check_forward(net, data.parts["train"], data.info)
     if model["compile"]:
         net.compile()
     options, val_y = {name: model[name] for name in LIT_OPTIONS}, data.parts["val"]["y"]
     module = lit_class(model)(net, data.info, metric, val_y, log_row=log_row, seed=seed, **options)
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
+    if n_ranks > 1 and any(isinstance(part, BATCH_NORM) for part in net.modules()):
+        train.sampler.least = 2 * n_ranks  # each rank needs two rows, too
     keep = KeepBest(metric, model["patience"], folder)
     if n_ranks > 1:
         train.shard = val.shard = (ranks.rank(), n_ranks)
@@ -122,12 +126,12 @@ def lit_class(model: dict) -> type[LitModel]:
 def loaders(data, batch_size: int, seed: int | None) -> tuple[Loader, Loader]:
     """Return loaders of the training rows, in an order by ``seed`` (None: as they are), and the val rows."""
 
-    def loader(part: dict, size: int, seed: int | None) -> Loader:
-        order = BatchOrder(len(part["y"]), size, seed=seed, lengths=lengths(part))
+    def loader(part: dict, size: int, **options) -> Loader:
+        order = BatchOrder(len(part["y"]), size, lengths=lengths(part), **options)
         return Loader(tensors(part, data.info), order)
 
     train, val = data.parts["train"], data.parts["val"]
-    return loader(train, batch_size, seed), loader(val, eval_batch(data.info), None)
+    return loader(train, batch_size, seed=seed, least=2), loader(val, eval_batch(data.info))
 
 
 def make_trainer(options: dict, callbacks: list, folder: Path) -> L.Trainer:
@@ -165,22 +169,6 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
             torch.distributed.destroy_process_group()
     if trainer.interrupted:
         raise KeyboardInterrupt
-
-
-def check_shape(net: nn.Module, part: dict, info: dict) -> None:
-    """Refuse a net whose logits for the first rows are not (B, n_outputs): a loss may accept other shapes."""
-    n = min(4, len(part["y"]))
-    batch = {name: torch.from_numpy(part[name][:n]) for name in INPUTS if name in part}
-    net.eval()
-    with torch.inference_mode():
-        logits = net(**batch)
-    net.train()
-    given, wanted = tuple(logits.shape), (n, info["n_outputs"])
-    if given != wanted:
-        raise UserError(
-            f"{type(net).__name__} returns shape {given} for {n} rows, it should be {wanted}: "
-            "one row of logits per row, one logit per class (one for a regression)"
-        )
 
 
 def _silence_lightning() -> None:

@@ -63,6 +63,14 @@ def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience
     return history.kept
 
 
+def check_progress(progress: str, model) -> None:
+    """Refuse a way to observe the fit that an estimator does not have."""
+    method = NEEDED.get(progress)
+    if method and not hasattr(model, method):
+        name = type(model).__name__
+        raise UserError(f"{name} has no {method}: use model.progress=once instead of {progress}")
+
+
 def _stages(n: int, most: int) -> list[int]:
     """Return at most ``most`` whole numbers from 1 to ``n``, evenly spread; ``n`` is the last.
 
@@ -74,5 +82,7 @@ def _stages(n: int, most: int) -> list[int]:
     return [math.ceil(n * (i + 1) / most) for i in range(most)]
 
 
+# what an estimator needs to be observed so
+NEEDED = {"staged": "staged_predict", "grow": "warm_start", "partial_fit": "partial_fit"}
 # name of model.progress -> how the fit is watched
 PROGRESS = {"once": _once, "staged": _staged, "grow": _grow, "partial_fit": _partial_fit}
