@@ -69,9 +69,9 @@ class Fanout:
             self._remember(name)
         return {} if "error" in found else found
 
-    def log(self, row: dict, logged: float) -> None:
-        """Send a row of history, and when it was logged."""
-        self._send("log", row | {"time": logged})
+    def log(self, row: dict, logged: float | None = None) -> None:
+        """Send a row of history, and when it was logged (None: now)."""
+        self._send("log", row | {"time": logged or time.time()})
 
     def record(self, folder: Path, report: dict) -> None:
         self._send("record", str(folder), report)
