@@ -197,7 +197,7 @@ def test_rows_without_a_target_are_in_no_part():
 def test_what_was_inferred_is_described():
     frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
     assert describe_data(prepare(frame)).splitlines() == [
-        "rows     163 train, 29 val, 48 test   target y (binary: no, yes)",
+        "rows     163 train, 29 val, 48 test   target y (binary: no 50.0%, yes 50.0%)",
         "numeric      a, b, c, d",
         "categorical  colour",
         "text         note",
@@ -606,7 +606,8 @@ def test_ids_of_a_column(ids, kind):
     assert data.info["columns"]["numeric"] == ["a"]
     for part in data.parts.values():
         assert part["id"].dtype.kind == kind
-        assert part["id"].astype(str).tolist() == [str(list(ids)[int(i)]) for i in part["x_num"][:, 0]]
+        expected = ["" if pd.isna(ids[int(i)]) else str(ids[int(i)]) for i in part["x_num"][:, 0]]
+        assert part["id"].astype(str).tolist() == expected
 
 
 # -- roles
@@ -624,7 +625,7 @@ def test_roles_are_inferred():
         note=[f"the film number {i} was fine" for i in range(n)],
     )
     assert prepare(frame).info["columns"] == {
-        "numeric": ["a", "flag", "day"], "categorical": ["colour"],
+        "numeric": ["a", "flag"], "dates": ["day"], "categorical": ["colour"],
         "text": ["note"], "ignored": ["code", "nothing"],
     }
 

@@ -81,6 +81,7 @@ RULES = {
     "dataset.task": ["src.data.words.TASKS", NULL],
     "dataset.positive": [TEXT, number(), FLAG, NULL],
     "dataset.numeric dataset.categorical dataset.text dataset.ignore": [ITEMS, NULL],
+    "dataset.dates": [ITEMS, MAPPING, NULL],
     "dataset.id dataset.weight dataset.split dataset.group": [TEXT, whole(), NULL],
     "dataset.test_size dataset.val_size": SHARE,
     "dataset.tokenizer": "src.data.words.TOKENIZERS",

@@ -9,7 +9,7 @@ from src.system.tables import SUFFIXES, find_table, is_parquet, is_table
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
-LISTS = [f"dataset.{key}" for key in ("numeric", "categorical", "text", "ignore")]
+LISTS = [f"dataset.{key}" for key in ("numeric", "dates", "categorical", "text", "ignore")]
 LISTS += ["dataset.read.na_values", "dataset.read.parse_dates"]
 FIRST = "|".join([*GROUPS, "seed", "threads", "metric", "metric_mode", "class_weight", "tags", "hydra"])
 
@@ -95,7 +95,7 @@ def _name(key: str, text: str) -> str:
 def _names(key: str, text: str) -> str:
     """Return a list of names; one name becomes a list of one."""
     text = text.strip()
-    if text in ("null", "[]"):
+    if text in ("null", "[]") or (key == "dataset.dates" and text.startswith("{")):  # with formats
         return text
     if text.startswith("[") and text.endswith("]"):
         return f"[{','.join(_name(key, one.strip()) for one in split(text[1:-1]))}]"

@@ -3,19 +3,20 @@
 Folds cut rows another way; a cache may keep what `cut` was given. Nothing is learned before `shape`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from src.data import columns, target, tokenizer
+from src.data import cells, columns, leaks, target, tokenizer
 from src.data.digest import digest
+from src.data.parse import NA_WORDS
+from src.data.roles import ROLES, Table, arrange
 from src.data.split import split
 from src.system.errors import UserError, nearest, printable
 
 Part = dict[str, np.ndarray]
 COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
-ROLES = ("numeric", "categorical", "text")  # each names several, as does "ignore"
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Data:
     parts: dict[str, Part]  # "train", "val", "test": x_num, x_cat, input_ids, attention_mask, y, weight, id
     info: dict  # what a model is built from; JSON
     transforms: dict  # how to turn new rows into the same arrays; JSON
+    notes: dict[str, list[str]] = field(default_factory=dict)  # for people; those of `Table`
 
 
 class Rows:
@@ -44,9 +46,7 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     ``seed`` cuts val, ``dataset["split_seed"]`` test. Rows without a target, if allowed, are in no part.
     """
     frame, dataset = _checked(frame, dataset)
-    y = frame[dataset["target"]]
-    if columns.holds_several(y.dropna().head(100)):
-        raise UserError(f"cells of {y.name} hold several values: multi-label tasks are not supported")
+    task, y = _target(frame, dataset)
     empty = y.isna().to_numpy()
     if empty.any() and not dataset["drop_missing_target"]:
         raise UserError(
@@ -55,10 +55,9 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
         )
     usable = np.flatnonzero(~empty)
     some = Rows(frame, usable)
-    task, y = target.task_of(y, dataset["task"]), some[dataset["target"]]
-    classes = target.class_of_row(y) if task == "classification" else None
-    groups = np.array(columns.as_text(some[dataset["group"]])) if dataset["group"] else None
-    named = columns.as_text(some[dataset["split"]]) if dataset["split"] else None
+    classes = target.class_of_row(y.iloc[usable]) if task == "classification" else None
+    groups = np.array(cells.as_text(some[dataset["group"]])) if dataset["group"] else None
+    named = cells.as_text(some[dataset["split"]]) if dataset["split"] else None
     sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
     parts = split(len(usable), classes=classes, groups=groups, named=named, seed=seed, **sizes)
     rng = np.random.default_rng(dataset["split_seed"])
@@ -79,14 +78,15 @@ def shape(
     names them, are inferred from the whole table, so that all folds have the same.
     """
     frame, dataset = _checked(frame, dataset)
-    y = frame[dataset["target"]]
-    info = target.target_info(y.iloc[rows["train"]], target.task_of(y, dataset["task"]), dataset["positive"])
-    ids, roles = _ids(frame, dataset["id"]), _roles(frame, dataset)
-    transforms = fit_transforms(Rows(frame, rows["train"]), roles, dataset, scaler)
+    task, y = _target(frame, dataset)
+    info = target.target_info(y.iloc[rows["train"]], task, dataset["positive"])
+    ids = _ids(frame, dataset["id"])
+    table = arrange(frame, dataset, {dataset[key] for key in COLUMN_KEYS} | {*dataset["ignore"]})
+    transforms = fit_transforms(table, rows["train"], dataset, scaler)
     parts = {}
     for name, index in rows.items():
-        part = Rows(frame, index)
-        own = {"y": target.encode(part[dataset["target"]], info, name), "id": ids[index]}
+        part = Rows(table.frame, index)
+        own = {"y": target.encode(y.iloc[index], info, name), "id": ids[index]}
         parts[name] = apply_transforms(transforms, part) | own
         if dataset["weight"]:
             values = columns.numbers(part[dataset["weight"]])
@@ -96,32 +96,52 @@ def shape(
     text = transforms.get("tokenizer")
     info |= {
         "dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame),
-        "columns": roles, "n_num_features": columns.n_numeric(transforms["numeric"]),
+        "columns": table.roles, "n_num_features": columns.n_numeric(transforms["numeric"]),
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
         "vocab_size": len(text["words"]) + 2 if text else 0, "max_len": text["max_len"] if text else 0,
     }
-    return Data(parts, info, transforms)
+    if "dates" in dataset:
+        table.notes["note"] += _hints(parts["train"], info, transforms)
+        names = [info["target"], *(name for role in ROLES for name in table.roles.get(role, ()))]
+        table.notes["note"] += leaks.shared(table.frame, names, rows)
+    return Data(parts, info, transforms, table.notes)
+
+
+def _hints(train: Part, info: dict, transforms: dict) -> list[str]:
+    """Return sentences on words for empty cells that are values, and on columns that tell the target."""
+    said = []
+    for name, values in (transforms["categories"] | {info["target"]: info["classes"]}).items():
+        for word in (value for value in values if value.lower() in NA_WORDS):
+            said.append(f"{name}: {word!r} is a value; dataset.read.na_values makes it an empty cell")
+    return said + leaks.telling(train, info, columns.names(transforms))
 
 
 def describe_data(data: Data) -> str:
     """Return what was inferred, for people: a line on rows and target, a line for each role of columns."""
     info, task = data.info, data.info["task"]
     if info["classes"]:
-        more = ", …" if len(info["classes"]) > 6 else ""
-        task += f": {', '.join(map(printable, info['classes'][:6]))}{more}"
+        y = np.concatenate([part["y"] for part in data.parts.values()])
+        shares = [f"{printable(name)} {(y == k).mean():.1%}" for k, name in enumerate(info["classes"])]
+        task += f": {', '.join(shares[:6])}{', …' if len(shares) > 6 else ''}"
     counts = ", ".join(f"{len(part['y']):,} {name}" for name, part in data.parts.items())
     lines = [f"rows     {counts}   target {printable(info['target'])} ({task})"]
     for role, names in info["columns"].items():
-        if names:
+        if names and role != "ignored":
             more = f", … ({len(names)} in all)" if len(names) > 12 else ""
             lines.append(f"{role:<12} {', '.join(map(printable, names[:12]))}{more}")
+    for kind, notes in data.notes.items():
+        more = [f"… ({len(notes)} in all)"] if len(notes) > 12 else []
+        for i, note in enumerate(notes[:12] + more):
+            lines.append(f"{'' if i else kind:<12} {printable(note)}")
     return "\n".join(lines)
 
 
-def fit_transforms(train: Rows, roles: dict, dataset: dict, scaler: str) -> dict:
+def fit_transforms(table: Table, rows: np.ndarray, dataset: dict, scaler: str) -> dict:
     """Return, as JSON, everything that is learned from training rows to turn columns into arrays."""
+    train, roles = Rows(table.frame, rows), table.roles
     transforms = {"roles": roles, "categories": columns.fit_categories(train, roles["categorical"])}
-    transforms["numeric"] = columns.fit_numeric(train, roles["numeric"], scaler)
+    dates = roles.get("dates", ())
+    transforms["numeric"] = columns.fit_numeric(train, roles["numeric"], scaler, dates, table.kinds)
     if roles["text"]:
         options = {key: dataset[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
         transforms["tokenizer"] = tokenizer.fit(_joined(train, roles["text"]), **options)
@@ -130,7 +150,7 @@ def fit_transforms(train: Rows, roles: dict, dataset: dict, scaler: str) -> dict
 
 def columns_of(transforms: dict) -> list[str]:
     """Return the names of the columns that a model reads."""
-    return [name for role in ROLES for name in transforms["roles"][role]]
+    return [name for role in ROLES for name in transforms["roles"].get(role, ())]
 
 
 def missing(names: list[str], frame: pd.DataFrame) -> str:
@@ -144,7 +164,7 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
     if absent := [name for name in columns_of(transforms) if name not in frame.columns]:
         raise UserError(missing(absent, frame))
     part = {}
-    if roles["numeric"]:
+    if roles["numeric"] or roles.get("dates"):
         part["x_num"] = columns.apply_numeric(transforms["numeric"], frame)
     if roles["categorical"]:
         part["x_cat"] = columns.apply_categories(transforms["categories"], frame)
@@ -159,12 +179,15 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
-    for key in (*ROLES, "ignore"):
-        dataset[key] = [str(name) for name in dataset[key] or []]
+    several = [key for key in (*ROLES, "ignore") if key in dataset]  # older configs have no dates
+    for key in several:
+        value = dataset[key] or []
+        is_dict = isinstance(value, dict)  # of formats of dates
+        dataset[key] = {str(k): v for k, v in value.items()} if is_dict else [str(name) for name in value]
         if dataset["target"] in dataset[key]:
             raise UserError(f"dataset.{key} names the target {dataset['target']}")
     named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None]
-    named += [(key, name) for key in (*ROLES, "ignore") for name in dataset[key]]
+    named += [(key, name) for key in several for name in dataset[key]]
     known = frame.columns
     for key, name in named:
         if name not in known:
@@ -173,34 +196,26 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     return frame.reset_index(drop=True), dataset
 
 
-def _roles(frame: pd.DataFrame, dataset: dict) -> dict[str, list[str]]:
-    """Return the roles named in the config, the rest inferred."""
-    role_of = {dataset[key]: None for key in COLUMN_KEYS} | dict.fromkeys(dataset["ignore"])
-    for role in ROLES:
-        for name in dataset[role]:
-            if role_of.get(name) not in (role, None):
-                raise UserError(f"dataset names {name} in two roles; a column has one")
-            role_of[name] = role
-    roles = {"numeric": [], "categorical": [], "text": [], "ignored": []}
-    for name in frame.columns:
-        role = role_of[name] if name in role_of else columns.infer_role(frame[name])
-        if role is not None:  # None: the target, the group, ...
-            roles[role].append(name)
-    if not (roles["numeric"] or roles["categorical"] or roles["text"]):
-        raise UserError("no column is left to learn from")
-    return roles
+def _target(frame: pd.DataFrame, dataset: dict) -> tuple[str, pd.Series]:
+    """Return the task and the column to predict."""
+    y = frame[dataset["target"]]
+    if cells.holds_several(y.dropna().head(100)):
+        raise UserError(f"cells of {y.name} hold several values: multi-label tasks are not supported")
+    task = target.task_of(y, dataset["task"])
+    return task, target.readable(y, task)
 
 
 def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
-    """Return (n,) the id column as int64 or text, or row numbers."""
+    """Return (n,) the id column as int64, or as text unless all cells are such; without one row numbers."""
     if not name:
         return np.arange(len(frame), dtype=np.int64)
-    whole = pd.api.types.is_integer_dtype(frame[name]) and not frame[name].isna().any()
-    return frame[name].to_numpy(np.int64) if whole else np.array(columns.as_text(frame[name]))
+    ids = cells.bare(frame[name])
+    if not ids.hasnans:
+        ids = ids.infer_objects()
+    whole = ids.dtype.kind in "iu" and ids.max() < 2**63
+    return ids.to_numpy(np.int64) if whole else np.array(cells.as_text(ids))
 
 
 def _joined(frame: pd.DataFrame | Rows, names: list[str]) -> list[str]:
     """Return the text columns of each row as one text; empty cells count as empty text."""
-    cells = (frame[name] for name in names)
-    texts = [column.astype(object).where(column.notna(), "").astype(str).tolist() for column in cells]
-    return list(map(" ".join, zip(*texts, strict=True)))
+    return list(map(" ".join, zip(*(cells.as_text(frame[name]) for name in names), strict=True)))

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from src.data.columns import as_text, numbers
+from src.data.cells import as_text, bare, numbers, read, typed
+from src.data.parse import NA_WORDS
 from src.data.words import TASKS
 from src.system.errors import UserError
 
@@ -17,19 +18,40 @@ def task_of(target: pd.Series, named: str | None = None) -> str:
         if named not in TASKS:
             raise UserError(f"dataset.task={named} is unknown; known: {', '.join(TASKS)}")
         return named
-    kind = _kind(target.dropna())
-    many = kind == "float" or (kind == "int" and target.nunique() > MAX_CLASSES_OF_NUMBERS)
-    return "regression" if many else "classification"
+    kind, values = read(target)
+    if kind["kind"] in ("flag", "text"):
+        return "classification"
+    values = np.unique(values[~np.isnan(values)])
+    few = kind["kind"] == "number" and _whole(values) and len(values) <= MAX_CLASSES_OF_NUMBERS
+    return "classification" if few else "regression"
 
 
-def _kind(column: pd.Series) -> str:
-    """Return "int", "float", "bool" or "str": the type in which predictions name a class."""
-    if pd.api.types.is_bool_dtype(column):
-        return "bool"
-    if not pd.api.types.is_numeric_dtype(column):
-        return "str"
-    values = np.asarray(column.unique(), np.float64)
-    return "int" if np.isfinite(values).all() and not np.mod(values, 1).any() else "float"
+def readable(target: pd.Series, task: str) -> pd.Series:
+    """Return the target as the task needs it: of text, the numbers that it says in a regression.
+
+    Words such as NA are empty cells of a target that is numbers otherwise, and classes of another.
+    """
+    if typed(target):
+        return target
+    kind, values = read(target)
+    if kind["kind"] in ("flag", "text") or "loose" in kind:
+        return target
+    words = target.astype(str).str.strip().str.lower().isin(NA_WORDS)
+    numeric = task == "regression" or words.any()
+    return pd.Series(values, target.index, name=target.name) if numeric else target
+
+
+def _type(column: pd.Series) -> str:
+    """Return "int", "float", "float32", "bool" or "str": the type in which predictions name a class."""
+    kind = typed(column)
+    if kind != "number":
+        return "bool" if kind == "flag" else "str"
+    short = bare(column).dtype in (np.float32, np.float16)
+    return "int" if _whole(numbers(column)) else "float32" if short else "float"
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all() and not np.mod(values, 1).any())
 
 
 def class_of_row(target: pd.Series) -> np.ndarray:
@@ -51,8 +73,8 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
         if not std > 1 / LARGEST:
             raise UserError(f"target {train.name} varies by less than {1 / LARGEST:g}: multiply it")
         return info | {"y_mean": float(y.mean()), "y_std": std, "task": task, "n_outputs": 1}
-    kind = _kind(train)
-    classes = sorted(set(as_text(train)), key=float if kind in ("int", "float") else None)
+    kind = _type(train)
+    classes = sorted(set(as_text(train)), key=None if kind in ("bool", "str") else float)
     if positive is not None:
         if str(positive) not in classes or len(classes) != 2:
             known = ", ".join(classes[:10])
@@ -62,6 +84,12 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
         raise UserError(f"the training part holds one class only: {classes[0]!r}")
     task = "binary" if len(classes) == 2 else "multiclass"
     return info | {"task": task, "n_outputs": len(classes), "classes": classes, "class_type": kind}
+
+
+def class_names(info: dict) -> np.ndarray:
+    """Return the names of the classes in the type of the target: (n_classes,)."""
+    types = {"int": int, "float": float, "float32": np.float32, "bool": "True".__eq__}
+    return np.array([types.get(info["class_type"], str)(name) for name in info["classes"]])
 
 
 def encode(target: pd.Series, info: dict, part: str) -> np.ndarray:

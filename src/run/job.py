@@ -11,6 +11,7 @@ import numpy as np
 
 from src.config.shell import name_lines
 from src.config.tree import flat
+from src.data.digest import arrays_digest
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
 from src.data.target import baseline
@@ -124,6 +125,7 @@ def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
     """Record what is known before the fit; a new run predicts by info.json and transforms.json."""
     log.info(describe_data(data))
     recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
+    recorder.report |= {"arrays_digest": arrays_digest(data.parts), "notes": data.notes}
     recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     recorder.write("info.json", data.info)
     recorder.write("transforms.json", data.transforms)

@@ -10,6 +10,7 @@ from src.data.load import known_recipe, read_and_etl, read_input
 from src.data.prepare import apply_transforms, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
+from src.data.target import class_names
 from src.run.own import named_code
 from src.run.trust import is_sealed
 from src.system import notebook
@@ -17,15 +18,10 @@ from src.system.errors import UserError
 from src.system.files import read_json
 from src.trainer.family import family
 
-CONVERT = {"int": int, "float": float, "bool": lambda name: name == "True"}  # class names to what y held
-
 
 def labels(info: dict) -> np.ndarray | None:
     """Return the classes as the target held them, (n_classes,); None for a regression."""
-    if info["task"] == "regression":
-        return None
-    convert = CONVERT.get(info["class_type"], str)
-    return np.array([convert(name) for name in info["classes"]])
+    return None if info["task"] == "regression" else class_names(info)
 
 
 def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:

@@ -1,0 +1,50 @@
+"""Point out what makes results look too good: a column that tells the target, rows in two parts."""
+
+import numpy as np
+import pandas as pd
+
+SAMPLE = 2000  # training rows on which columns are compared with the target
+WRONG = 0.02  # share of rows in which a column that tells the class is wrong at most, ...
+OF_CHANCE = 0.1  # ... and the share of that by chance
+UNEXPLAINED = 0.01  # share of the variance of values
+
+
+def telling(train: dict, info: dict, names: list[str]) -> list[str]:
+    """Return a sentence for each column that alone tells the target of nearly all training rows.
+
+    Sorted by such a column, neighbours have the same class or nearly the same value (von Neumann 1941).
+    ``names``: the column behind each of x_num and of x_cat.
+    """
+    rows = np.random.default_rng(0).permutation(len(train["y"]))[:SAMPLE]  # where cells are equal, any order
+    y, said = train["y"][rows], {}
+    if len(y) < 20:
+        return []
+    values = [column for key in ("x_num", "x_cat") if key in train for column in train[key][rows].T]
+    for name, x in zip(names, values, strict=True):
+        ordered = y[np.argsort(x, kind="stable")]
+        if info["task"] == "regression":
+            wrong = (np.diff(ordered) ** 2).mean() / 2 / (y.var() or 1.0)
+            found, what = wrong <= UNEXPLAINED, f"explains {1 - wrong:.1%} of {info['target']}"
+        else:
+            changes = np.count_nonzero(np.diff(ordered)) - info["n_outputs"] + 1
+            wrong = max(0, changes) / 2 / len(y)  # a row that does not fit differs from two neighbours
+            chance = 1 - ((np.bincount(y) / len(y)) ** 2).sum()
+            found = wrong <= min(WRONG, OF_CHANCE * chance / 2)
+            what = f"tells {info['target']} in {1 - wrong:.1%} of the training rows"
+        if found:
+            said[name] = f"{name} alone {what}: dataset.ignore=[{name}] if it is known only afterwards"
+    return list(said.values())
+
+
+def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -> list[str]:
+    """Return a sentence on the rows of val and test that have the cells of a training row in all ``names``."""
+    keys, said = np.zeros(len(frame), np.uint64), []
+    for name in names:  # by columns: no copy of the table
+        cells = pd.util.hash_pandas_object(frame[name], index=False).to_numpy()
+        keys = keys * np.uint64(1_000_003) + cells
+    for part in ("val", "test"):
+        n = np.isin(keys[rows[part]], keys[rows["train"]]).sum()
+        if n:
+            of = f"{n:,} of {len(rows[part]):,} {part} rows ({n / len(rows[part]):.1%})"
+            said.append(f"{of} are also in train: same features, same target")
+    return said
