@@ -37,7 +37,7 @@ def telling(train: dict, info: dict, names: list[str]) -> list[str]:
 
 
 def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -> list[str]:
-    """Return a sentence on the rows of val and test that have the cells of a training row in all ``names``."""
+    """Return a sentence on rows of val and test that have the cells of a training row in all ``names``."""
     keys, said = np.zeros(len(frame), np.uint64), []
     for name in names:  # by columns: no copy of the table
         cells = pd.util.hash_pandas_object(frame[name], index=False).to_numpy()
