@@ -7,8 +7,8 @@ from contextlib import suppress
 import numpy as np
 import pandas as pd
 
-from src.data.code import load_function
 from src.data.cells import as_text, numbers
+from src.data.code import load_function
 from src.data.prepare import missing
 from src.data.versions import call
 from src.system.errors import UserError
