@@ -7,7 +7,10 @@ from src.data.load import read_and_etl, read_input, reload_etl
 from src.system.errors import UserError
 
 
-def etl(dataset: str | None = None, diff: str | None = None, replay: str | None = None) -> None:
+def etl(
+    dataset: str | None = None, diff: str | None = None, replay: str | None = None,
+    dataset_path: str | None = None,
+) -> None:  # fmt: skip
     """List the versions of a dataset's ETL, compare two, or run one again and prove that its data is equal.
 
     python -m src.etl
@@ -18,6 +21,7 @@ def etl(dataset: str | None = None, diff: str | None = None, replay: str | None 
     dataset : a dataset; left out: all of them
     diff : two versions: what changed between them?
     replay : a version to run again, by its recorded code from its recorded input
+    dataset_path : where the file of that input is now, if it was moved: dataset.path=/new/my.csv
     """
     if dataset is None and (diff or replay):
         raise UserError("diff= and replay= need a dataset: python -m src.etl dataset=... diff=v1,v2")
@@ -29,7 +33,7 @@ def etl(dataset: str | None = None, diff: str | None = None, replay: str | None 
             raise UserError(f"diff={diff}: name two versions, diff=v1,v2")
         shell.show(versions.difference(dataset, *pair))
     elif replay:
-        shell.show(f"{dataset} {replay}: {len(reload_etl(dataset, replay)):,} rows, identical")
+        shell.show(f"{dataset} {replay}: {len(reload_etl(dataset, replay, dataset_path)):,} rows, identical")
     else:
         shell.show(versions.listing(dataset))
 

@@ -18,9 +18,11 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
     python -m src.replay run=t7
     python -m src.replay run=t7 code=now
     python -m src.replay run=t7 model.lr=1e-3
+    python -m src.replay run=t7 dataset.path=/new/my.csv
 
     run : the run, t7
-    changes : overrides of its config, model.lr=1e-3; the new run is then recorded as an experiment
+    changes : overrides of its config, model.lr=1e-3; the new run is then recorded as an experiment.
+        dataset.path= with the same data is none: the file was moved
     code : recorded, or now: did a change of the code alter results?
     trust : run its code though it was not made here, or was changed since
     data : in a notebook, the DataFrame that the run was trained on
@@ -42,7 +44,11 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
         error.code = 2
         raise
     report = {"replay_of": run, "overrides": list(changes), "code": code}
-    new = run_again(old, cfg, report, recorded_code=code == "recorded", data=data)
+    same_data = not any(change.startswith("dataset.path=") for change in changes)
+    options = {"recorded_code": code == "recorded", "data": data, "same_data": same_data}
+    new = run_again(old, cfg, report, **options)
+    if old.report["data_digest"] == new.report["data_digest"]:  # its data was only moved
+        changes = [change for change in changes if not change.startswith("dataset.path=")]
     found = compare(old, new) | {"changes": list(changes)}
     logging.getLogger("reprise").info(describe(old, new, found))
     return found

@@ -3,55 +3,57 @@
 import logging
 
 from src.config import shell
+from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import Run, find
 from src.run.lock import hold
-from src.run.trust import check_trust
 from src.system.errors import UserError
 from src.trainer import ranks
 
 log = logging.getLogger("reprise")
 
 
-def resume(run: str, max_epochs: int | None = None, trust: bool = False, force: bool = False):
+def resume(
+    run: str, max_epochs: int | None = None, trust: bool = False, force: bool = False, finish: bool = False,
+    changed: bool = False, dataset_path: str | None = None, data=None,
+):  # fmt: skip
     """Train the rest of a run from its last checkpoint, by its recorded config; returns the `Run`.
 
     python -m src.resume run=t7
     python -m src.resume run=t7 max_epochs=200
+    python -m src.resume run=t7 finish=true
 
     run : the run, t7
     max_epochs : train longer than the run's trainer.max_epochs; may only rise
     trust : run its code though it was not made here, or was changed since
     force : even if another process seems to hold the run; two in one folder spoil it
+    finish : train no further; the best epoch so far is evaluated and kept
+    changed : go on though its data or its code has changed since it began
+    dataset_path : where the file of its data is now, if it was moved: dataset.path=/new/my.csv
+    data : in a notebook, the DataFrame that the run was trained on
     """
     from src.run.job import run_job  # here: it loads pandas
 
+    def go_on(started: Run, cfg: dict) -> Run | None:
+        report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
+        report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None
+        where = origin(started, output=not changed)
+        return run_job(cfg, resume=started, report=report, frame=data, origin=where)
+
+    options = max_epochs, finish, dataset_path
     if ranks.rank() > 0:  # rank 0 holds the run and checks it, and may have started
         started = Run.open(run, trust)
-        return run_job(_config(started, max_epochs), resume=started)
+        return go_on(started, config_to_resume(started, *options))
     with hold(find(run), "resume", force):
         started = Run.open(run, trust)
-        cfg = _config(started, max_epochs)
-        if started.status == "done" and cfg is started.cfg:
+        cfg = config_to_resume(started, *options)
+        if started.status == "done" and cfg["trainer"] is started.cfg["trainer"]:
             log.info("%s is done already: %s", run, started)
             return started
         if not cfg["logger"]["csv"] and (started.folder / "checkpoints" / "last.ckpt").is_file():
             raise UserError(f"{run} was made with logger.csv=false, it has no history: train it again")
-        if cfg["dataset"]["name"] == "frame":
-            raise UserError(f"{run} was trained on a DataFrame of a notebook, which is gone: fit again there")
-        return run_job(cfg, resume=started)
-
-
-def _config(started: Run, max_epochs: int | None) -> dict:
-    """Return the config to go on with: the run's, if it may run code here, with more epochs if wanted."""
-    run, cfg, before = started.name, started.cfg, started.cfg["trainer"]["max_epochs"]
-    check_trust(started, code=True)
-    if max_epochs is None or max_epochs == before:
-        return cfg
-    if before is None:
-        raise UserError(f"{run} was started with max_epochs=null, it has no limit: leave max_epochs out")
-    if max_epochs < before:
-        raise UserError(f"max_epochs={max_epochs} is less than the {before} of {run}; it may only rise")
-    return {**cfg, "trainer": {**cfg["trainer"], "max_epochs": max_epochs}}
+        if cfg["dataset"]["name"] == "frame" and data is None:
+            raise UserError(f'{run} was trained on a DataFrame: in a notebook, resume("{run}", data=df)')
+        return go_on(started, cfg)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from src.resume import resume
 from src.run.compare import compare
 from src.share.package import unpack
 from src.system.environment import describe_environment
+from src.system.errors import UserError
 from src.system.files import read_json
 
 PACKS = CHECKOUT / "tests/packs"
@@ -107,7 +108,10 @@ def test_it_resumes_and_ends_as_the_straight_run(old, bitwise):
     with zipfile.ZipFile(PACKS / "mlp_checkpoints.zip") as archive:
         archive.extractall(run.folder)
     rows = run.rows
-    longer = resume(run.name, max_epochs=12)
+    with pytest.raises(UserError, match=r"the code of t\d+ has changed since it began"):
+        resume(run.name, max_epochs=12)
+    longer = resume(run.name, max_epochs=12, changed=True)
+    assert "src/trainer/net.py" in longer.report["changed"]
     assert str(longer.rows[:8]) == str(rows) and len(longer.rows) == 12  # as text: nan is not nan
     straight = fit(*longer.report["overrides"], "trainer.max_epochs=12")
     assert_close(compare(load(longer.name), load(straight.name)), bitwise)

@@ -1,23 +1,28 @@
 """A run runs again from its record and is the same bit for bit; where it is not, the reason is named."""
 
+import datetime as dt
 import os
 import runpy
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import CHECKOUT, QUIET, tiny_table
 
-from src import diff, fit, load, replay_train, runs
+from src import diff, fit, load, replay_train, rerun, runs
 from src.config.shell import read
 from src.config.tree import choices
+from src.run.again import hand_over
 from src.run.compare import causes, compare, describe
 from src.run.folder import runs_folder
 from src.system.errors import UserError
-from src.system.files import read_json
+from src.system.files import read_json, write_json
 from src.system.paths import versions_in
 
 QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"))
@@ -109,6 +114,96 @@ def test_a_run_on_a_frame_wants_the_frame(outputs):
     found = replay_train(run.name, data=frame)
     assert found["identical"] is True
     assert_same(run, load(found["run"]))
+
+
+def odd_columns(n: int = 120) -> dict:
+    """Columns that Parquet refuses, or gives back as something else."""
+    days = pd.date_range("2020-01-01", periods=n, tz="Europe/Berlin")
+    return {
+        "mixed": pd.Series([1, "x", 2.5, None] * (n // 4), dtype=object),
+        "ints": pd.Series([1, 2, 3, 1] * (n // 4), dtype=object),
+        "bools": pd.Series([True, False, None, True] * (n // 4), dtype=object),
+        "int_and_bool": pd.Series([1, True, 0, "a"] * (n // 4), dtype=object),
+        "nan_and_none": pd.Series(["u", None, np.nan, "v"] * (n // 4), dtype=object),
+        "bytes": pd.Series([b"a", "a", b"b", "b"] * (n // 4), dtype=object),
+        "decimal": [Decimal("1.10"), Decimal("2.20")] * (n // 2),
+        "fraction": [Fraction(1, 3), Fraction(2, 3)] * (n // 2),
+        "complex": np.arange(n) * 1j,
+        "category": pd.Categorical(["u", "v"] * (n // 2), categories=["w", "v", "u"], ordered=True),
+        "category_int": pd.Categorical([3, 1] * (n // 2)),
+        "interval": pd.cut(np.arange(n) / n, 4),
+        "period": pd.period_range("2020-01", periods=4, freq="M").repeat(n // 4),
+        "sparse": pd.arrays.SparseArray([0, 0, 0, 1] * (n // 4)),
+        "float16": np.arange(n).astype("float16"),
+        "uint64": 2**63 + np.arange(n, dtype="uint64"),
+        "big": pd.Series([10**25 + i for i in range(n)], dtype=object),
+        "dates": [dt.date(2020, 1, 1), dt.date(1500, 1, 2)] * (n // 2),
+        "times": [dt.time(1, 2), dt.time(3, 4)] * (n // 2),
+        "zone": days,
+        "zones": pd.Series([days[0], days[1].tz_convert("UTC")] * (n // 2), dtype=object),
+        "seconds": days.tz_localize(None).astype("datetime64[s]"),
+        "durations": pd.to_timedelta(np.arange(n), "h"),
+        "nullable": pd.array([1, None] * (n // 2), dtype="Int8"),
+        "arrow": pd.array(["x", None] * (n // 2), dtype="string[pyarrow]"),
+    }
+
+
+INDEXES = {
+    "numbers": None, "twice": pd.Index([1] * 120), "named": pd.Index(range(120), name="a"),
+    "levels": pd.MultiIndex.from_arrays([[1] * 120, range(120)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_a_frame_reaches_the_child_process_as_it_is(outputs, tmp_path, monkeypatch, index):
+    """In a file that only this user reads; Parquet would refuse it, or change it."""
+    frame = pd.DataFrame(odd_columns()).rename(columns={"ints": 0, "bools": 1.5})
+    if INDEXES[index] is not None:
+        frame = frame.set_index(INDEXES[index])
+    seen = []
+
+    def run_job(cfg, *, frame, report, origin):
+        seen.append(frame)
+        return type("Run", (), {"name": "t1"})
+
+    tmp_path.chmod(0o700)
+    request = {"cfg": {}, "report": {}, "origin": None, "frame": hand_over(frame, tmp_path, True)}
+    write_json(tmp_path / "request.json", request)
+    monkeypatch.setattr("src.run.job.run_job", run_job)
+    monkeypatch.setattr(sys, "argv", ["rerun", str(tmp_path / "request.json")])
+    rerun.main()
+    pd.testing.assert_frame_equal(seen[0], frame, check_exact=True)
+    assert list(map(type, seen[0]["mixed"])) == list(map(type, frame["mixed"]))
+
+
+def test_odd_columns_are_replayed_identical(outputs):
+    """All in one table, but those that `fit` refuses."""
+    taken = {name: column for name, column in odd_columns().items() if name not in ("bytes", "complex")}
+    run = fit_on(taken)
+    assert replay_train(run.name, data=table(taken))["identical"] is True
+
+
+def table(columns: dict) -> pd.DataFrame:
+    return pd.DataFrame(columns).assign(y=np.arange(120) % 5 > 1)
+
+
+def fit_on(columns: dict):
+    return fit("model=linear", "dataset.target=y", *QUIET, data=table(columns))
+
+
+def test_a_frame_that_no_process_can_take_is_one_sentence(outputs):
+    run = fit_on({"a": np.arange(120)})
+    frame = table({"a": np.arange(120)}).assign(b=[lambda: 1] * 120)
+    with pytest.raises(UserError, match="a replay cannot take this DataFrame"):
+        replay_train(run.name, data=frame)
+
+
+def test_code_that_was_recorded_before_gets_parquet(outputs, tmp_path):
+    frame = tiny_table("binary", n=20)
+    path = hand_over(frame, tmp_path, False)
+    pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
+    with pytest.raises(UserError, match=r"a replay cannot take this DataFrame .*: code=now takes it"):
+        hand_over(pd.DataFrame(odd_columns()), tmp_path, False)
 
 
 # -- code that was edited since

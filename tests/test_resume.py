@@ -163,14 +163,23 @@ def test_a_resume_that_fails_at_once_leaves_a_finished_run_as_it_was(outputs, tm
     run = fit(*overrides, *QUIET, "trainer.max_epochs=2")
     before, frame = state(run), tiny_table("binary")
     p = run.predict_proba(frame)
-    for damage in (path.unlink, lambda: path.write_text("a,b\n1,2\n")):
+    lines = content.decode().splitlines(keepends=True)
+    damages = (
+        path.unlink,
+        lambda: path.write_text("a,b\n1,2\n"),
+        lambda: path.write_text("".join([*lines, lines[1]])),  # a row more
+        lambda: path.write_text("".join([lines[0], *lines[:0:-1]])),  # another order
+        lambda: path.write_bytes(content.replace(b"yes", b"yea")),
+        lambda: path.write_bytes(b"\0" * 100),
+    )
+    for damage in damages:
         damage()
         with pytest.raises(UserError):
             resume(run.name, max_epochs=4)
         assert state(run) == before
         left = load(run.name)
         assert left.status == "done" and not unsealed(left) and np.array_equal(left.predict_proba(frame), p)
-    path.write_bytes(content)
+    path.write_bytes(content.replace(b"\n", b"\r\n"))  # other bytes, the same table
     assert len(resume(run.name, max_epochs=4).rows) == 4 and load(run.name).status == "done"
 
 

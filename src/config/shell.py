@@ -120,8 +120,9 @@ def read(function, overrides: list[str]) -> inspect.BoundArguments:
     values = {changes: ()} if changes else {}
     for override in overrides:
         key, equals, text = override.partition("=")
-        if equals and key in typed:
-            values[key] = _convert(key, text, typed[key].annotation)
+        name = key.replace(".", "_")  # dataset.path=my.csv is the argument dataset_path
+        if equals and name in typed:
+            values[name] = _convert(key, text, typed[name].annotation)
         elif changes:
             values[changes] += (override,)
         else:

@@ -1,18 +1,21 @@
 """From the name of a dataset to its arrays: read, ETL, cut, shape."""
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from src.data import versions
 from src.data.code import Closure
+from src.data.digest import digest
 from src.data.prepare import Data, cut, shape
 from src.data.rows import recipe
 from src.data.source import check_frame
 from src.data.table import read_table
 from src.system.errors import UserError
-from src.system.tables import find_table, is_parquet
+from src.system.paths import data_dir
+from src.system.tables import find_table, is_parquet, places
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:
@@ -30,22 +33,28 @@ def read_and_etl(dataset: str | dict):
     return module.read, getattr(module, "etl", etl)
 
 
-def load_frame(dataset: dict, frame=None) -> tuple[pd.DataFrame, dict]:
+def load_frame(dataset: dict, frame=None, origin=None) -> tuple[pd.DataFrame, dict]:
     """Return a dataset's table, or ``frame``, after the ETL, and the record of its version.
 
-    The record's "recipe" is what new rows need to go through the same ETL; None if it changes nothing.
+    The record's "path" is where the file was found; ``origin`` as in `read_dataset`. Its "recipe" is what new
+    rows need to go through the same ETL; None if it changes nothing.
     """
     name = dataset["name"]
-    read, function = read_and_etl(dataset)
-    location = dataset.get("path") or (f"dataset={name}" if frame is None else "memory")
-    raw = check_frame(read(dataset) if frame is None else frame)
+    function = read_and_etl(dataset)[1]
+    if frame is None:
+        raw, path = read_dataset(dataset, origin)
+    else:
+        raw, path = check_frame(frame), None
+    location = path or ("memory" if frame is not None else f"dataset={name}")
+    dataset = dataset | {"path": path} if path else dataset
     if dataset["etl"] is None:
         made, record = versions.run_versioned(name, function, raw, location, dataset["args"], dataset)
     else:
         record = versions.read_version(name, dataset["etl"])
         made = versions.replay(record, raw)
     same = record["code"] == Closure(etl).digest
-    return check_frame(made), record | {"recipe": None if same else recipe(record, raw)}
+    extra = {"recipe": None if same else recipe(record, raw), "path": dataset.get("path")}
+    return check_frame(made), record | extra
 
 
 def known_recipe(info: dict) -> dict | None:
@@ -55,6 +64,35 @@ def known_recipe(info: dict) -> dict | None:
         if record["output"] == info["digest"] and record["code"] != Closure(etl).digest:
             return record
     return None
+
+
+def read_dataset(dataset: dict, origin: dict | None = None) -> tuple[pd.DataFrame, str | None]:
+    """Return the table of a dataset, and where its file was found; None if it names no file.
+
+    origin : dict, optional
+        of a table that was read before: its digest, "input" (None: unknown), and "folders" where the file may
+        be now. A file that holds that table is preferred, and one that was moved must hold it.
+    """
+    read, known, path = read_and_etl(dataset)[0], origin or {}, dataset.get("path")
+    if not path:
+        return check_frame(read(dataset)), None
+    found, wanted = list(map(str, places(path, known.get("folders")))), known.get("input")
+    for place in found if wanted else ():
+        with suppress(UserError):
+            raw = check_frame(read(dataset | {"path": place}))
+            if digest(raw) == wanted:
+                return raw, place
+    if found and (not wanted or places(path)):
+        return check_frame(read(dataset | {"path": found[0]})), found[0]
+    try:
+        if found:
+            raise UserError(f"{', '.join(found)} holds other data")
+        return check_frame(read(dataset)), path
+    except UserError as error:
+        if origin is None:
+            raise
+        reason = error if found else f"nor in {data_dir()}, {', '.join(known['folders'])}"
+        raise UserError(f"no file {path}, {reason}; name it where it is now with dataset.path=...") from None
 
 
 def read_input(data) -> tuple[pd.DataFrame, str]:
@@ -80,16 +118,27 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
     if isinstance(data, str | Path) and cfg and "path" in cfg:
         data, cfg = None, cfg | {"path": str(data)}
     if data is None:
-        read, _ = read_and_etl(cfg)
-        data = read(cfg)
+        data, _ = read_dataset(cfg, {"input": record["input"], "folders": [str(Path.cwd())]})
     return versions.replay(record, read_input(data)[0])
 
 
-def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None) -> Data:
-    """Return the arrays of a dataset; the options are those of `cut` and `shape`."""
-    frame, record = load_frame(dataset, frame)
-    origin = {"etl_version": record["version"], "data_digest": record["output"]}
+def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None, origin=None) -> Data:
+    """Return the arrays of a dataset; the options are those of `cut` and `shape`.
+
+    origin : dict, optional
+        as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
+    """
+    frame, record = load_frame(dataset, frame, origin)
+    wanted = (origin or {}).get("output")
+    if wanted and record["output"] != wanted:
+        changed = "its ETL, or a library" if record["input"] == origin["input"] else "the data"
+        raise UserError(
+            f"{changed} has changed since ({record['path'] or dataset['name']}: digest {record['output']}, "
+            f"it was {wanted}): bring it back, or add changed=true to go on with the data as it is"
+        )
+    found = {"etl_version": record["version"], "data_digest": record["output"]}
     rows = cut(frame, dataset, seed)
-    data = shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **origin)
+    data = shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **found)
     data.transforms["etl"] = record["recipe"]
+    data.source = {"input_path": record["path"], "input_digest": record["input"]}
     return data

@@ -25,6 +25,7 @@ class Data:
     info: dict  # what a model is built from; JSON
     transforms: dict  # how to turn new rows into the same arrays; JSON
     notes: dict[str, list[str]] = field(default_factory=dict)  # for people; those of `Table`
+    source: dict = field(default_factory=dict)  # input_path (or None) and input_digest of the table
 
 
 class Rows:

@@ -118,7 +118,7 @@ class LitModel(L.LightningModule):
     def validation_step(self, chunk: list[dict[str, Tensor]], _index: int) -> None:
         for batch in chunk:
             logits = self.predictor(**{name: batch[name] for name in INPUTS if name in batch})
-            self.outputs.append((batch["row"], logits.float()))
+            self.outputs.append((batch["row"], in_full(logits)))
 
     def on_validation_epoch_end(self) -> None:
         rows, logits = (torch.cat(tensors).cpu().numpy() for tensors in zip(*self.outputs, strict=True))
@@ -164,6 +164,11 @@ class LitModel(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def in_full(logits: Tensor) -> Tensor:
+    """Return float64 logits as they are, others as float32: NumPy has no bfloat16."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:

@@ -1,14 +1,14 @@
 """Compare two runs: how far their results differ, and what differs around them."""
 
-import zipfile
 from contextlib import suppress
 from difflib import unified_diff
 
 import numpy as np
 
 from src.config.tree import flat
+from src.run.code import changed_files, files_of
 from src.run.folder import BrokenRun, Run, model_path
-from src.system.errors import UserError, one_line, printable
+from src.system.errors import UserError, printable
 from src.system.files import read_json
 from src.trainer.family import family
 
@@ -76,6 +76,11 @@ def causes(a: Run, b: Run) -> list[str]:
     for key, name in (("etl_version", "ETL version"), ("data_digest", "data digest")):
         if a.report.get(key) != b.report.get(key):
             lines.append(f"{name}: {a.report.get(key)} -> {b.report.get(key)}")
+    for run in (a, b):
+        if changed := run.report.get("changed"):
+            lines.append(f"{run.name} was resumed though these had changed: {', '.join(changed)}")
+        if planned := run.report.get("planned_epochs"):
+            lines.append(f"{run.name} was finished early, a schedule would be that of {planned} epochs")
     lines += [f"config {change}" for change in _changes(flat(a.cfg), flat(b.cfg))]
     for changes in (_code_changes, _environment_changes):
         try:
@@ -104,21 +109,6 @@ def _environment_changes(a: Run, b: Run) -> list[str]:
 def _changes(old: dict, new: dict) -> list[str]:
     names = sorted(old.keys() | new.keys())
     return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-
-
-def changed_files(a: Run, b: Run) -> list[str]:
-    """Return the names of files in which the two runs' recorded code differs."""
-    old, new = files_of(a), files_of(b)
-    return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-
-
-def files_of(run: Run) -> dict[str, bytes]:
-    """Return {name: content} of a run's recorded code."""
-    try:
-        with zipfile.ZipFile(run.folder / "code.zip") as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-    except Exception as error:  # a damaged zip can raise anything
-        raise BrokenRun(run.name, f"code.zip cannot be read: {one_line(error)}") from None
 
 
 def side_by_side(a: Run, b: Run) -> str:

@@ -11,7 +11,7 @@ from src.trainer.family import family
 from src.trainer.history import Progress
 
 
-def follow(cfg: dict, n_threads: int, checkpoints: Path | None) -> None:
+def follow(cfg: dict, n_threads: int, checkpoints: Path | None, frame=None, origin=None) -> None:
     """Fit ``cfg["model"]`` on the same data as rank 0, which alone writes; an estimator has one rank only.
 
     checkpoints : the folder of rank 0's checkpoints, for a run that is resumed; every node must see it.
@@ -25,7 +25,8 @@ def follow(cfg: dict, n_threads: int, checkpoints: Path | None) -> None:
     set_seed(cfg["seed"])
     model = cfg["model"]
     data = load_data(
-        cfg["dataset"], scaler=model["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"]
+        cfg["dataset"], scaler=model["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+        frame=frame, origin=origin,
     )  # fmt: skip
     metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
     with tempfile.TemporaryDirectory() as folder:

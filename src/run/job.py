@@ -16,6 +16,7 @@ from src.data.load import load_data
 from src.data.prepare import Data, describe_data
 from src.data.target import baseline
 from src.metric.choose import choose, compute, loss
+from src.run.again import epochs_behind
 from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
 from src.run.lock import hold
@@ -28,6 +29,7 @@ from src.system.environment import n_threads, seconds_of_start, set_seed, set_th
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.system.paths import claim
+from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
 from src.trainer.history import TRAIN_ROWS, Progress
@@ -36,8 +38,9 @@ log = logging.getLogger("reprise")
 
 
 def run_job(
-    cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1
-) -> Run | None:
+    cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1,
+    origin: dict | None = None,
+) -> Run | None:  # fmt: skip
     """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, or None on ranks above 0.
 
     A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
@@ -47,6 +50,7 @@ def run_job(
     resume : a run to go on with, instead of a new one; the caller holds it
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
+    origin : of the data that a run was trained on before, see `load_data`
     """
     if resume is not None:
         notebook.unpack(resume.folder / "code.zip", named_code(cfg))
@@ -54,18 +58,20 @@ def run_job(
     threads = n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
     if ranks.rank() > 0:
-        return follow(cfg, threads, resume and resume.folder / "checkpoints")
+        return follow(cfg, threads, resume and resume.folder / "checkpoints", frame, origin)
     set_threads(threads)
     if resume is not None:
-        return _train(Recorder.resume(resume, cfg, _epochs_behind(resume)), threads, frame)
+        recorder = Recorder.resume(resume, cfg, report or {}, epochs_behind(resume))
+        return _train(recorder, threads, frame, origin)
+    cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
     if n_side_by_side != 1:
         name_lines(folder.name)
     with hold(folder, "train"):
-        return _train(Recorder.start(folder, cfg, report or {}), threads, frame)
+        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin)
 
 
-def _train(recorder: Recorder, threads: int, frame) -> Run:
+def _train(recorder: Recorder, threads: int, frame, origin: dict | None) -> Run:
     """Train what a new or resumed run's config says; its folder is held."""
     cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
     log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
@@ -73,7 +79,7 @@ def _train(recorder: Recorder, threads: int, frame) -> Run:
         set_seed(seed)
         with recorder.timed("data"):
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
-            data = load_data(cfg["dataset"], frame=frame, **options)
+            data = load_data(cfg["dataset"], frame=frame, origin=origin, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("import"):
@@ -110,7 +116,8 @@ def recorded(recorder: Recorder):
             log.info("%s is done; if a tracker is incomplete: python -m src.sync run=%s", name, name)
         else:
             recorder.finish("stopped")
-            log.info("%s stopped; go on with: python -m src.resume run=%s", name, name)
+            hint = "; finish=true keeps its best epoch" if "net" in recorder.cfg["model"] else ""
+            log.info("%s stopped; go on with: python -m src.resume run=%s%s", name, name, hint)
         raise
     except BaseException as error:
         error.run = recorder.name  # the shell prints it
@@ -124,9 +131,12 @@ def recorded(recorder: Recorder):
 def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
     """Record what is known before the fit; a new run predicts by info.json and transforms.json."""
     log.info(describe_data(data))
-    recorder.report |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"]}
-    recorder.report |= {"arrays_digest": arrays_digest(data.parts), "notes": data.notes}
-    recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
+    known = recorder.report
+    if recorder.resumed and known["data_digest"] not in (None, data.info["digest"]):
+        known["changed"] = [*known.get("changed", []), "data"]
+    known |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"], **data.source}
+    known |= {"arrays_digest": arrays_digest(data.parts), "notes": data.notes}
+    known |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     recorder.write("info.json", data.info)
     recorder.write("transforms.json", data.transforms)
 
@@ -212,17 +222,3 @@ def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
         arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
     with replacing(path) as file, file.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-
-
-def _epochs_behind(run: Run) -> int:
-    """Return how many epochs the run's last checkpoint has behind it; 0 without a checkpoint."""
-    last = run.folder / "checkpoints" / "last.ckpt"
-    if not last.is_file():
-        return 0
-    import torch
-
-    try:
-        return torch.load(last, weights_only=True, map_location="cpu")["epoch"] + 1
-    except Exception as error:  # which one depends on the byte that is damaged
-        reason = str(error) or type(error).__name__
-        raise UserError(f"{last} is damaged ({reason}); remove it and the run begins anew") from None

@@ -55,10 +55,13 @@ class Recorder:
         return cls(folder, cfg, report, [])
 
     @classmethod
-    def resume(cls, run: Run, cfg: dict, kept_epochs: int) -> "Recorder":
-        """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint holds."""
+    def resume(cls, run: Run, cfg: dict, report: dict, kept_epochs: int) -> "Recorder":
+        """Go on in the folder of ``run``, its history cut to the epochs that its last checkpoint holds.
+
+        report : entries that are added to the run's report
+        """
         history = [row for row in run.rows if row["epoch"] <= kept_epochs]
-        report = run.report | {"timings": dict(run.report["timings"])}
+        report = run.report | report | {"timings": dict(run.report["timings"])}
         return cls(run.folder, cfg, report, history, row_times(run))
 
     def begin(self) -> None:

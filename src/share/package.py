@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -79,6 +80,8 @@ def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
     """Give what was unpacked into ``folder`` the name that it has here; sealed if it is trusted."""
     known, now = read_json(folder / "report.json"), time.time()
     report, old = {key: known[key] for key in SHAPES["report.json"]}, known["run"]
+    if re.fullmatch("[0-9a-f]{16}", str(known.get("input_digest"))):  # older runs have none
+        report["input_digest"] = known["input_digest"]
     report |= dict.fromkeys(("sweep", "parent", "replay_of"))  # these were the sender's
     with next_version(runs_folder(), "t") as target:
         sealed = []

@@ -91,8 +91,8 @@ def stand_in(name: str, **attributes):
         del sys.modules[name]
 
 
-def snapshot_code(path: Path, names=()) -> None:
-    """Write ``src/`` and ``conf/`` as they are now into a zip; the same files give the same bytes.
+def code_files(names=()) -> dict[str, Path]:
+    """Return {path in the archive: file} of ``src/`` and ``conf/`` as they are now.
 
     names : iterable of str
         dotted names in the config; the user's own modules among them are kept, too
@@ -104,6 +104,12 @@ def snapshot_code(path: Path, names=()) -> None:
     for top in {name.partition(".")[0] for name in names} - {"src", *NOTEBOOK}:
         if is_own(top):
             files |= _files_of(top)
+    return files
+
+
+def snapshot_code(path: Path, names=()) -> None:
+    """Write the `code_files` into a zip; the same files give the same bytes."""
+    files = code_files(names)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name)  # without a date

@@ -15,7 +15,7 @@ SUFFIXES = (*PARQUET, ".csv", ".tsv", ".tab", ".txt", ".gz", ".zst", ".bz2", ".x
 
 def is_table(text: str) -> bool:
     """Return whether ``dataset=text`` means a file, or a folder of Parquet files."""
-    return "/" in text or text.lower().endswith(SUFFIXES) or _found(Path(text)) is not None
+    return "/" in text or text.lower().endswith(SUFFIXES) or bool(places(text))
 
 
 def is_parquet(path: str | Path) -> bool:
@@ -24,10 +24,9 @@ def is_parquet(path: str | Path) -> bool:
 
 def find_table(path: str | Path) -> Path:
     """Return where a file or a folder is: as typed, or in ``data_dir()``; else name files that are there."""
-    path = Path(os.path.expanduser(path))  # leaves ~x.csv, unlike Path's
-    found = _found(path)
-    if found is not None:
-        return found
+    if found := places(path):
+        return found[0]
+    path = Path(os.path.expanduser(path))
     folder = path.parent.resolve()
     there = [one.name for one in sorted(folder.glob("*")) if one.suffix.lower() in SUFFIXES]
     near = difflib.get_close_matches(path.name, there, n=1)
@@ -50,6 +49,25 @@ def name_of(path: str | Path, taken) -> str:
     return f"{name}_file" if name in taken else name
 
 
-def _found(path: Path) -> Path | None:
-    places = (path, data_dir() / path) if path.name else ()
-    return next((place for place in places if os.path.exists(place)), None)
+def places(path, folders=None) -> list[Path]:
+    """Return where the file or folder ``path`` is: as typed, or in ``data_dir()``; the likeliest first.
+
+    folders : where it may be now; there, and in ``data_dir()``, also by the last parts of its path
+    """
+    if not isinstance(path, str | Path) or not Path(path).name:
+        return []
+    path = Path(os.path.expanduser(path))  # leaves ~x.csv, unlike Path's
+    tried = [path, data_dir() / path]
+    if folders is not None:
+        ends = [Path(*path.parts[i:]) for i in range(path.is_absolute(), len(path.parts))]
+        tried += [Path(folder, end) for folder in (data_dir(), *folders) for end in ends]
+    return [Path(one) for one in dict.fromkeys(map(os.path.abspath, tried)) if os.path.exists(one)]
+
+
+def located(dataset: dict, folders=None) -> dict:
+    """Return the dataset section of a config with the absolute path of its file, if it is there.
+
+    Replay and resume then find it from any folder.
+    """
+    found = places(dataset.get("path"), folders)
+    return dataset | {"path": str(found[0])} if found else dataset

@@ -53,7 +53,10 @@ class KeepBest(Checkpoint):
         if row is None:  # no validation after this epoch
             return
         if not math.isfinite(row["train/loss"]) or not math.isfinite(row["val/loss"]):
-            raise UserError(f"the loss is not finite after epoch {row['epoch']}: lower model.lr={module.lr}")
+            advice = f"lower model.lr={module.lr}"
+            if module.dtype == torch.float16:
+                advice += ", or take trainer.precision=bf16-true, which has the range of float32"
+            raise UserError(f"the loss is not finite after epoch {row['epoch']}: {advice}")
         self.history.append(row)
         if trainer.is_global_zero:
             if self.history.best is row:

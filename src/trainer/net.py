@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import shutil
 import signal
 import warnings
@@ -14,15 +15,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from src.model.build import build
-from src.model.lit import LitModel, to_predictions
+from src.model.lit import LitModel, in_full, to_predictions
 from src.model.words import INPUTS
 from src.system.code import locate
-from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
+from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
 from src.trainer.loader import BatchOrder, Loader, lengths, tensors
+from src.trainer.size import check_size
 
 SUFFIX = "pt"
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
@@ -76,27 +78,6 @@ def fit(
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
-
-
-def check_size(model: dict, info: dict, trainer: dict) -> None:
-    """Refuse a net whose training needs more memory than is free, as its copy without memory tells."""
-    try:
-        with torch.device("meta"):
-            net = build(model["net"], info)
-    except Exception as error:
-        if "overflow" in str(error).lower():  # of the number of bytes
-            raise UserError(f"the net of model={model['name']} is larger than any memory") from None
-        return  # a net that needs values while it is built: nobody knows its size before
-    parameters = [*net.parameters(), *net.buffers()]
-    n_bytes = sum(parameter.nbytes for parameter in parameters)
-    if torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda"):
-        n_copies = 2  # here; the rest is in the GPU's memory
-    else:  # weights, gradients, a checkpoint, Adam's two moments, the average
-        n_copies = 3 + 2 * ("Adam" in model["optimizer"]["class"]) + bool(model["ema"])
-    if ranks.launcher() is None:
-        n_copies *= ranks.n_devices(trainer)
-    n = sum(parameter.numel() for parameter in parameters)
-    check_memory(f"training the net of model={model['name']}, {n:,} parameters,", n_copies * n_bytes)
 
 
 def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[nn.Module, int | None]:
@@ -156,9 +137,14 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
         reason = str(error).partition(". ")[0]
         raise UserError(f"{reason}: lower model.batch_size, or make the net smaller") from None
     except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        if "loading state_dict" in reason:
+            raise UserError(f"{checkpoint} does not fit this net and this data: {reason}") from None
+        if not str(trainer.precision).startswith("32") and re.search("dtype|Half|BFloat16|Double", reason):
+            raise UserError(f"torch refuses trainer.precision={trainer.precision}: {reason}") from None
         if ranks.launcher() is None or not ranks.is_lost(error):
             raise
-        raise UserError(ranks.lost(" ".join(str(error).split())[:200])) from None
+        raise UserError(ranks.lost(reason)) from None
     except SystemExit:  # Lightning turns Ctrl-C into this and leaves Ctrl-C switched off
         if not trainer.interrupted:
             raise
@@ -189,14 +175,18 @@ def n_epochs(model: dict, trainer: dict) -> int:
 
 @torch.inference_mode()
 def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
-    """Return `to_predictions` for the rows of ``part``, in their order."""
+    """Return `to_predictions` for the rows of ``part``, in their order, computed in the net's own dtype."""
     device = next(net.parameters()).device
     inputs = tensors({name: part[name] for name in INPUTS if name in part}, info)
-    out = torch.empty(len(inputs["row"]), info["n_outputs"])
     net.eval()
-    for (batch,) in Loader(inputs, BatchOrder(len(out), eval_batch(info), lengths=lengths(part))):
-        rows = batch.pop("row")
-        out[rows] = net(**{name: x.to(device) for name, x in batch.items()}).float().cpu()
+    with own_dtype(net) as dtype:
+        for name, x in inputs.items():
+            inputs[name] = x.to(dtype) if x.is_floating_point() else x
+        full = torch.promote_types(dtype, torch.float32)
+        out = torch.empty(len(inputs["row"]), info["n_outputs"], dtype=full)
+        for (batch,) in Loader(inputs, BatchOrder(len(out), eval_batch(info), lengths=lengths(part))):
+            rows = batch.pop("row")
+            out[rows] = in_full(net(**{name: x.to(device) for name, x in batch.items()})).cpu()
     return to_predictions(out.numpy(), info)
 
 
@@ -208,7 +198,10 @@ def save(net: nn.Module, path: Path) -> None:
 def load(path: Path, model: dict, info: dict) -> nn.Module:
     net = build(model["net"], info)
     try:
-        net.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+        weights = torch.load(path, weights_only=True, map_location="cpu")
+        if (dtype := dtype_of(weights.values())) != dtype_of(net.parameters()):
+            net.to(dtype)
+        net.load_state_dict(weights)
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not hold the weights of this model: {reason}") from None
