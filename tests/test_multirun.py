@@ -6,16 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 from conftest import CHECKOUT, until
 from servers import hanging
 
-from src import load, runs
+from src import load, run_sweep, runs, sweep
 from src.logger.wandb import records
+from src.run.compare import compare
+from src.run.lock import hold
 from src.run.overview import runs_of
+from src.study.jobs import rows
+from src.system.errors import UserError
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
 SWEEP = (*SWEEP, "logger.wait=300")  # a busy machine takes longer than 30 s to make the first store
@@ -79,11 +85,18 @@ def test_every_job_is_a_run_of_its_own(basic, outputs):
     assert_one_tree("s1", ["t1", "t2", "t3", "t4"])
 
 
-def test_the_end_of_a_sweep_names_its_jobs(basic):
+def test_the_end_of_a_sweep_names_its_jobs(basic, outputs):
+    """A line for each job, with what differs; the leaderboard; how far it is; the same in results.csv."""
     end = basic.rpartition("s1:")[2]
-    for name in ("t1", "t2", "t3", "t4"):
-        value = f"{load(name).objective:.4f}"
-        assert re.search(rf"{name} +done +val/accuracy {value} ", end), end
+    table = pd.read_csv(outputs / "sweeps/s1/results.csv")
+    assert list(table["job"]) == [0, 1, 2, 3] and list(table["run"]) == ["t1", "t2", "t3", "t4"]
+    for row in table.itertuples():
+        value = load(row.run).objective
+        assert re.search(rf"{row.run} +done +{row.model} +{row.seed} +{value:.4f} ", end), end
+    assert list(table["val/accuracy"]) == [load(name).objective for name in table["run"]]
+    assert "dataset" not in end.partition("\n")[0] and "wine, 37 test rows:" in end
+    assert "s1   4 of 4 jobs done   best t" in end
+    pd.testing.assert_frame_equal(sweep("s1")[["job", "run"]], table[["job", "run"]])
 
 
 @pytest.mark.slow
@@ -123,6 +136,109 @@ def test_overrides_of_all_jobs_are_checked_before_the_first_begins(outputs):
     done = train("--multirun", "model=linear,mpl", "dataset=wine")
     assert done.returncode == 2 and "did you mean mlp" in done.stdout
     assert len(runs()) == before and len(list((outputs / "runs").glob("t*"))) == before
+
+
+# -- a sweep that goes on
+
+QUICK = ("model=linear", "dataset=wine", "logger=csv", "pictures=false")
+FAILS_ONCE = """
+from pathlib import Path
+
+def fn(y, p):
+    mark = Path(__file__).with_name("failed")
+    if not mark.exists():
+        mark.touch()
+        raise OSError("the first time")
+    return 0.5
+"""
+
+
+def test_a_sweep_goes_on_where_it_stopped(outputs, tmp_path):
+    """``on_error=stop`` leaves the rest out; sweep_resume trains what is missing, in the runs that failed."""
+    (tmp_path / "fails.py").write_text(FAILS_ONCE)
+    words = (*QUICK, "metric=fails.fn", "metric_mode=max", "seed=0,1,2", "on_error=stop")
+    done = train("--multirun", *words, PYTHONPATH=str(tmp_path))
+    name = runs()["sweep"].iloc[-1]
+    assert done.returncode == 1 and f"sweep_resume={name}" in done.stdout
+    assert list(sweep(name)["status"]) == ["failed"]
+    folder = outputs / "sweeps" / name
+    with (folder / "jobs.jsonl").open("a") as file:
+        file.write('{"job": 7, "run": "t')  # what a kill leaves
+    first = sweep(name)["run"][0]
+    done = train(f"sweep_resume={name}", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    table = sweep(name)
+    assert list(table["job"]) == [0, 1, 2] and list(table["seed"]) == ["0", "1", "2"]
+    assert set(table["status"]) == {"done"} and table["run"][0] == first
+    assert [row["job"] for row in rows(folder)] == [0, 1, 2]
+    again = train(f"sweep_resume={name}", PYTHONPATH=str(tmp_path))
+    assert again.returncode == 0 and "3 of 3 jobs done" in again.stdout and "train/loss" not in again.stdout
+    assert len(sweep(name)) == 3
+
+
+def test_a_job_is_tried_again(outputs, tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS_ONCE)
+    words = (*QUICK, "metric=fails.fn", "metric_mode=max", "seed=0,1", "on_error=retry:1")
+    done = train("--multirun", *words, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    name = runs()["sweep"].iloc[-1]
+    assert list(sweep(name)["status"]) == ["done", "done"] and "; 1 more try" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["sweep_resume=s99"], "there is no sweep 's99'; known: s1"),
+        (["sweep_resume=../runs"], "there is no sweep '../runs'"),
+        (["sweep_resume=s1", "seed=0"], "sweep_resume=s1 takes the sweep's own overrides: leave seed=0 out"),
+        (["--multirun", "seed=0,1", "on_error=try"], "on_error=try: should be continue, stop, retry:2"),
+    ],
+)
+def test_wrong_words_of_sweeps(basic, words, sentence):
+    done = train(*words)
+    assert done.returncode == 2 and sentence in done.stdout
+
+
+def test_a_sweep_that_runs_is_not_resumed(basic, outputs):
+    with hold(outputs / "sweeps/s1", "sweep"):
+        done = train("sweep_resume=s1")
+    assert done.returncode == 2 and "s1 is in use (sweep, process" in done.stdout
+
+
+def test_a_sweep_in_a_notebook(basic):
+    table = run_sweep(*QUICK, "seed=0,1")
+    assert list(table["status"]) == ["done", "done"] and list(table["seed"]) == ["0", "1"]
+    assert list(table["val/accuracy"]) == [load(name).objective for name in table["run"]]
+    with pytest.raises(UserError, match="did you mean linear"):
+        run_sweep("model=linaer,knn")
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_again_and_again_ends_as_an_undisturbed_one(outputs):
+    """Each job once, with the weights of a straight run."""
+    words = ["--multirun", "model=mlp", "dataset=wine", "seed=range(0,5)", "trainer.max_epochs=20"]
+    words += ["logger=csv", "pictures=false"]
+    straight = train(*words)
+    assert straight.returncode == 0
+    whole, arguments, name = runs()["sweep"].iloc[-1], words, None
+    for number in range(10):
+        command = [sys.executable, "-m", "src.train", *arguments]
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, start_new_session=True)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5 + 1.3 * number)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        name = name or max((outputs / "sweeps").glob("s*"), key=lambda path: int(path.name[1:])).name
+        arguments = [f"sweep_resume={name}"]
+        if not (outputs / "sweeps" / name / "sweep.json").is_file():
+            name, arguments = None, words  # killed before it began
+    assert train(*arguments).returncode == 0
+    found, wanted = sweep(name), sweep(whole)
+    assert list(found["job"]) == list(wanted["job"]) and set(found["status"]) == {"done"}
+    for one, other in zip(found["run"], wanted["run"], strict=True):
+        compared = compare(load(one), load(other))
+        assert compared["identical"], (one, other, compared)
 
 
 # -- when processes are killed

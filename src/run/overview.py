@@ -4,7 +4,7 @@ import math
 from contextlib import suppress
 
 from src.logger.fanout import TRACKERS
-from src.run.folder import BrokenRun, Run, all_runs, opened, runs_folder
+from src.run.folder import Run, all_runs, runs_folder
 from src.system.errors import printable
 from src.system.files import sweep
 
@@ -95,17 +95,3 @@ def runs():
 def runs_of(sweep: str) -> list[str]:
     """Return the names of the runs that belong to ``sweep``, "s3"."""
     return [run.name for run in all_runs() if run.report.get("sweep") == sweep]
-
-
-def sweep_summary(name: str) -> str:
-    """Return one line for each job of a sweep: its run, status, deciding metric on val and overrides."""
-    lines = ["", f"{name}:"]
-    for run in map(opened, runs_of(name)):
-        if isinstance(run, BrokenRun):
-            lines.append(f"  {run!r}")
-            continue
-        overrides = " ".join(map(str, run.report.get("overrides", [])))
-        metric = run.report["metric"]
-        value = f"val/{metric['name']} {run.objective:.4f}" if metric else ""
-        lines.append(printable(f"  {run.name:6} {run.status:8} {value:28} {overrides}"))
-    return "\n".join(lines)

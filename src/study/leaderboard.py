@@ -200,12 +200,15 @@ def _plus_minus(deviation: float) -> str:
 
 
 def _text(table: pd.DataFrame) -> str:
-    rows = _cells(table)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{_title(table)}:"]
+    return "\n".join([f"{_title(table)}:", aligned(_cells(table)), NOTE])
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Return rows of cells as lines in which the columns stand below each other."""
+    widths, lines = [max(map(len, column)) for column in zip(*rows, strict=True)], []
     for row in rows:
         lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return "\n".join([*lines, NOTE])
+    return "\n".join(lines)
 
 
 def _markdown(table: pd.DataFrame) -> str:

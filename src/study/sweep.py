@@ -1,50 +1,74 @@
-"""A sweep, ``outputs/sweeps/s3``: a number and a parent run in MLflow for the jobs of a ``--multirun``."""
+"""A sweep, ``outputs/sweeps/s3``: the jobs of a ``--multirun``, and a parent run in MLflow for them."""
 
 import logging
 import os
+import re
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.types import RunMode
+import pandas as pd
 
 from src.logger.fanout import Fanout
-from src.run.folder import opened
-from src.run.overview import runs_of, sweep_summary
-from src.study.leaderboard import leaderboards, shown
+from src.run.folder import all_runs
+from src.run.lock import hold
+from src.study.jobs import STOP, progress
+from src.study.leaderboard import aligned, leaderboards, shown
 from src.study.pool import replace_joblib
 from src.system.errors import UserError
-from src.system.files import read_json, write_json
-from src.system.paths import claim, outputs
+from src.system.files import read_json, replacing, write_json
+from src.system.paths import CHECKOUT, claim, outputs, versions_in
 from src.trainer import ranks
 
 log = logging.getLogger("reprise")
+PARTS = ("val", "test")
 
 
 @contextmanager
-def sweep(logger: dict, n_jobs: int, failed: list):
-    """Claim the next sweep and tell Hydra its folder; at the end add runs that are not done to ``failed``.
+def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str | None = None):
+    """Claim the next sweep, or go on with ``again``, and tell Hydra its folder; show its jobs at the end.
 
-    The parent run in MLflow is done if there are none.
+    Runs that are not done are added to ``failed``; the parent run in MLflow is done if there are none.
+
+    words : train's overrides, by which the sweep can be started again
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
-    folder = claim(outputs() / "sweeps", "s")
-    os.environ["REPRISE_SWEEP"] = str(folder)  # an override would read ', \ and ${ of a path
-    sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
-    name = folder.name
-    log.info("%s   %d jobs", name, n_jobs)
+    folder = outputs() / "sweeps" / again if again else claim(outputs() / "sweeps", "s")
+    with hold(folder, "sweep"):
+        os.environ["REPRISE_SWEEP"] = str(folder)  # an override would read ', \\ and ${ of a path
+        flags, name = list(sys.argv[1:]), folder.name
+        sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
+        log.info("%s   %d jobs", name, n_jobs)
+        trackers, parent = _parent(folder, logger)
+        known = read_json(folder / "sweep.json") if again else {"resumed": -1}
+        known |= {"parent": parent, "words": words, "argv": flags, "folder": os.getcwd()}
+        known |= {"n_jobs": n_jobs, "began": time.time(), "resumed": known["resumed"] + 1}
+        write_json(folder / "sweep.json", known)
+        (folder / STOP).unlink(missing_ok=True)
+        replace_joblib(failed)
+        with _ended(folder, trackers, failed):
+            yield
+
+
+def _parent(folder: Path, logger: dict) -> tuple[Fanout, str | None]:
+    """Return the trackers of the sweep itself, and its id in MLflow."""
     described = {
-        "name": name, "project": logger["project"], "config": {}, "tags": {"sweep": name}, "parent": None,
-        "started": time.time(),
-        "advice": f"{name} goes on without a parent run there",
+        "name": folder.name, "project": logger["project"], "config": {}, "tags": {"sweep": folder.name},
+        "parent": None, "started": time.time(),
+        "advice": f"{folder.name} goes on without a parent run there",
     }  # fmt: skip
-    names, status = ["mlflow"] if logger["mlflow"] else [], "failed"
+    names = ["mlflow"] if logger["mlflow"] else []
     trackers = Fanout(names, described, folder / "trackers.json", logger["wait"])
-    parent = trackers.started("mlflow").get("run_id") if names else None
-    write_json(folder / "sweep.json", {"parent": parent})
-    replace_joblib(failed)
+    return trackers, trackers.started("mlflow").get("run_id") if names else None
+
+
+@contextmanager
+def _ended(folder: Path, trackers: Fanout, failed: list):
+    """Show and record how the block, all jobs of the sweep, ended."""
+    status = "failed"
     try:
         yield
         status = "done"
@@ -52,10 +76,16 @@ def sweep(logger: dict, n_jobs: int, failed: list):
         status = "stopped"
         raise
     finally:
-        log.info(sweep_summary(name))
-        failed += [run for run in runs_of(name) if opened(run).status != "done"]
-        if len(failed) < len(runs_of(name)) > 1:
-            log.info("\n%s", shown(leaderboards({"sweep": name}), "text"))
+        table = results(folder.name)
+        with replacing(folder / "results.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        log.info("\n%s:\n%s", folder.name, listing(table))
+        failed += [run for run in table["run"][table["status"] != "done"] if run not in failed]
+        if (table["status"] == "done").sum() > 1:
+            log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
+        log.info("\n%s", progress(folder))
+        if failed:
+            log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
         if status == "done" and failed:
             status = "failed"
         trackers.finish(status, error=f"not done: {', '.join(failed)}" if failed else None)
@@ -63,9 +93,64 @@ def sweep(logger: dict, n_jobs: int, failed: list):
             mark.unlink()
 
 
-def membership(hydra_cfg) -> dict:
-    """Return the sweep and the MLflow parent run of a job, for its report; nulls for a single run."""
-    if hydra_cfg.mode != RunMode.MULTIRUN:
-        return {"sweep": None, "parent": None}
-    folder = Path(hydra_cfg.sweep.dir)
-    return {"sweep": folder.name, "parent": read_json(folder / "sweep.json")["parent"]}
+def begun(words: list[str]) -> tuple[str, list[str]]:
+    """Return the name and the overrides of the sweep that ``sweep_resume=s3`` names; restore its command."""
+    name = words[0].partition("=")[2]
+    if len(words) > 1:
+        raise UserError(f"{words[0]} takes the sweep's own overrides: leave {' '.join(words[1:])} out")
+    path = outputs() / "sweeps" / name / "sweep.json"
+    if not re.fullmatch(r"s\d+", name) or not path.is_file():
+        known = ", ".join(f"s{number}" for number in versions_in(outputs() / "sweeps", "s")) or "none"
+        raise UserError(f"there is no sweep {name!r}; known: {known}")
+    known = read_json(path)
+    if "words" not in known:
+        raise UserError(f"{name} is of an older version, which did not record its overrides")
+    if Path(known["folder"]).is_dir():
+        os.chdir(known["folder"])  # from where its relative paths count
+    sys.argv[1:] = known["argv"]
+    return name, known["words"]
+
+
+def run_sweep(*overrides: str) -> pd.DataFrame:
+    """Train every combination, as ``--multirun`` does in the shell, and return a row for each run.
+
+    >>> run_sweep("model=mlp,linear", "dataset=wine", "seed=0,1,2")       # doctest: +SKIP
+    """
+    command = [sys.executable, "-u", "-m", "src.train", "--multirun", *overrides]
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    name, line = None, ""
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, **options) as child:
+        for line in child.stdout:
+            print(line, end="")
+            found = re.fullmatch(r"(s\d+)   \d+ jobs\n", line)
+            name = name or (found and found[1])
+    if name is None:
+        raise UserError(line.strip().removeprefix("error: "))
+    return results(name)
+
+
+def results(name: str) -> pd.DataFrame:
+    """Return a row for each run of a sweep: job, run, status, its overrides, metrics, seconds, error."""
+    found = []
+    for run in all_runs():
+        if run.report.get("sweep") == name:
+            report, metric = run.report, run.report["metric"]
+            row = {"job": report.get("job"), "run": run.name, "status": run.status}
+            row |= dict(text.split("=", 1) for text in report.get("overrides", []) if "=" in text)
+            for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
+                row[key] = report["metrics"].get(key)
+            seconds = round(sum(report["timings"].values()), 1)
+            found.append(row | {"seconds": seconds, "error": report.get("error")})
+    table = pd.DataFrame(found, columns=None if found else ["job", "run", "status"])
+    return table.sort_values("job", kind="stable", ignore_index=True)
+
+
+def listing(table: pd.DataFrame) -> str:
+    """Return the jobs for people, without columns that are the same in all of them."""
+    same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+    rows = [[name for name in table.columns if name not in (*same, "job")]]
+    for _, row in table[rows[0]].astype({"seconds": str} if len(table) else {}).iterrows():
+        cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
+        rows.append([cell.rpartition("\n")[2][:100] for cell in cells])
+    return aligned(rows)

@@ -1,0 +1,159 @@
+"""One job of a sweep: trained once, retried or left out as ``on_error`` says, and recorded when it ends."""
+
+import json
+import logging
+import math
+import os
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+from hydra.types import RunMode
+
+from src.config import shell
+from src.run.folder import BrokenRun, Run, all_runs
+from src.run.job import run_job
+from src.run.lock import hold
+from src.system.errors import UserError, is_told, sentence, without_password
+from src.system.files import read_json
+from src.system.paths import outputs
+
+log = logging.getLogger("reprise")
+ENDED, STOP = "jobs.jsonl", ".stop"  # files in the folder of a sweep
+
+
+def run_once(cfg: dict, settings, failed: list) -> float:
+    """Train the run that Hydra's ``settings`` are about and return its deciding metric on val, or nan.
+
+    In a sweep that goes on, a job that is done is not trained again, and one that was interrupted goes on
+    from its checkpoint. An error is shown now: Hydra reports only the first failed job, and only at the end.
+    The names of failed runs are added to ``failed``.
+    """
+    member = membership(settings)
+    report = member | {"overrides": [*map(without_password, settings.overrides.task)]}
+    folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
+    earlier = run_of(member) if folder else None
+    if earlier and earlier.status == "done":
+        return earlier.objective
+    if folder and (folder / STOP).is_file():
+        return math.nan
+    kind, _, times = cfg["on_error"].partition(":")
+    n_side_by_side = settings.launcher.get("n_jobs") or 1
+    for left in reversed(range(1 + int(times or 0))):
+        try:
+            held = hold(earlier.folder, "resume") if earlier else nullcontext()
+            with held:
+                run = run_job(cfg, resume=earlier, report=report, n_side_by_side=n_side_by_side)
+            break
+        except Exception as error:
+            name = getattr(error, "run", None)
+            if name is None and isinstance(error, UserError):  # refused before it became a run
+                raise
+            retried = f"; {left} more {'try' if left == 1 else 'tries'}" if left else ""
+            shell.show(f"error: {name + ': ' if name else ''}{sentence(error)}{retried}", sys.stderr)
+            if not left:
+                _failed(error, name, kind, folder, member, failed)
+                return math.nan
+            earlier = Run.open(name) if name else earlier
+    if folder and run:
+        ended(folder, run, member["job"])
+    return run.objective if run else math.nan  # only rank 0 has a run
+
+
+def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed: list) -> None:
+    """Write a failure down; raise what is no user's mistake, with its traceback, unless a sweep goes on."""
+    if folder and name:
+        ended(folder, Run.open(name), member["job"])
+    if folder and kind == "stop":
+        (folder / STOP).touch()
+    if not is_told(error):
+        raise error
+    failed.append(name)
+
+
+def membership(settings) -> dict:
+    """Return the sweep, the job's number and the MLflow parent of a job, for its report; nulls for a run."""
+    if settings.mode != RunMode.MULTIRUN:
+        return {"sweep": None, "job": None, "parent": None}
+    folder = Path(settings.sweep.dir)
+    return {
+        "sweep": folder.name, "job": settings.job.num, "parent": read_json(folder / "sweep.json")["parent"],
+    }  # fmt: skip
+
+
+def run_of(member: dict) -> Run | None:
+    """Return the newest run of a job whose sweep was begun before, None if it has none."""
+    if not read_json(outputs() / "sweeps" / member["sweep"] / "sweep.json")["resumed"]:
+        return None
+    found = None
+    for run in all_runs():
+        same = not isinstance(run, BrokenRun) and run.report.get("sweep") == member["sweep"]
+        if same and run.report.get("job") == member["job"]:
+            found = run
+    return found
+
+
+def ended(folder: Path, run: Run, job: int) -> None:
+    """Add a line about a job that ended to the sweep's ``jobs.jsonl``, and show how far the sweep is.
+
+    Jobs in several processes write at once: a line is one write at the end of the file.
+    """
+    metric = run.report["metric"] or {"name": None, "mode": None}
+    row = {
+        "job": job, "run": run.name, "status": run.status, "dataset": run.report["dataset"],
+        "metric": metric["name"], "mode": metric["mode"],
+        "value": run.report["metrics"].get(f"val/{metric['name']}"),
+        "seconds": round(sum(run.report["timings"].values()), 1), "error": run.report.get("error"),
+        "ended": time.time(), "overrides": run.report.get("overrides", []),
+    }  # fmt: skip
+    path = folder / ENDED
+    torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # the last writer was killed
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, ("\n" * torn + json.dumps(row) + "\n").encode())
+    finally:
+        os.close(descriptor)
+    log.info(progress(folder))
+
+
+def rows(folder: Path) -> list[dict]:
+    """Return the last line of each job in ``jobs.jsonl``, without a line that a kill has torn."""
+    found = {}
+    path = folder / ENDED
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+            found[row["job"]] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return list(found.values())
+
+
+def progress(folder: Path) -> str:
+    """Return how far a sweep is: jobs that ended, the best of them, and the time that is left."""
+    sweep, ends = read_json(folder / "sweep.json"), rows(folder)
+    n_failed = sum(row["status"] != "done" for row in ends)
+    text = f"{folder.name}   {len(ends) - n_failed} of {sweep['n_jobs']} jobs done"
+    text += f", {n_failed} failed" if n_failed else ""
+    known = [row for row in ends if row["value"] is not None]
+    if len({(row["dataset"], row["metric"]) for row in known}) == 1:  # else they are not comparable
+        best = (max if known[0]["mode"] == "max" else min)(known, key=lambda row: row["value"])
+        text += f"   best {best['run']} val/{best['metric']} {best['value']:.4f}"
+    since = sum(row["ended"] > sweep["began"] for row in ends)
+    left = sweep["n_jobs"] - len(ends)
+    if left and since:
+        seconds = (time.time() - sweep["began"]) / since * left
+        text += f"   about {duration(seconds)} left"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people.
+
+    >>> duration(50), duration(200), duration(8000)
+    ('50 s', '3 min', '2.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
