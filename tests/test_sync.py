@@ -113,7 +113,7 @@ def assert_mlflow_is_complete(run):
         rows = rows or [(run.report["best_epoch"], run.report["metrics"][name])]
         assert np.array_equal(curve, rows, equal_nan=True), name
     stored = client().get_run(run.trackers["mlflow"]["run_id"])
-    assert stored.info.status == "FINISHED" and stored.info.run_name == run.name
+    assert stored.info.status == "FINISHED" and stored.info.run_name == f"{run.name} mlp iris"
     assert stored.data.params["model.net.d_hidden"] == "16"
     wanted = {"config.yaml", "metrics.csv", "predictions.npz", "code.zip", f"model/model_{run.name}.pt"}
     assert wanted <= files_of(stored.info.run_id)
