@@ -11,7 +11,7 @@ from conftest import QUIET, tiny_table
 
 from src import fit, load
 from src.data.code import Closure
-from src.data.rows import Etl
+from src.data.rows import Etl, _like
 from src.dataset import csv
 from src.predict import predict
 from src.share.package import pack, unpack
@@ -265,6 +265,30 @@ def test_text_that_looks_like_numbers_in_a_few_rows_is_text():
         assert known.prepare(frame.assign(plan=plan)).equals(wanted)
     empty = known.prepare(frame.assign(plan=[np.nan] * 3))
     assert empty["plan"].isna().all() and len(empty) == 3
+
+
+DAY = "2025-05-06"
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "wanted", "same"),
+    [
+        ([1, 2], ["3", "4"], [3, 4], True),  # numbers that another cell of the file turned into text
+        ([1, 2], [3.0, 4.0], [3, 4], True),
+        ([1.5, 2.0], [3, 4], [3.0, 4.0], True),
+        ([1, 2], [3.5, 4.0], [3.5, 4.0], False),
+        ([1, 2], [3.0, None], [3.0, None], False),
+        ([True, False], [1, 0], [True, False], True),
+        (["a", "b"], [10, 20], ["10", "20"], True),
+        (["a", "b"], [None, None], [None, None], True),
+        (pd.to_datetime(["2024-01-02"]), [DAY, None], pd.to_datetime([DAY, None]), True),
+    ],
+)
+def test_a_column_of_new_rows_has_the_dtype_of_before_if_no_cell_changes(known, new, wanted, same):
+    known = pd.Series(known)
+    found = _like(pd.Series(new), str(known.dtype))
+    pd.testing.assert_series_equal(found, pd.Series(wanted, dtype=found.dtype), check_names=False)
+    assert (found.dtype == known.dtype) is same
 
 
 # -- targets of each type

@@ -120,17 +120,19 @@ class Etl:
 
 
 def _like(column: pd.Series, dtype: str) -> pd.Series:
-    """Return a column in the kind that the ETL knows: a few rows of a file may look like another kind."""
-    if not column.notna().any():
-        with suppress(TypeError, ValueError):
-            return column.astype(dtype)
-    if _is_number(dtype) and not _is_number(column.dtype):
+    """Return a column in the dtype that the ETL knows, which a few rows may not show, if no cell changes."""
+    filled = column.notna()
+    if _is_number(dtype) and not _is_number(column.dtype) and filled.any():
         try:
-            return pd.Series(numbers(column), column.index)
+            column = pd.Series(numbers(column), column.index)
         except UserError as error:  # it names the row
             raise NotTaken(str(error)) from None
-    if dtype == "str" and _is_number(column.dtype):
-        return pd.Series(as_text(column), column.index, dtype).where(column.notna())
+    elif dtype == "str" and _is_number(column.dtype):
+        column = pd.Series(as_text(column), column.index, dtype).where(filled)
+    with suppress(TypeError, ValueError):
+        cast = column.astype(dtype)
+        if dtype.startswith("datetime") or (cast == column)[filled].all():
+            return cast
     return column
 
 

@@ -16,13 +16,15 @@ def predictions(arrays: dict, info: dict):
     """Return a DataFrame of val and test: part, id, y, prediction and, of classes, ``p_<class>`` each."""
     import pandas as pd
 
-    from src.run.predictor import labels, predicted
+    from src.data.target import class_names
+    from src.run.predictor import predicted
 
-    frames, names = [], labels(info)
+    frames = []
     for part in ("val", "test"):
-        y, p = arrays[f"{part}_y"], arrays[f"{part}_p"]
-        columns = {"part": part, "id": arrays[f"{part}_id"], "y": y if names is None else names[y]}
-        frames.append(pd.DataFrame(columns | predicted(p, info)))
+        y = arrays[f"{part}_y"]
+        y = class_names(info)[y] if info["classes"] else y
+        columns = {"part": part, "id": arrays[f"{part}_id"], "y": y}
+        frames.append(pd.DataFrame(columns | predicted(arrays[f"{part}_p"], info)))
     return pd.concat(frames, ignore_index=True)
 
 
