@@ -2,10 +2,14 @@
 
 import linecache
 import math
+import os
 import shutil
+import signal
 import sys
 import textwrap
+import time
 import zipfile
+from functools import cache
 from itertools import count, product
 
 import numpy as np
@@ -20,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
-from src import fit, load, replay_train, run_etl
+from src import fit, load, replay_train, resume_train, run_etl
 from src.config.check import check
 from src.config.compose import compose
 from src.config.keywords import overrides_of, written
@@ -29,6 +33,7 @@ from src.config.tree import parse
 from src.run.own import with_notebook
 from src.system import notebook
 from src.system.errors import UserError, sentence
+from src.system.process import uninterrupted
 from src.trainer.loader import POOL, BatchOrder
 
 FAST = (*QUIET, "trainer.max_epochs=2", "threads=1")
@@ -386,13 +391,13 @@ def forgotten(monkeypatch):
     """``forgotten()`` makes this process as fresh as another: it does not know the modules of a notebook."""
 
     def forget():
-        notebook._folder.cache_clear()
+        monkeypatch.setattr(notebook, "_folder", cache(notebook._folder.__wrapped__))
         monkeypatch.setattr(sys, "path", [path for path in sys.path if "reprise-" not in path])
         for name in [name for name in sys.modules if notebook.NAME.fullmatch(name)]:
             del sys.modules[name]
 
     yield forget
-    notebook._folder.cache_clear()  # its folder is not in the path that comes back
+    forget()  # what was loaded from a folder that goes
 
 
 CELLS = """
@@ -434,6 +439,21 @@ def test_code_of_a_notebook_is_recorded_and_loads_in_a_fresh_process(outputs, ce
     forgotten()
     assert module not in sys.modules
     assert np.array_equal(load(run.name).predict_proba(frame.loc[run.arrays["val_id"]]), p)
+
+
+def test_a_run_of_a_notebooks_code_is_resumed_with_the_code_it_had(outputs, cell, forgotten):
+    cell(CELLS)
+    frame = tiny_table("binary")
+    frame.to_csv(outputs / "own.csv", index=False)
+    words = ("dataset.target=y", f"dataset={outputs / 'own.csv'}", *QUIET, "threads=1", "model.patience=null")
+    straight = fit(*words, model=cell(NET_CELL).Cell, max_epochs=4)
+    short = fit(*words, model=sys.modules["__main__"].Cell, max_epochs=2)
+    cell("LIMIT = 100.0")
+    vars(sys.modules["__main__"]).pop("Cell")
+    forgotten()
+    resumed = resume_train(short.name, max_epochs=4)
+    assert str(resumed.rows) == str(straight.rows) and len(resumed.rows) == 4  # as text: nan is not nan
+    assert all(np.array_equal(resumed.arrays[name], straight.arrays[name]) for name in straight.arrays)
 
 
 def test_a_changed_cell_is_another_module_and_older_runs_keep_theirs(outputs, cell):
@@ -578,6 +598,21 @@ def test_batch_norm_trains_in_two_processes(outputs, n):
     frame = tiny_table("binary", n=n + 40)[["a", "b", "y"]].assign(part=parts(n))
     words = ("dataset.split=part", "model.batch_size=64", "trainer.devices=2", "trainer.accelerator=cpu")
     assert fit(*FAST, *words, model=Normed, data=frame, target="y").status == "done"
+
+
+def test_an_interrupt_waits_for_the_end_of_an_import():
+    """Else the libraries are half imported, and no later fit of the notebook can use them."""
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        done.append(True)
+    assert done and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(ValueError, match="another"), uninterrupted():
+        raise ValueError("another")
+    with uninterrupted():
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # -- errors of the user's own code

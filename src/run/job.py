@@ -29,6 +29,7 @@ from src.system.environment import n_threads, seconds_of_start, set_seed, set_th
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.system.paths import claim
+from src.system.process import uninterrupted
 from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
@@ -82,7 +83,7 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None) -> Run:
             data = load_data(cfg["dataset"], frame=frame, origin=origin, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
-        with recorder.timed("import"):
+        with recorder.timed("import"), uninterrupted():
             _import(model)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
             options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads}

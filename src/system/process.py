@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import ClassVar
 
 import psutil
@@ -113,6 +113,22 @@ def start_thread(target, *arguments) -> threading.Thread:
         return thread
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def uninterrupted():
+    """Let Ctrl-C wait for the end of the block: a library whose import was cut short is broken afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if pressed and callable(before):
+        before(signal.SIGINT, None)
 
 
 def lasting_environment() -> dict[str, str]:
