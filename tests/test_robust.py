@@ -347,7 +347,7 @@ FILES = {
     # cells
     "empty_target.csv": (csv(table(y=["no", "yes", None] * 30)), "", "target y is empty in 30 of 90 rows"),
     "infinite_target.csv": (csv(table(y=[0.5, np.inf, 1.5] * 30)), "", "infinite"),
-    "infinite_column.csv": (csv(table(a=np.inf)), "", "column a has no value"),
+    "infinite_column.csv": (csv(table(a=np.inf)), "", DONE),  # it is left out
     "infinite_cells.csv": (csv(table(c=[1.0, np.inf, -np.inf] * 30)), "", DONE),
     "huge_numbers.csv": (csv(table(c=[1e308, -1e308, 0] * 30)), "", DONE),
     "huge_target.csv": (csv(table(y=[*NORMAL[:89], 1e300])), "", "target y holds 1e+300, more than 1e+100"),
@@ -363,7 +363,7 @@ FILES = {
     "mixed_numbers.csv": (csv(table(c=["1", "2", "x"] * 30)), "dataset.numeric=[c]", "row 2 holds 'x'"),
     "thousands.csv": (csv(table(c=["1,000", "2,500"] * 45)), "", DONE),
     "dates.parquet": (parquet(table(c=pd.date_range("1700", periods=90, freq="YS"))), "", DONE),
-    "date_target.parquet": (parquet(table(y=pd.date_range("2020", periods=90))), "", "row has another y"),
+    "date_target.parquet": (parquet(table(y=pd.date_range("2020", periods=90))), "", DONE),
     "durations.parquet": (parquet(table(c=pd.to_timedelta(range(90), "h"))), "", DONE),
     "lists.parquet": (parquet(table(c=[[1, 2], [3]] * 45)), "", "column c"),
     "list_target.parquet": (parquet(table(y=[["u"], ["v", "w"]] * 45)), "", "multi-label"),

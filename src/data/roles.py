@@ -117,6 +117,12 @@ def _n_words(text: str) -> float:
     return n_words + len(re.findall(f"[{CHINESE}]", text)) / 2 + len(re.findall(f"[{THAI}]", text)) / 6
 
 
+def _counts(column: pd.Series) -> bool:
+    """Return whether each number is one more than the last."""
+    x = numbers(column)
+    return len(x) >= 20 and bool((x[1:] == x[:-1] + 1).all())
+
+
 def _take(table: Table, column: pd.Series, kind: dict, values) -> None:
     """Put the values of a column into the table, with a sentence on text that is read as something else."""
     name = column.name
@@ -124,8 +130,7 @@ def _take(table: Table, column: pd.Series, kind: dict, values) -> None:
         table.kinds[name] = kind
     if column.dtype.kind not in "biuf":
         table.frame[name] = values
-    first = numbers(table.frame[name].iloc[:20])  # most columns need no look at the other rows
-    if len(first) == 20 and (np.diff(first) == 1).all() and (np.diff(numbers(table.frame[name])) == 1).all():
+    if _counts(table.frame[name].iloc[:20]) and _counts(table.frame[name]):  # most need no look at all rows
         table.notes["note"].append(f"{name} counts the rows: dataset.ignore=[{name}] if it measures nothing")
     if typed(column) or not np.isfinite(values).any():
         return
