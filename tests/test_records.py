@@ -123,12 +123,13 @@ def test_each_line_of_a_job_among_others_names_its_run(capsys, monkeypatch):
     handler.setFormatter(Lines())
     log.addHandler(handler)
     monkeypatch.setattr(logging, "getLogger", lambda name: log)
-    log.warning("t56   mlp on wine")
-    shell.name_lines("t56")
-    log.warning("epoch    1\n\nloss  0.5")
+    with shell.named_lines("t56  "):
+        log.warning("t56   mlp on wine")
+        log.warning("epoch    1\n\nloss  0.5")
+    log.warning("s1:\n  t56")
     monkeypatch.undo()
     assert capsys.readouterr().err.splitlines() == [
-        "t56   mlp on wine", "t56  epoch    1", "t56  ", "t56  loss  0.5",
+        "t56   mlp on wine", "t56  epoch    1", "t56  ", "t56  loss  0.5", "s1:", "  t56",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import ast
 import inspect
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import get_args
@@ -101,11 +102,17 @@ def console(stream=None) -> None:
     logging.raiseExceptions = False  # a closed pipe (| head) does not disturb a run
 
 
-def name_lines(name: str) -> None:
-    """Begin each line that is shown from now on with a run's name: other jobs show theirs between."""
-    for handler in logging.getLogger("reprise").handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.formatter.name = f"{name}  "
+@contextmanager
+def named_lines(name: str):
+    """Begin each line that the block shows with ``name``: other jobs show theirs between."""
+    handlers = [one for one in logging.getLogger("reprise").handlers if type(one) is logging.StreamHandler]
+    try:
+        for handler in handlers:
+            handler.formatter.name = name
+        yield
+    finally:
+        for handler in handlers:
+            handler.formatter.name = ""
 
 
 def read(function, overrides: list[str]) -> inspect.BoundArguments:

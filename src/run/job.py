@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config.shell import name_lines
+from src.config.shell import named_lines
 from src.config.tree import flat
 from src.data.digest import arrays_digest
 from src.data.load import load_data
@@ -66,9 +66,7 @@ def run_job(
         return _train(recorder, threads, frame, origin)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
-    if n_side_by_side != 1:
-        name_lines(folder.name)
-    with hold(folder, "train"):
+    with hold(folder, "train"), named_lines(f"{folder.name}  " if n_side_by_side != 1 else ""):
         return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin)
 
 

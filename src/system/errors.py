@@ -45,7 +45,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = printable(without_password(super().format(record)), keep="\n")
-        return "\n".join(f"{self.name}{line}" for line in text.split("\n")) if self.name else text
+        return text if text.startswith(self.name) else self.name + text.replace("\n", f"\n{self.name}")
 
 
 def sentence(error: Exception) -> str:
