@@ -210,12 +210,13 @@ HINTS = {
     "++hydra.sweep.dir=x": "OUTPUTS_DIR=",
     "hydra.job.chdir=true": "OUTPUTS_DIR=",
     "hydra.output_subdir=x": "OUTPUTS_DIR=",
-    "hydra={run:{dir:x}}": "Reprise sets hydra itself",
-    "hydra.mode=MULTIRUN": "Reprise sets hydra.mode itself",
-    "hydra.job.name=x": "Reprise sets hydra.job.name itself",
-    "hydra.sweeper.params={seed:1}": "Reprise sets hydra.sweeper.params itself",
-    "hydra/job_logging=default": "Reprise sets hydra/job_logging itself",
-    "hydra.searchpath=[file:///tmp]": "write --config-dir DIR",
+    "hydra={run:{dir:x}}": "hydra would do nothing here; these work: hydra/launcher",
+    "hydra.mode=MULTIRUN": "hydra.mode would do nothing",
+    "hydra.job.name=x": "hydra.job.name would do nothing",
+    "hydra.sweeper.params={seed:1}": "hydra.sweeper.params would do nothing",
+    "hydra.verbose=true": "hydra.verbose would do nothing",
+    "hydra/job_logging=default": "hydra/job_logging would do nothing",
+    "hydra.searchpath=[file:///tmp] experiment=mine": "write --config-dir DIR",
 }
 
 
@@ -277,7 +278,7 @@ def test_config_dir_adds_groups(own_conf, no_own):
 def test_a_yaml_that_hydra_would_leave_out_is_refused(own_conf, no_own, file):
     (own_conf / file).parent.mkdir(exist_ok=True)
     (own_conf / file).write_text("seed: 9\n")
-    with pytest.raises(UserError, match=f"{file} (has a name of conf/|is in no group)"):
+    with pytest.raises(UserError, match=f"{file} would be left out, as (conf/{file} is|it is in no group)"):
         tree.add_own(str(own_conf))
 
 

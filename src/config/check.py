@@ -17,8 +17,10 @@ from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
 
 FOLDERS = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.job.chdir")
-OF_HYDRA = """hydra/launcher hydra.launcher hydra/sweeper hydra.sweeper.max_batch_size hydra.verbose
-hydra.job.env_set hydra.job.env_copy""".split()  # its options that do something here
+OF_HYDRA = (
+    "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper.max_batch_size", "hydra.job.env_set",
+    "hydra.job.env_copy",
+)  # fmt: skip
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
 METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
 OTHERS = {  # our keys, and what other libraries call them
@@ -80,6 +82,7 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
 
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
+    options = _hydra_options(overrides, multirun)
     overrides = expand(overrides)
     alternatives = [_alternatives(parse(text), multirun) for text in overrides]
     grouped = [values for values in alternatives if values[0].key in GROUPS or values[0].key[:6] == "hydra/"]
@@ -87,7 +90,8 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     others = [values for values in others if values[0].key.partition(".")[0] != "hydra"]
     first = None
     with hydra_compose() as compose:
-        _check_hydra(overrides, compose, multirun)
+        if options:
+            compose("train", options, return_hydra_config=True)  # refuses wrong values
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
             base = _composed(compose, [group.typed for group in groups])
             _check_presets(base, groups, compose)
@@ -134,8 +138,8 @@ def _alternatives(override, multirun: bool) -> list[Given]:
     return given
 
 
-def _check_hydra(overrides: list[str], compose, multirun: bool) -> None:
-    """Refuse options of Hydra's that are wrong, do nothing here, or move a run's folder, which it claims."""
+def _hydra_options(overrides: list[str], multirun: bool) -> list[str]:
+    """Return Hydra's own options; refuse those that do nothing here, or move the folder of a run."""
     options = [text for text in overrides if re.match(r"\+*hydra[./=]", text)]
     names = [text.lstrip("+").partition("=")[0] for text in options]
     for text, name in zip(options, names, strict=True):
@@ -148,9 +152,8 @@ def _check_hydra(overrides: list[str], compose, multirun: bool) -> None:
         if name == "hydra.searchpath":
             raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
         if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):
-            raise UserError(f"{text}: Reprise sets {name} itself")
-    if options:
-        compose("train", options, return_hydra_config=True)
+            raise UserError(f"{text}: {name} would do nothing here; these work: {', '.join(OF_HYDRA)}")
+    return options
 
 
 def _check_presets(base: dict, groups: tuple, compose) -> None:

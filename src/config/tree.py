@@ -27,8 +27,8 @@ def add_own(folder: str) -> None:
     for file in path.rglob("*.yaml"):
         name = file.relative_to(path)
         if name.parent == Path() or (CONF / name).exists():
-            why = "has a name of conf/" if (CONF / name).exists() else "is in no group"
-            raise UserError(f"--config-dir {folder}: {name} {why}; call it experiment/mine.yaml, for example")
+            why = f"conf/{name} is read instead" if (CONF / name).exists() else "it is in no group"
+            raise UserError(f"--config-dir {folder}: {name} would be left out, as {why}: move or rename it")
     own[:] = [path]
 
 
