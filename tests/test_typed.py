@@ -18,10 +18,11 @@ from src.config.typed import spelled, split, weights
 from src.system.errors import UserError
 
 NAMES = [
-    "response, heart disease", "D[cm/g]", "größe", "性别", "price ($)", "a=b", "2020_01", "price (EUR)", "y?",
-    "50%", "y!", "it's", 'say "x"', "y:z", "#y", "on", "null", "true", "1.5", "1e3", "y*", "c&d", "range(0,2)",
-    "{a}", "{a: 1}", "a\\b", "y\\", "~a", "[x", "x]", "a,b", "nan", "inf", "a;b", "|", "1_000", "+5", "0x1", "=",
-    "a == b", "x=1", "$y", "€", "seed", "x{y}${z}", "007", "-1", "a\tb", "choice(a,b)", "'", '"', "a'b\"c",
+    "response, heart disease", "D[cm/g]", "größe", "性别", "price ($)", "a=b", "2020_01", "price (EUR)",
+    "y?", "50%", "y!", "it's", 'say "x"', "y:z", "#y", "on", "null", "true", "1.5", "1e3", "y*", "c&d",
+    "range(0,2)", "{a}", "{a: 1}", "a\\b", "y\\", "~a", "[x", "x]", "a,b", "nan", "inf", "a;b", "|",
+    "1_000", "+5", "0x1", "=", "a == b", "x=1", "$y", "€", "seed", "x{y}${z}", "007", "-1", "a\tb",
+    "choice(a,b)", "'", '"', "a'b\"c",
 ]  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def test_a_name_reaches_the_config_of_a_run_and_of_a_replay():
     changed = change(recorded, ["dataset.target=D[cm/g]", "dataset.numeric=[Income ($), balance]"])["dataset"]
     assert (changed["target"], changed["numeric"]) == ("D[cm/g]", ["Income ($)", "balance"])
     assert compose(["dataset=frame", "dataset.target=x{y}${z}"])["dataset"]["target"] == "x{y}${z}"
-    with pytest.raises(UserError, match=r"for a name that holds these signs write 'dataset.target=\\\$\{y\}'"):
+    with pytest.raises(UserError, match=r"a name that holds these signs write 'dataset.target=\\\$\{y\}'"):
         compose(["dataset=frame", "dataset.target=${y}"])
     assert compose(["dataset=frame", r"dataset.target=\${y}"])["dataset"]["target"] == "${y}"
 
@@ -310,7 +311,8 @@ def test_flags_that_are_refused(monkeypatch, capsys, flags, says):
 
 
 def test_flags_stand_anywhere(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train", "model=mlp", "-m", "dataset.target=größe", "--cfg", "job", "seed=1"])
+    words = ["model=mlp", "-m", "dataset.target=größe", "--cfg", "job", "seed=1"]
+    monkeypatch.setattr("sys.argv", ["train", *words])
     args = arguments()
     assert args.multirun and args.cfg == "job"
     assert sys.argv[1:] == ["-m", "--cfg", "job", "model=mlp", "dataset.target='größe'", "seed=1"]

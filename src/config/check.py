@@ -68,10 +68,10 @@ class UnknownKey(UserError):
         owners, last = [], self.key.rpartition(".")[2].lower()
         for model in models if len(models) > 1 else ("mlp", "linear", "random_forest"):
             known = [f"model.{key}" for key in flat(_composed(compose, [f"model={model}"])["model"])]
-            alike = [key for key in known if key.rpartition(".")[2].lower() == last and not self.near]
+            alike = [key for key in known if key.rpartition(".")[2].lower() == last]
             if self.key in known or alike:
                 owners.append(f"model={model} has{'' if self.key in known else f' {alike[0]}'}")
-        if not owners:
+        if not owners or f".{last}?" in self.near.lower():  # a key of this model has the same name
             return self
         without = f"model={model_group(base)} has no {self.key.removeprefix('model.')}"
         return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")

@@ -53,7 +53,7 @@ def read_table(path: str | Path, options: dict | None = None) -> pd.DataFrame:
         if isinstance(error, pd.errors.ParserError | pd.errors.ParserWarning):
             hint = f"; its separator was {file.separator!r}, dataset.read.separator=... sets another"
         if isinstance(error, UnicodeError | LookupError):
-            hint = f"; it was read as {file.encoding}, dataset.read.encoding=... sets another: cp1252, gbk"
+            hint = f"; it was read as {file.encoding}, dataset.read.encoding=... sets another"
         raise UserError(f"{path} is not a readable CSV file: {short(error)}{hint}") from None
 
 
@@ -62,8 +62,8 @@ class TextFile:
 
     def __init__(self, path: Path, options: dict):
         self.path, self.options, self.notes, self.blanks = path, options, [], set()
-        self.encoding, self.separator, self.skip = options.get("encoding"), options.get("separator"), 0
-        self.separator = WORDS.get(self.separator, self.separator)
+        self.encoding, separator = options.get("encoding"), options.get("separator")
+        self.separator, self.skip = WORDS.get(separator, separator), 0
 
     def read(self) -> pd.DataFrame:
         try:
@@ -72,12 +72,11 @@ class TextFile:
         except UnicodeDecodeError:
             if self.encoding != "utf-8" or self.options.get("encoding"):
                 raise
-            self.encoding = "cp1252"  # Windows' superset of Latin-1
             self.notes = ["not UTF-8, read as cp1252: if letters are wrong, set dataset.read.encoding"]
+            self.encoding = "cp1252"  # Windows' superset of Latin-1
             self.find_layout()
             frame = self.parse()
-        frame = self.stripped(self.restored(frame))
-        shown = {"\t": "tab", " ": "blank"}.get(self.separator, self.separator)
+        frame, shown = self.stripped(self.restored(frame)), {"\t": "tab"}.get(self.separator, self.separator)
         if self.notes or self.separator != ",":  # an ordinary file needs no line
             log.info("file     %s", "; ".join([f"{self.path.name}, separator {shown}", *self.notes]))
         return frame
@@ -85,7 +84,7 @@ class TextFile:
     def open(self):
         """Return the file's bytes, unpacked, in an encoding whose separators are single bytes."""
         file = unpacked(self.path)
-        if self.encoding is None or PLAIN.match(codecs.lookup(self.encoding).name):
+        if PLAIN.match(codecs.lookup(self.encoding).name):
             return file
         with file:
             return io.BytesIO(file.read().decode(self.encoding).encode())
@@ -100,35 +99,35 @@ class TextFile:
         with self.open() as file:
             head = file.read(HEAD)
         lines = head.decode("utf-8-sig", errors="replace").splitlines(keepends=True)
-        lines = lines[:-1] if len(head) == HEAD and len(lines) > 1 else lines  # the last one is cut
+        lines = lines[:-1] if len(head) == HEAD else lines  # the last one is cut
         named = re.fullmatch(r'"?sep=(.)"?\s*', lines[0]) if lines else None
         self.skip, lines = (1, lines[1:]) if named else (0, lines)
         if self.separator is None:
             self.separator = named[1] if named else separator_of(lines[:200])
         first = {"header": None, "nrows": 1, "dtype": str, "na_filter": False, "skipinitialspace": True}
-        raw = self.pandas(**first).iloc[0].tolist()
-        self.names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(raw)]
+        raw = enumerate(self.pandas(**first).iloc[0])
+        self.names = [name.strip() or f"Unnamed: {i}" for i, name in raw]
         refuse_duplicates(self.names, self.path)
         for row in rows_of(lines[:1000], self.separator):
             cells = zip(self.names, row, strict=False)
             self.blanks |= {name for name, cell in cells if cell != cell.strip()}
 
     def parse(self, **options) -> pd.DataFrame:
-        """Return the rows; only empty cells, and the words of ``na_values``, are empty."""
+        """Return the rows."""
         given = self.options
         options |= {key: given[key] for key in ("decimal", "thousands") if given.get(key) is not None}
         if given.get("parse_dates") and "usecols" not in options:
-            options["parse_dates"] = list(map(self.known, given["parse_dates"]))
+            options["parse_dates"] = [self.known(str(name)) for name in given["parse_dates"]]
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
             options["skipinitialspace"] = bool(self.blanks)  # a quarter slower; `stripped` does the rest
             return self.pandas(header=0, names=self.names, index_col=False, **options)
 
-    def known(self, name) -> str:
-        if str(name) not in self.names:
-            near = nearest(str(name), self.names)
+    def known(self, name: str) -> str:
+        if name not in self.names:
+            near = nearest(name, self.names)
             raise UserError(f"dataset.read.parse_dates={name}: {self.path} has no such column{near}")
-        return str(name)
+        return name
 
     def pandas(self, **options) -> pd.DataFrame:
         """Call ``pandas.read_csv``, whose C parser takes a separator of one character."""
@@ -163,8 +162,7 @@ class TextFile:
 
         encoding = "utf8" if self.encoding.startswith("utf") else self.encoding
         lines = {"column_names": self.names, "skip_rows": self.skip, "encoding": encoding}
-        types = dict.fromkeys(names, pa.string())
-        convert = csv.ConvertOptions(include_columns=names, column_types=types)
+        convert = csv.ConvertOptions(include_columns=names, column_types=dict.fromkeys(names, pa.string()))
         try:
             parse = csv.ParseOptions(delimiter=self.separator, newlines_in_values=True)
             with self.open() as file:
@@ -201,18 +199,18 @@ def unpacked(path: Path):
         import pyarrow as pa  # Python has no zstd before 3.14
 
         return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
-    if start == b"PK\x03\x04":
-        archive = zipfile.ZipFile(path)
-        names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-        if len(names) != 1:
-            raise ValueError(f"the zip holds {len(names)} files ({', '.join(names[:5])}) instead of one")
-        return archive.open(names[0])
-    return path.open("rb")
+    if start != b"PK\x03\x04":
+        return path.open("rb")
+    archive = zipfile.ZipFile(path)
+    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+    if len(names) != 1:
+        raise ValueError(f"the zip holds {len(names)} files ({', '.join(names[:5])}) instead of one")
+    return archive.open(names[0])
 
 
 def separator_of(lines: list[str]) -> str:
     """Return the separator that gives most lines as many cells as the header; of several, most cells."""
-    best, most = ",", (0.0, 1)
+    best, most = ",", (0, 1)
     for sign in ",;\t|":
         widths = list(map(len, rows_of(lines, sign, skipinitialspace=True))) or [0]
         share = round(widths.count(widths[0]) / len(widths), 1)
