@@ -144,6 +144,27 @@ def test_wrong_columns_are_one_sentence(run, change, sentence):
     assert "\n" not in str(caught.value)
 
 
+def old_enough(df, least, plans=()):
+    return df.assign(old=(df["age"] >= least).astype(int), plan=df["plan"].where(df["plan"].isin(plans)))
+
+
+def untouched(df):
+    return df
+
+
+def test_arguments_and_versions_are_those_of_the_run(file):
+    """A run that named a recorded version gets its code, whatever the dataset's file has now."""
+    ignored = "dataset.ignore=[zip,note,'Income ($)',age]"
+    arguments = ("+dataset.args.least=40", "+dataset.args.plans=[gold]")
+    run = trained(file, old_enough, ignored, *arguments)
+    version, frame = run.report["etl_version"], raw_table(20, seed=6)
+    wanted = run.predict(frame)
+    assert len(set(wanted["p_Yes"].round(6))) == 4, "old or not, gold or empty"
+    again = trained(file, untouched, ignored, f"dataset.etl={version}")
+    assert again.predict(frame).equals(wanted)
+    assert run.predict(frame.drop(columns=["zip", "churned"])).equals(wanted)
+
+
 # -- rows that are prepared already
 
 
