@@ -48,15 +48,15 @@ def fit(*overrides: str, data=None, **keywords):
     shell.console()
     if len(overrides) == 1 and isinstance(overrides[0], list | tuple):
         overrides = tuple(overrides[0])
+    named = [text for text in overrides if str(text).startswith("dataset=") and text != "dataset=frame"]
+    named += [f"dataset={keywords['dataset']}"] if "dataset" in keywords else []
+    if data is not None and named:
+        raise UserError(f"{named[0]} and data= are two datasets: leave one out")
     if isinstance(data, str | Path):
         keywords, data = keywords | {"dataset": data}, None
     if data is not None:
         overrides = ("dataset=frame", *overrides)
     overrides = (*overrides, *overrides_of(keywords, overrides))
-    if data is not None:
-        named = [text for text in overrides if str(text).startswith("dataset=") and text != "dataset=frame"]
-        if named:
-            raise UserError(f"{named[0]} and data= are two datasets: leave one out")
     cfg = compose(overrides)
     return run_job(cfg, frame=data, report={"overrides": list(map(without_password, overrides))})
 

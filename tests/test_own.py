@@ -248,6 +248,15 @@ def test_a_lightning_module_is_no_net(outputs):
 def test_two_datasets_are_refused():
     with pytest.raises(UserError, match="dataset=wine and data= are two datasets"):
         fit(dataset="wine", data=tiny_table("binary"), target="y")
+    with pytest.raises(UserError, match="dataset=wine and data= are two datasets"):
+        fit("dataset=wine", data="my.csv", target="y")
+
+
+def test_a_path_is_data(outputs):
+    path = outputs / "a table (1).csv"
+    tiny_table("binary").to_csv(path, index=False)
+    run = fit("model=linear", *QUIET, data=path, target="y", ignore="colour")
+    assert run.cfg["dataset"]["path"] == str(path) and run.cfg["dataset"]["ignore"] == ["colour"]
 
 
 # -- classes
