@@ -465,6 +465,14 @@ def test_a_run_of_a_notebooks_code_is_resumed_with_the_code_it_had(outputs, cell
     assert all(np.array_equal(resumed.arrays[name], straight.arrays[name]) for name in straight.arrays)
 
 
+@pytest.mark.slow
+def test_ranks_find_the_code_of_a_notebook(outputs, cell):
+    cell(CELLS)
+    words = ("trainer.devices=2", "trainer.accelerator=cpu", *FAST)
+    run = fit(*words, model=cell(NET_CELL).Cell, data=tiny_table("binary"), target="y")
+    assert run.status == "done" and run.report["model"] == "Cell"
+
+
 def test_a_changed_cell_is_another_module_and_older_runs_keep_theirs(outputs, cell):
     cell(CELLS)
     frame = tiny_table("binary")

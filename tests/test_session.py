@@ -94,5 +94,6 @@ def test_a_stopped_cell_leaves_a_run_that_goes_on(cells):
     """One line instead of forty, a record so far, and the kernel lives."""
     (line,) = error(find(cells, "as Jupyter's stop button"))
     name = runs().query("status == 'stopped'").index[-1]
-    assert line == f"KeyboardInterrupt: {name} is stopped" and len(load(name).rows) >= 3
+    assert line == f'KeyboardInterrupt: {name} is stopped; resume_train("{name}") goes on with it'
+    assert len(load(name).rows) >= 3
     assert shown(cells[-1]) == "'done'"

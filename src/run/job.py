@@ -110,7 +110,8 @@ def recorded(recorder: Recorder):
         log.info(places(recorder.opened()))
     except KeyboardInterrupt as error:
         name = recorder.name
-        error._render_traceback_ = lambda: [f"KeyboardInterrupt: {name} is stopped"]  # in a notebook
+        advice = f'{name} is stopped; resume_train("{name}") goes on with it'
+        error._render_traceback_ = lambda: [f"KeyboardInterrupt: {advice}"]  # a notebook asks for it
         if recorder.report["status"] == "done":
             log.info("%s is done; if a tracker is incomplete: python -m src.sync run=%s", name, name)
         else:
