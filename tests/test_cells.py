@@ -11,6 +11,7 @@ import pytest
 from test_data import BASE, held_out, prepare, table
 
 from src.data import cells, tokenizer
+from src.data.digest import arrays_digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.target import class_names
 from src.dataset import csv, parquet
@@ -574,6 +575,7 @@ def test_one_table_in_seven_containers(tmp_path):
     }  # fmt: skip
     for name, data in made.items():
         assert data.info["columns"] == plain.info["columns"], name
+        assert arrays_digest(data.parts) == arrays_digest(plain.parts), name
         for part, arrays in data.parts.items():
             for key, expected in plain.parts[part].items():
                 same = arrays[key].dtype == expected.dtype and np.array_equal(arrays[key], expected)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from sklearn.model_selection import StratifiedKFold
 
 from src.config.tree import CONF
-from src.data import columns, target, tokenizer
+from src.data import cells, columns, target, tokenizer
 from src.data.digest import digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.source import check_frame
@@ -431,7 +431,7 @@ def test_labels_become_class_numbers(labels, classes, task, kind):
     }
     assert data.info["n_outputs"] == len(classes)
     part = data.parts["train"]
-    assert [classes[k] for k in part["y"]] == columns.as_text(frame["y"].iloc[part["id"]])
+    assert [classes[k] for k in part["y"]] == cells.as_text(frame["y"].iloc[part["id"]])
 
 
 def test_float_target_is_a_regression_in_its_own_units():

@@ -115,6 +115,15 @@ def as_text(column: pd.Series) -> list[str]:
     return ["" if empty else _text(cell) for cell, empty in zip(column, column.isna(), strict=True)]
 
 
+def coded(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Return for each cell the place of its text among the column's texts, -1 if it is empty; and the texts."""
+    column = bare(column)
+    if not isinstance(column.dtype, pd.StringDtype):
+        column = pd.Series(as_text(column), dtype="str").mask(column.isna().to_numpy())
+    place, texts = pd.factorize(column)
+    return place, texts.tolist()
+
+
 def _text(cell) -> str:
     if isinstance(cell, float | np.floating):
         if np.isnan(cell):

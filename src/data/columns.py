@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from src.data.cells import as_text, numbers
+from src.data.cells import coded, numbers
 from src.data.words import SCALERS
 from src.system.errors import UserError
 
@@ -123,15 +123,14 @@ def _to_normal(x: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
 
 
 def fit_categories(frame: pd.DataFrame, columns: list[str]) -> dict:
-    return {name: sorted(set(as_text(frame[name].dropna()))) for name in columns}
+    return {name: sorted(coded(frame[name])[1]) for name in columns}
 
 
 def apply_categories(state: dict, frame: pd.DataFrame) -> np.ndarray:
     """Return (n, C) int64 codes: 0 for a value that training never saw, 1 for an empty cell."""
-    out = np.full((len(frame), len(state)), UNSEEN, np.int64)
+    out = np.empty((len(frame), len(state)), np.int64)
     for i, (name, values) in enumerate(state.items()):
         code_of = {value: code for code, value in enumerate(values, start=2)}
-        empty = frame[name].isna().to_numpy()
-        out[empty, i] = MISSING
-        out[~empty, i] = [code_of.get(value, UNSEEN) for value in as_text(frame[name][~empty])]
+        place, texts = coded(frame[name])
+        out[:, i] = np.array([*(code_of.get(text, UNSEEN) for text in texts), MISSING])[place]
     return out

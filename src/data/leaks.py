@@ -43,7 +43,7 @@ def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -
         cells = pd.util.hash_pandas_object(frame[name], index=False).to_numpy()
         keys = keys * np.uint64(1_000_003) + cells
     for part in ("val", "test"):
-        n = np.isin(keys[rows[part]], keys[rows["train"]]).sum()
+        n = pd.Series(keys[rows[part]]).isin(keys[rows["train"]]).sum()  # np.isin takes five times as long
         if n:
             of = f"{n:,} of {len(rows[part]):,} {part} rows ({n / len(rows[part]):.1%})"
             said.append(f"{of} are also in train: same features, same target")

@@ -37,10 +37,10 @@ DURATION = "|".join([
 
 def kind_of_text(cells: pa.Array) -> dict:
     """Return the kind that fits a sample of text best; without digits it is text or flags."""
-    lower = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
-    words = _share(pc.is_in(lower, _array(*TRUE, *FALSE, *EMPTY)))
-    if words < NEARLY_ALL and _share(pc.match_substring_regex(cells, "[0-9]")) < 0.3:
-        return {"kind": "text"}
+    if _share(pc.match_substring_regex(cells, "[0-9]")) < 0.3:
+        lower = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
+        if _share(pc.is_in(lower, _array(*TRUE, *FALSE, *EMPTY))) < NEARLY_ALL:
+            return {"kind": "text"}
     kinds = [{"kind": "number"}, {"kind": "number", "decimal": ","}, {"kind": "flag"}, {"kind": "duration"}]
     if _share(pc.match_substring_regex(cells, DATE)) > 0.5:
         kinds += [{"kind": "date"}]  # ISO 8601
@@ -72,12 +72,13 @@ def fitting(cells: pa.Array, kinds: list[dict]) -> tuple[dict, np.ndarray | None
 
 def parse(cells: pa.Array, kind: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return text as numbers (n,), and which cells do not fit (n,) bool; words for an empty cell do."""
-    cells = pc.utf8_trim_whitespace(cells)
-    empty = pc.or_(pc.is_null(cells), pc.is_in(pc.utf8_lower(cells), _array(*EMPTY))).to_numpy(False)
-    values = PARSERS[kind["kind"]](cells, kind)
+    coded = pc.dictionary_encode(cells)  # each different text once
+    texts, place = pc.utf8_trim_whitespace(coded.dictionary), pc.fill_null(coded.indices, -1).to_numpy()
+    empty = pc.is_in(pc.utf8_lower(texts), _array(*EMPTY)).to_numpy(False)
+    values = PARSERS[kind["kind"]](texts, kind)
     wrong = np.isnan(values) & ~empty
     values[empty | np.isinf(values)] = np.nan
-    return values, wrong
+    return np.append(values, np.nan)[place], np.append(wrong, False)[place]
 
 
 def _guesses(cells: pa.Array) -> list[str]:

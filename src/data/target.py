@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.data.cells import as_text, bare, numbers, read, typed
+from src.data.cells import as_text, bare, coded, numbers, read, typed
 from src.data.parse import NA_WORDS
 from src.data.words import TASKS
 from src.system.errors import UserError
@@ -33,11 +33,11 @@ def readable(target: pd.Series, task: str) -> pd.Series:
     """
     if typed(target):
         return target
-    kind, values = read(target)
-    if kind["kind"] in ("flag", "text") or "loose" in kind:
+    words = any(text.strip().lower() in NA_WORDS for text in coded(target)[1])
+    if task == "classification" and not words:
         return target
-    words = target.astype(str).str.strip().str.lower().isin(NA_WORDS)
-    numeric = task == "regression" or words.any()
+    kind, values = read(target)
+    numeric = kind["kind"] not in ("flag", "text") and "loose" not in kind
     return pd.Series(values, target.index, name=target.name) if numeric else target
 
 
