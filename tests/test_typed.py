@@ -75,6 +75,12 @@ def test_lists_of_names(typed, found):
     assert value(f"dataset.numeric={typed}") == found
 
 
+@pytest.mark.parametrize("typed", [r"\t", "\t", ";", ",", "|", "tab", "::", " "])
+def test_a_separator_is_taken_as_typed(typed):
+    for key in ("dataset.separator", "dataset.read.separator"):
+        assert value(f"{key}={typed}") == typed == value(f"{key}={typed}", multirun=typed != " ")
+
+
 def test_several_names_without_brackets_are_asked_about():
     with pytest.raises(UserError, match=r"write 'dataset.ignore=\[a,b\]', or, for one name, .*\['a,b'\]"):
         compose(["dataset=wine", "dataset.ignore=a,b"])
@@ -201,6 +207,8 @@ HINTS = {
     "overfit": "write debug=overfit",
     "hello": "'hello' is not an override.*write key=value",
     "logger.wait=;": "write logger.wait=';'",
+    "tags=[a(b]": "put names with signs in it into quotes",
+    "dataset=frame dataset.target=": "dataset.target=: should be text",
     "dataset=nowhere.csv dataset.target=y": "no file nowhere.csv in",
     "dataset=csv dataset.path=x dataset.target=y dataset.separator=''": "separator='': should be text",
     "hydra.launcher.n_jobs=2": "add hydra/launcher=joblib",

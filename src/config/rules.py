@@ -78,7 +78,7 @@ RULES = {
     "dataset.read.separator dataset.read.encoding": [SIGNS, NULL],
     "dataset.read.decimal dataset.read.thousands": [SIGN, NULL],
     "dataset.read.na_values dataset.read.parse_dates": [ITEMS, NULL],
-    "dataset.target": [TEXT, whole(), SOME],
+    "dataset.target": [SIGNS, whole(), SOME],
     "dataset.task": ["src.data.words.TASKS", NULL],
     "dataset.positive": [TEXT, number(), FLAG, NULL],
     "dataset.numeric dataset.categorical dataset.text dataset.ignore": [ITEMS, NULL],

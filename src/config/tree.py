@@ -103,6 +103,7 @@ def parse(text: str):
         reason = str(error).splitlines()[0]
         key, equals, value = text[:200].partition("=")
         advice = f"write {key}={quoted(value)}" if equals and value[:1] not in "[{" else "write key=value"
+        advice = "put names with signs in it into quotes" if value[:1] in ("[", "{") else advice
         raise UserError(f"{text[:200]!r} is not an override ({reason[:200]}): {advice}") from None
     if override.is_delete():
         raise UserError(f"{text}: keys are not removed; set it to null, or choose another group")

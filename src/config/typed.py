@@ -89,7 +89,8 @@ def _name(key: str, text: str) -> str:
     fits |= key in (*NAMES, *TEXTS) and key != "dataset.target" and value is None
     fits |= key == "dataset.target" and type(value) is list  # refused later: several targets
     fits |= key == "dataset.positive" and str(value).lower() == text.lower()  # true, 1.5
-    return text if fits and text[-1:] != "\\" else quoted(text)
+    fits &= text[-1:] != "\\" and bool(text.strip() or not text)  # a tab
+    return text if fits else quoted(text)
 
 
 def _names(key: str, text: str) -> str:
