@@ -247,7 +247,7 @@ EDITS = {
     "not imported": ("our_other.py", "B = 2\n", []),
     "the metric": ("our_hits.py", METRIC.replace("== y", "!= y"), ["our_hits.py"]),
     "a constant": ("our_hits.py", METRIC + "A = 1\n", ["our_hits.py"]),
-    "broken": ("our_hits.py", METRIC + "(", ["our_hits.py"]),
+    "an imported one": ("our_parts.py", "def share(x):\n    return float(x.sum())\n", []),  # is not recorded
 }
 
 
@@ -292,10 +292,8 @@ def test_files_of_src_that_the_run_does_not_use_may_change(outputs, monkeypatch)
     run = fit("model=mlp", "dataset=wine", "trainer.max_epochs=1", *QUIET)
     from src.run import code
 
-    today, edited = code.code_files(), run.folder / "edited.py"
-    edited.write_text("A = 1\n")
-    changes = {name: edited for name in today if name.endswith(".py")}
-    monkeypatch.setattr(code, "code_files", lambda names: today | changes)
+    before = dict.fromkeys(code.files_of(run), b"A = 1\n")
+    monkeypatch.setattr(code, "files_of", lambda run: before)
     found = changed_since(run)
     used = {"model/mlp", "model/lit", "trainer/net", "dataset/wine", "data/split", "metric/choose"}
     assert used <= short(found)

@@ -2,6 +2,8 @@
 
 import ast
 import zipfile
+from contextlib import suppress
+from modulefinder import ModuleFinder
 
 from src.run.folder import BrokenRun, Run
 from src.run.own import named_code
@@ -28,58 +30,34 @@ def changed_files(a: Run, b: Run) -> list[str]:
 
 
 def changed_since(run: Run) -> list[str]:
-    """Return the files that the run's training uses and whose code is another one today.
+    """Return the files of code that the run's training uses and that are others today.
 
     These are the modules that the config names, the reader of the dataset and the trainer, and what they
     import of the user's own modules and of `ROOMS`. Comments, docstrings and spacing do not count.
     """
     model, dataset = run.cfg["model"], run.cfg["dataset"]
     names = [name for name in named_code(run.cfg) if not NAME.match(name)]  # their content names those
-    old, new = files_of(run), {name: path.read_bytes() for name, path in code_files(names).items()}
-    start = [*names, "src.data.load", f"src.dataset.{dataset.get('reader') or dataset['name']}"]
-    start.append(f"src.trainer.{'net' if 'net' in model else 'estimator'}")
-    used = _imported(old, start) | _imported(new, start)
-    return [name for name in sorted(used) if _syntax(old.get(name)) != _syntax(new.get(name))]
+    old, new = files_of(run), code_files(names)
+    modules = [name.rpartition(".")[0] for name in names] + ["src.data.load"]
+    modules += [f"src.dataset.{dataset.get('reader') or dataset['name']}"]
+    modules += [f"src.trainer.{'net' if 'net' in model else 'estimator'}"]
+    roots = {str(path).removesuffix(name): None for name, path in new.items()}
+    finder = ModuleFinder(list(roots), excludes=["src.run", "src.config", "src.system"])
+    for module in modules:
+        with suppress(ImportError, SyntaxError):  # an installed one, or one that the resume will name
+            finder.import_hook(module)
+    used = {module.__file__ for module in finder.modules.values()}
+    ours = {name for name, path in new.items() if str(path) in used}
+    ours = [name for name in sorted(ours) if name[:4] != "src/" or name.split("/")[1] in ROOMS]
+    return [name for name in ours if _syntax(old.get(name, b"")) != _syntax(new[name].read_bytes())]
 
 
-def _imported(files: dict[str, bytes], names: list[str]) -> set[str]:
-    """Return those of ``files`` that hold the dotted ``names``, and what they import, directly or not."""
-    found, waiting = set(), list(names)
-    while waiting:
-        parts = waiting.pop().split(".")
-        for n in range(1, len(parts) + 1):
-            place = "/".join(parts[:n])
-            for file in {f"{place}.py", f"{place}/__init__.py"} & files.keys() - found:
-                if parts[0] != "src" or file.split("/")[1] in ROOMS:
-                    found.add(file)
-                    waiting += _imports(files[file], file)
-    return found
-
-
-def _imports(text: bytes, file: str) -> list[str]:
-    """Return the dotted names that a file imports; none of a file that is not Python any more."""
-    names = []
-    for node in ast.walk(_tree(text)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            above = file.split("/")[: -node.level] if node.level else []  # from .pieces import ...
-            names += [".".join([*above, *filter(None, [node.module]), alias.name]) for alias in node.names]
-    return names
-
-
-def _tree(text: bytes) -> ast.Module:
+def _syntax(text: bytes) -> str:
+    """Return a file's code as text, without docstrings."""
     try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError):
-        return ast.Module([ast.Constant(text)], [])
-
-
-def _syntax(text: bytes | None) -> str | None:
-    """Return a file's code as text, without docstrings; None where there is no file."""
-    if text is None:
-        return None
-    tree = _tree(text)
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):  # of a run that was received
+        return str(text)
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
             node.body = [one for one in node.body if not _is_text(one)]

@@ -18,13 +18,13 @@ from src.model.build import build
 from src.model.lit import LitModel, in_full, to_predictions
 from src.model.words import INPUTS
 from src.system.code import locate
+from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
 from src.trainer.loader import BatchOrder, Loader, lengths, tensors
-from src.trainer.size import check_size
 
 SUFFIX = "pt"
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
@@ -78,6 +78,27 @@ def fit(
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
+
+
+def check_size(model: dict, info: dict, trainer: dict) -> None:
+    """Refuse a net whose training needs more memory than is free, as its copy without memory tells."""
+    try:
+        with torch.device("meta"):
+            net = build(model["net"], info)
+    except Exception as error:
+        if "overflow" in str(error).lower():  # of the number of bytes
+            raise UserError(f"the net of model={model['name']} is larger than any memory") from None
+        return  # a net that needs values while it is built: nobody knows its size before
+    parameters = [*net.parameters(), *net.buffers()]
+    n_bytes = sum(parameter.nbytes for parameter in parameters)
+    if torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda"):
+        n_copies = 2  # here; the rest is in the GPU's memory
+    else:  # weights, gradients, a checkpoint, Adam's two moments, the average
+        n_copies = 3 + 2 * ("Adam" in model["optimizer"]["class"]) + bool(model["ema"])
+    if ranks.launcher() is None:
+        n_copies *= ranks.n_devices(trainer)
+    n = sum(parameter.numel() for parameter in parameters)
+    check_memory(f"training the net of model={model['name']}, {n:,} parameters,", n_copies * n_bytes)
 
 
 def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[nn.Module, int | None]:
