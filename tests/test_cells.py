@@ -42,7 +42,8 @@ def days(*dates) -> list[float]:
         (["1", "?", "NA", "n/a", "None", "null", "nan", "-", "", None], [1] + [None] * 9),
         (["$29,416.10", "-$5", "$-5.5", "($1,234.50)"], [29416.1, -5, -5.5, -1234.5]),
         (["US$3", "€5", "5 €", "5 EUR", "CHF 1'234.50", "£7"], [3, 5, 5, 5, 1234.5, 7]),
-        (["74 %", "7%", "0.5 %"], [74, 7, 0.5]),
+        (["74 %", "7%", "0.5 %", "8\u00a0%"], [74, 7, 0.5, 8]),
+        (["R$ 1.234,50", "1 234,50 €", "1\u00a0234,5\u202f€"], [1234.5, 1234.5, 1234.5]),
         (["1 234 567", "1\u00a0234", "1\u202f234"], [1234567, 1234, 1234]),
         (["\u22127", "7"], [-7, 7]),
         (["1,234", "2,500"], [1234, 2500]),
@@ -277,7 +278,7 @@ def test_a_messy_table_is_described():
         "             one: holds only '1'",
         "             nothing: is empty",
         "note         row_no counts the rows: dataset.ignore=[row_no] if it measures nothing",
-        "             garage: 'None' is a value; dataset.read.na_values makes it an empty cell",
+        "             garage: 'None' is a value; dataset.read.na_values=[None] makes it an empty cell of a file",
         "             refund alone tells y in 100.0% of the training rows: dataset.ignore=[refund] if it is "
         "known only afterwards",
     ]
@@ -337,8 +338,9 @@ def test_the_config_overrides_the_cells(named, roles):
 def test_wrong_dates_are_refused():
     with pytest.raises(UserError, match="column d should hold dates, but row 0 holds 'soon'"):
         prepare(table(d=["soon", "later"] * 30), dates=["d"])
-    with pytest.raises(UserError, match="dates names a, which holds numbers"):
-        prepare(table(), dates=["a"])
+    for named in (["a"], {"a": "%Y%m%d"}):
+        with pytest.raises(UserError, match="dates names a, which holds numbers: make dates of them in an etl"):
+            prepare(table(a=np.arange(20200101, 20200161)), dates=named)
 
 
 def test_a_config_from_before_kinds_has_the_roles_of_then():

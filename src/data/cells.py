@@ -84,7 +84,7 @@ def numbers(column: pd.Series, kind: dict | None = None) -> np.ndarray:
 def _numbers(column: pd.Series, kind: dict) -> np.ndarray:
     by_type = typed(column)
     if by_type == "date":
-        return days(pd.to_datetime(column, utc=True))
+        return days(pd.to_datetime(column, utc=True, errors="coerce"))
     if by_type == "duration":
         return seconds(pd.to_timedelta(column))
     if by_type:
@@ -116,7 +116,7 @@ def as_text(column: pd.Series) -> list[str]:
 
 
 def coded(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Return for each cell the place of its text among the column's texts, -1 if it is empty; and the texts."""
+    """Return for each cell the place of its text among the different texts, -1 if empty; and those texts."""
     column = bare(column)
     if not isinstance(column.dtype, pd.StringDtype):
         column = pd.Series(as_text(column), dtype="str").mask(column.isna().to_numpy())

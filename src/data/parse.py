@@ -16,9 +16,10 @@ from pandas.tseries.api import guess_datetime_format
 NEARLY_ALL = 0.95  # share of the filled cells that must fit a kind
 TRUE, FALSE = ("true", "yes", "y", "t", "on", "1"), ("false", "no", "n", "f", "off", "0")
 NA_WORDS = ("none", "na", "n/a", "null", "nan")  # empty among numbers, values among text
-EMPTY = (*NA_WORDS, "", "?", "-", "--", ".", "#n/a", "#na", "<na>", "-nan", "nat", "nil")
+EMPTY = (*NA_WORDS, "", "?", "-", "--", ".", "#n/a", "#na", "<na>", "-nan", "nat", "nil", "inf", "-inf")
 GROUP = {".": r"[,'’ \x{A0}\x{202F}]", ",": r"[.'’ \x{A0}\x{202F}]"}  # decimal sign -> thousands' signs
 MONEY = r"(?:[A-Z]{0,3}\p{Sc}|USD|EUR|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN|BRL|Fr\.?|kr\.?|zł)"
+SPACE = r"[\s\x{A0}\x{202F}]*"
 CODE = r"^[+-]?0[0-9]"  # 02134: a code, not a number
 ISO = r"^[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}([T ]|$)"
 DATE = "|".join([
@@ -113,10 +114,10 @@ def _numbers(cells: pa.Array, kind: dict) -> np.ndarray:
     plain = r"^-?[0-9]+(\.[0-9]+)?$" if decimal == "." else "^-?[0-9]+$"
     simple = pc.fill_null(pc.match_substring_regex(cells, plain), False)
     values, others = _cast(_where(simple, cells)), pc.invert(simple)
-    rest, sign, point = cells.filter(others), r"[+\-−]?\s*", re.escape(decimal)
+    rest, sign, point = cells.filter(others), rf"[+\-−]?{SPACE}", re.escape(decimal)
     number = rf"(?:[1-9][0-9]{{0,2}}(?:{GROUP[decimal]}[0-9]{{3}})+|[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+"
     number = rf"((?:{number})(?:[eE][+-]?[0-9]+)?)"
-    pattern = rf"^\(?{sign}{MONEY}?\s*{sign}{number}\s*(?:{MONEY}|[%‰])?\)?$"
+    pattern = rf"^\(?{sign}{MONEY}?{SPACE}{sign}{number}{SPACE}(?:{MONEY}|[%‰])?\)?$"
     digits = pc.replace_substring_regex(rest, pattern, r"\1")
     digits = pc.replace_substring(pc.replace_substring_regex(digits, GROUP[decimal], ""), decimal, ".")
     read = _cast(_where(pc.match_substring_regex(rest, pattern), digits))

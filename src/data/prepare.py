@@ -113,7 +113,8 @@ def _hints(train: Part, info: dict, transforms: dict) -> list[str]:
     said = []
     for name, values in (transforms["categories"] | {info["target"]: info["classes"]}).items():
         for word in (value for value in values if value.lower() in NA_WORDS):
-            said.append(f"{name}: {word!r} is a value; dataset.read.na_values makes it an empty cell")
+            advice = f"dataset.read.na_values=[{word}] makes it an empty cell of a file"
+            said.append(f"{name}: {word!r} is a value; {advice}")
     return said + leaks.telling(train, info, columns.names(transforms))
 
 

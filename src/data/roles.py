@@ -55,11 +55,12 @@ def arrange(frame: pd.DataFrame, dataset: dict, apart: set) -> Table:
 def _as_named(table: Table, column: pd.Series, role: str, format: str | None) -> str:
     """Return the role that the config names; all cells must be numbers, or dates, if it says so."""
     if role in ("numeric", "dates"):
-        kind = {"kind": "date", "format": format} if format else read(column)[0]
+        kind = {"kind": "date", "format": format} if format and not typed(column) else read(column)[0]
         if kind["kind"] == "text":
             kind = {"kind": "date" if role == "dates" else "number"}
         if role == "dates" and kind["kind"] != "date":
-            raise UserError(f"dataset.dates names {column.name}, which holds {kind['kind']}s")
+            holds = f"which holds {kind['kind']}s: make dates of them in an etl"
+            raise UserError(f"dataset.dates names {column.name}, {holds}")
         kind = {key: value for key, value in kind.items() if key != "loose"}
         _take(table, column, kind, numbers(column, kind))
     return role
@@ -137,7 +138,9 @@ def _take(table: Table, column: pd.Series, kind: dict, values) -> None:
     row, said = int(np.argmax(np.isfinite(values))), []
     shown = as_text(pd.Series(values[row : row + 1]))[0]
     if kind["kind"] == "date":
-        shown = str(np.datetime64(int(values[row] * 86_400), "s")).removesuffix("T00:00:00")
+        shown = str(np.datetime64(int(values[row] * 86_400), "s")).removesuffix("T00:00:00").replace("T", " ")
+    if kind["kind"] == "duration":
+        shown += " seconds"
     if str(column.iloc[row]) != shown:
         said.append(f"{column.iloc[row]!r} is {shown}")
     lost = column[np.isnan(values) & column.notna().to_numpy()].astype(str)
