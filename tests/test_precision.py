@@ -77,7 +77,7 @@ def test_the_dtypes_are_not_all_the_same_run(outputs):
     assert len(losses) == 3
 
 
-@pytest.mark.parametrize("precision", [pytest.param("64-true", marks=pytest.mark.slow), "bf16-true"])
+@pytest.mark.parametrize("precision", ["64-true", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_like_the_straight_one(outputs, precision):
     words = ("model=mlp", "dataset=wine", "model.patience=null", "model.net.dropout=0.2")
     words += (f"trainer.precision={precision}",)

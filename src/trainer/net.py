@@ -73,6 +73,8 @@ def fit(
     lightning_trainer = make_trainer(trainer, [ReportProgress(progress), keep], folder.parent)
     if lightning_trainer.world_size == 1 and all(trainer[name] in off for name, off in COUNT_BATCHES.items()):
         module.automatic_optimization, train.chunk = False, CHUNK
+    if str(trainer["precision"]).startswith("64"):
+        module.double()  # Lightning would first load a checkpoint's float64 into float32
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     run_trainer(lightning_trainer, module, train, val, last if resume and last.is_file() else None)
     if best.is_file() and not trainer["fast_dev_run"]:
