@@ -36,16 +36,14 @@ def resume(
     def go_on(started: Run, cfg: dict) -> Run | None:
         report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
         report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None
-        where = origin(started, output=not changed)
-        return run_job(cfg, resume=started, report=report, frame=data, origin=where)
+        return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
 
-    options = max_epochs, finish, dataset_path
     if ranks.rank() > 0:  # rank 0 holds the run and checks it, and may have started
         started = Run.open(run, trust)
-        return go_on(started, config_to_resume(started, *options))
+        return go_on(started, config_to_resume(started, max_epochs, finish, dataset_path))
     with hold(find(run), "resume", force):
         started = Run.open(run, trust)
-        cfg = config_to_resume(started, *options)
+        cfg = config_to_resume(started, max_epochs, finish, dataset_path)
         if started.status == "done" and cfg["trainer"] is started.cfg["trainer"]:
             log.info("%s is done already: %s", run, started)
             return started

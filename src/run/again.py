@@ -72,7 +72,7 @@ def _environment(old: Run, where: Path) -> dict[str, str]:
     return threads | folders | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-def origin(run: Run, *, output: bool = False) -> dict:
+def origin(run: Run, output: bool = False) -> dict:
     """Return where a run's data came from, as `load_data` takes it.
 
     output : whether data that differs after the ETL is refused
@@ -81,7 +81,7 @@ def origin(run: Run, *, output: bool = False) -> dict:
     if found := run.report.get("input_path"):
         folders = [Path(found).parent, *folders]
     made = run.report["data_digest"] if output else None
-    return {"input": run.report.get("input_digest"), "output": made, "folders": list(map(str, folders))}
+    return {"input": run.report.get("input_digest"), "output": made, "folders": [*dict.fromkeys(map(str, folders))]}
 
 
 def config_to_resume(run: Run, max_epochs: int | None, finish: bool, path: str | None) -> dict:
