@@ -453,7 +453,7 @@ def test_a_kill_while_a_resume_writes_its_longer_config_leaves_it_ours(ours, her
 
     run = load(folder.name)
     cfg = run.cfg | {"trainer": run.cfg["trainer"] | {"max_epochs": 50}}
-    while killed_at(stage, Recorder.resume(load(folder.name), cfg, 2).begin, folder):
+    while killed_at(stage, Recorder.resume(load(folder.name), cfg, {}, 2).begin, folder):
         stage += 1
         found = load(folder.name)
         seen.add(found.cfg["trainer"]["max_epochs"])
