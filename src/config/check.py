@@ -140,7 +140,7 @@ def _alternatives(override, multirun: bool) -> list[Given]:
 
 def _hydra_options(overrides: list[str], multirun: bool) -> list[str]:
     """Return Hydra's own options; refuse those that do nothing here, or move the folder of a run."""
-    options = [text for text in overrides if re.match(r"\+*hydra[./=]", text)]
+    options = [text for text in overrides if re.match(r"\+*hydra[./=]", str(text))]
     names = [text.lstrip("+").partition("=")[0] for text in options]
     for text, name in zip(options, names, strict=True):
         if f"{name}.".startswith(tuple(f"{folder}." for folder in FOLDERS)):

@@ -169,6 +169,7 @@ def help_text() -> str:
     lines = [
         "Train one model on one dataset, or many with --multirun.", "",
         "  python -m src.train model=mlp dataset=sst2 model.lr=3e-4",
+        "  python -m src.train model=hist_gb dataset=my.csv dataset.target=price",
         "  python -m src.train --multirun model=mlp,hist_gb seed=0,1",
     ]  # fmt: skip
     for group in GROUPS:
