@@ -80,8 +80,9 @@ def origin(run: Run, output: bool = False) -> dict:
     folders = [run.folder, Path.cwd()]
     if found := run.report.get("input_path"):
         folders = [Path(found).parent, *folders]
+    folders = [*dict.fromkeys(map(str, folders))]
     made = run.report["data_digest"] if output else None
-    return {"input": run.report.get("input_digest"), "output": made, "folders": [*dict.fromkeys(map(str, folders))]}
+    return {"input": run.report.get("input_digest"), "output": made, "folders": folders}
 
 
 def config_to_resume(run: Run, max_epochs: int | None, finish: bool, path: str | None) -> dict:
