@@ -278,7 +278,8 @@ def test_a_messy_table_is_described():
         "             one: holds only '1'",
         "             nothing: is empty",
         "note         row_no counts the rows: dataset.ignore=[row_no] if it measures nothing",
-        "             garage: 'None' is a value; dataset.read.na_values=[None] makes it an empty cell of a file",
+        "             garage: 'None' is a value; dataset.read.na_values=[None] makes it an empty cell of a "
+        "file",
         "             refund alone tells y in 100.0% of the training rows: dataset.ignore=[refund] if it is "
         "known only afterwards",
     ]
@@ -339,7 +340,7 @@ def test_wrong_dates_are_refused():
     with pytest.raises(UserError, match="column d should hold dates, but row 0 holds 'soon'"):
         prepare(table(d=["soon", "later"] * 30), dates=["d"])
     for named in (["a"], {"a": "%Y%m%d"}):
-        with pytest.raises(UserError, match="dates names a, which holds numbers: make dates of them in an etl"):
+        with pytest.raises(UserError, match="names a, which holds numbers: make dates of them in an etl"):
             prepare(table(a=np.arange(20200101, 20200161)), dates=named)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from src.data.parse import days, fitting, kind_of_text, parse, seconds
+from src.data.parse import days, fitting, kind_of_text, parse
 from src.system.errors import UserError
 
 SAMPLE = 2000  # cells, evenly spaced, that show the kind of text; all cells confirm it
@@ -86,7 +86,7 @@ def _numbers(column: pd.Series, kind: dict) -> np.ndarray:
     if by_type == "date":
         return days(pd.to_datetime(column, utc=True, errors="coerce"))
     if by_type == "duration":
-        return seconds(pd.to_timedelta(column))
+        return pd.to_timedelta(column).dt.total_seconds().to_numpy(np.float64)
     if by_type:
         return column.where(column.notna(), np.nan).to_numpy(np.float64)
     values, wrong = parse(as_array(column), kind)

@@ -38,12 +38,12 @@ DURATION = "|".join([
 
 def kind_of_text(cells: pa.Array) -> dict:
     """Return the kind that fits a sample of text best; without digits it is text or flags."""
-    if _share(pc.match_substring_regex(cells, "[0-9]")) < 0.3:
-        lower = pc.utf8_lower(pc.utf8_trim_whitespace(cells))
-        if _share(pc.is_in(lower, _array(*TRUE, *FALSE, *EMPTY))) < NEARLY_ALL:
-            return {"kind": "text"}
+    digits = pc.sum(pc.match_substring_regex(cells, "[0-9]")).as_py() or 0
+    words = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(cells)), _array(*TRUE, *FALSE, *EMPTY))
+    if digits < 0.3 * len(cells) and (pc.sum(words).as_py() or 0) < NEARLY_ALL * len(cells):
+        return {"kind": "text"}
     kinds = [{"kind": "number"}, {"kind": "number", "decimal": ","}, {"kind": "flag"}, {"kind": "duration"}]
-    if _share(pc.match_substring_regex(cells, DATE)) > 0.5:
+    if (pc.sum(pc.match_substring_regex(cells, DATE)).as_py() or 0) > 0.5 * len(cells):
         kinds += [{"kind": "date"}]  # ISO 8601
         kinds += [{"kind": "date", "format": guess} for guess in _guesses(cells)]
         kinds += [{"kind": "date", "format": day + clock} for day in DAYS for clock in CLOCKS]
@@ -95,10 +95,6 @@ def _array(*texts: str) -> pa.Array:
     return pa.array(texts, pa.large_string())
 
 
-def _share(mask: pa.Array) -> float:
-    return pc.mean(mask.cast(pa.float64())).as_py() or 0.0
-
-
 def _where(mask: pa.Array, cells: pa.Array) -> pa.Array:
     return pc.if_else(mask, cells, pa.scalar(None, cells.type))
 
@@ -142,7 +138,7 @@ def _dates(cells: pa.Array, kind: dict) -> np.ndarray:
 def _durations(cells: pa.Array, kind: dict) -> np.ndarray:
     cells = _where(pc.match_substring_regex(cells, DURATION), cells)
     cells = pc.replace_substring_regex(pc.replace_substring(cells, ",", ""), "^([0-9]+:[0-9]+)$", r"\1:00")
-    return seconds(pd.to_timedelta(cells.to_pandas(), errors="coerce"))
+    return pd.to_timedelta(cells.to_pandas(), errors="coerce").dt.total_seconds().to_numpy(copy=True)
 
 
 PARSERS = {"number": _numbers, "flag": _flags, "date": _dates, "duration": _durations}
@@ -152,7 +148,3 @@ def days(stamps: pd.Series) -> np.ndarray:
     """Return days since 1970 in UTC; of microseconds, so that no unit of a container rounds another way."""
     moments = stamps.dt.tz_localize(None).to_numpy("datetime64[us]")
     return np.where(np.isnat(moments), np.nan, moments.astype(np.int64) / 1e6 / 86_400)
-
-
-def seconds(durations: pd.Series) -> np.ndarray:
-    return durations.dt.total_seconds().to_numpy(np.float64).copy()
