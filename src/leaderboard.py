@@ -14,7 +14,9 @@ def leaderboard(
     python -m src.leaderboard sweep=s3
     python -m src.leaderboard dataset=adult metric=f1 format=latex
 
-    dataset, model, sweep : only runs of these
+    dataset : only runs on this dataset
+    model : only runs of this model
+    sweep : only runs of this sweep
     metric : another metric than the one that decided
     format : text, markdown, latex or csv
     """
