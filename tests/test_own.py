@@ -3,6 +3,7 @@
 import linecache
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -327,6 +328,19 @@ def test_an_estimators_class_takes_its_own_arguments():
     assert model["regressor"]["n_estimators"] == 300 and model["name"] == "random_forest"
     svc = compose(["model=sklearn.svm.SVC"])["model"]
     assert (svc["name"], svc["classifier"], svc["regressor"]) == ("SVC", {"class": "sklearn.svm.SVC"}, None)
+
+
+def test_expanding_twice_changes_nothing():
+    once = expand(["model=test_own.Gated", "model.net.depth=3", "model=${oc.env:M}"])
+    assert expand(once) == once and once[:2] == ["model=_torch", "++model.net.class=test_own.Gated"]
+
+
+def test_the_shell_takes_a_class(shell):
+    """Also where it only shows the config."""
+    words = ("model=sklearn.svm.SVC", "dataset=wine", "model.classifier.C=3")
+    assert "class: sklearn.svm.SVC" in shell("train", *words, "--cfg", "job").stdout
+    done = shell("train", *words, *QUIET)
+    assert re.match(r"t\d+   SVC on wine\n", done.stdout) and done.returncode == 0, done.stderr
 
 
 def test_a_preset_finds_the_section_of_a_class():

@@ -233,6 +233,8 @@ def _config(base: dict, job: tuple[Given, ...]) -> dict:
         if "${hydra:" not in str(one.value):
             OmegaConf.update(cfg, one.key, one.value, force_add=True)
     cfg = resolve(cfg, base)
+    if cfg["model"]["name"] == "???":
+        raise UserError(f"model={model_group(cfg)} is unknown; there are: {', '.join(choices('model'))}")
     for key, value in leaves(cfg):
         if value == "???":
             file = f"conf/dataset/{cfg['dataset'].get('name')}.yaml"

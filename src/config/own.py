@@ -20,12 +20,8 @@ def expand(overrides) -> list:
     expanded = []
     for text in overrides:
         group, _, value = text.partition("=") if isinstance(text, str) else ("", "", "")
-        if group.lstrip("+") != "model" or value.startswith("$"):
-            expanded.append(text)
-        elif value in BASES:
-            raise UserError(f"model={value} is unknown; there are: {', '.join(tree.choices('model'))}")
-        else:
-            expanded += _of_class(value) if "." in value else [text]
+        is_class = group.lstrip("+") == "model" and "." in value and not value.startswith("$")
+        expanded += _of_class(value) if is_class else [text]
     return expanded
 
 
@@ -78,7 +74,8 @@ def adapt(cfg: dict) -> dict:
     if "model" not in cfg:  # a part of a config
         return cfg
     model, name = dict(cfg["model"]), cfg["model"]["name"]
-    classes = {part: model[part]["class"] for part in ("net", *KINDS) if (model.get(part) or {}).get("class")}
+    classes = {part: tree.get(model, f"{part}.class")[0] for part in ("net", *KINDS)}
+    classes = {part: dotted for part, dotted in classes.items() if dotted}
     known = {} if name == "???" else _of_yaml(name)
     replaced = [part for part in classes if name == "???" or known[part] not in (None, classes[part])]
     if not replaced:

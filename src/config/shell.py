@@ -9,6 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import get_args
 
+from src.config.own import expand, for_hydra
 from src.config.tree import CONF, GROUPS, add_own, choices
 from src.config.typed import spelled
 from src.system.errors import Lines, UserError, is_told, nearest, printable, sentence, without_password
@@ -43,8 +44,9 @@ def arguments():
     flags = list(sys.argv[1:])
     for word in args.overrides:
         flags.remove(word)
-    args.overrides = spelled(args.overrides, args.multirun)
-    sys.argv[1:] = [*flags, *args.overrides]
+    args.overrides = expand(spelled(args.overrides, args.multirun))
+    own_class = any(".class=" in word for word in args.overrides)  # also --cfg shows its new arguments
+    sys.argv[1:] = [*flags, *(for_hydra(args.overrides) if own_class else args.overrides)]
     return args
 
 
