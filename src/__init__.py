@@ -69,9 +69,9 @@ def load(name: str | int, trust: bool = False):
     trust : bool
         use the model even if its file was brought here from elsewhere; a pickle can run any code
     """
-    from src.run.folder import Run, numbered
+    from src.run.folder import Run
 
-    return Run.open(numbered(name), trust)
+    return Run.open(name, trust)
 
 
 def runs():

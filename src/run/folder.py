@@ -207,7 +207,7 @@ def opened(name: str) -> Run | BrokenRun:
 
 
 def numbered(name) -> str:
-    """Return the name of the run that a notebook means by "latest", -1 (the newest), 7 or "t7"."""
+    """Return the name of the run that "latest", -1 (the newest), 7 or "t7" means."""
     if name == "latest":
         name = -1
     if not re.fullmatch(r"-?\d+", str(name)):
@@ -219,9 +219,10 @@ def numbered(name) -> str:
 
 
 def find(name: str | Path) -> Path:
-    """Return the folder of run ``t7``."""
-    folder = runs_folder() / str(name)
-    if not re.fullmatch(r"t\d+", str(name)) or not folder.is_dir():
+    """Return the folder of run ``t7``, or of the run that `numbered` says."""
+    name = numbered(name)
+    folder = runs_folder() / name
+    if not re.fullmatch(r"t\d+", name) or not folder.is_dir():
         known = versions_in(runs_folder(), "t")
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")

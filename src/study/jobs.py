@@ -6,12 +6,12 @@ import math
 import os
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 from hydra.types import RunMode
 
 from src.config import shell
+from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import run_job
 from src.run.lock import hold
@@ -42,9 +42,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     n_side_by_side = settings.launcher.get("n_jobs") or 1
     for left in reversed(range(1 + int(times or 0))):
         try:
-            held = hold(earlier.folder, "resume") if earlier else nullcontext()
-            with held:
-                run = run_job(cfg, resume=earlier, report=report, n_side_by_side=n_side_by_side)
+            run = _resumed(earlier) if earlier else run_job(cfg, report=report, n_side_by_side=n_side_by_side)
             break
         except Exception as error:
             name = getattr(error, "run", None)
@@ -59,6 +57,13 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     if folder and run:
         ended(folder, run, member["job"])
     return run.objective if run else math.nan  # only rank 0 has a run
+
+
+def _resumed(run: Run) -> Run | None:
+    """Go on with a job's run by its recorded config, on the data and with the code that it began with."""
+    with hold(run.folder, "resume"):
+        cfg = config_to_resume(run, None, False, None)
+        return run_job(cfg, resume=run, report=check_code(run, False), origin=origin(run, True))
 
 
 def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed: list) -> None:
