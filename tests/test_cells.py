@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import QUIET
 from test_data import BASE, held_out, prepare, table
 
+from src import fit, load
 from src.data import cells, tokenizer
 from src.data.digest import arrays_digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
@@ -556,7 +558,8 @@ def containers(frame: pd.DataFrame, folder) -> dict[str, pd.DataFrame]:
     }
 
 
-def test_one_table_in_seven_containers(tmp_path):
+def one_table() -> pd.DataFrame:
+    """Return numbers, flags, dates, durations, money, categories and text, some cells empty."""
     rng, n = np.random.default_rng(0), 200
     frame = pd.DataFrame({
         "a": rng.normal(size=n).round(4),
@@ -570,7 +573,11 @@ def test_one_table_in_seven_containers(tmp_path):
     })
     frame.loc[::11, ["a", "t", "wait"]] = None
     frame["y"] = np.where(frame["a"].fillna(0) + frame["k"] > 4, "yes", "no")
-    made = {name: prepare(one) for name, one in containers(frame, tmp_path).items()}
+    return frame
+
+
+def test_one_table_in_seven_containers(tmp_path):
+    made = {name: prepare(one) for name, one in containers(one_table(), tmp_path).items()}
     plain = made["pandas"]
     assert plain.info["columns"] == {
         "numeric": ["a", "k", "f", "wait", "price"],
@@ -583,3 +590,13 @@ def test_one_table_in_seven_containers(tmp_path):
             for key, expected in plain.parts[part].items():
                 same = arrays[key].dtype == expected.dtype and np.array_equal(arrays[key], expected)
                 assert same, (name, key)
+
+
+def test_seven_containers_train_the_same_model(outputs, tmp_path):
+    frame, found = one_table(), {}
+    for name, one in containers(frame, tmp_path).items():
+        run = fit("model=linear", "dataset.target=y", *QUIET, data=one)
+        p = load(run.name).predict_proba(one)
+        found[name] = run.report["arrays_digest"], run.report["metrics"], p.tobytes()
+        assert run.report["notes"]["read"][-1].startswith("price: '$")
+    assert len(found) == 7 and all(one == found["pandas"] for one in found.values())
