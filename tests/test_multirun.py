@@ -21,6 +21,7 @@ from src.run.compare import compare
 from src.run.lock import hold
 from src.run.overview import runs_of
 from src.study.jobs import rows
+from src.study.sweep import listing
 from src.system.errors import UserError
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
@@ -322,3 +323,8 @@ def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel, wait):
     assert done.returncode == 0 and len(held) == 4 and max(held) < 4, done.stdout
     assert "mlflow failed, s1 goes on without a parent run there" in done.stdout
     assert done.stdout.count("mlflow failed, the run goes on") == 4
+
+
+def test_jobs_that_took_equally_long_are_listed():
+    jobs = [{"job": i, "run": f"t{i}", "status": "done", "seed": str(i), "seconds": 0.5} for i in (1, 2)]
+    assert listing(pd.DataFrame(jobs)).split() == "run status seed t1 done 1 t2 done 2".split()

@@ -150,7 +150,7 @@ def listing(table: pd.DataFrame) -> str:
     """Return the jobs for people, without columns that are the same in all of them."""
     same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
     rows = [[name for name in table.columns if name not in (*same, "job")]]
-    for _, row in table[rows[0]].astype({"seconds": str} if len(table) else {}).iterrows():
+    for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
         rows.append([cell.rpartition("\n")[2][:100] for cell in cells])
     return aligned(rows)
