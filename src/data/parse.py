@@ -129,10 +129,12 @@ def _flags(cells: pa.Array, kind: dict) -> np.ndarray:
 
 
 def _dates(cells: pa.Array, kind: dict) -> np.ndarray:
+    iso = _where(pc.match_substring_regex(cells, ISO), cells).to_pandas()  # plain in any column
+    found = days(pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce"))
     if "format" not in kind:
-        cells = _where(pc.match_substring_regex(cells, ISO), cells)
-    format = kind.get("format", "ISO8601")
-    return days(pd.to_datetime(cells.to_pandas(), format=format, utc=True, errors="coerce"))
+        return found
+    other = days(pd.to_datetime(cells.to_pandas(), format=kind["format"], utc=True, errors="coerce"))
+    return np.where(np.isnan(other), found, other)
 
 
 def _durations(cells: pa.Array, kind: dict) -> np.ndarray:
