@@ -196,7 +196,6 @@ def test_any_plain_value_is_read_back(value, read):
 )  # fmt: skip
 def test_keywords_are_overrides(words, overrides):
     assert overrides_of(words, []) == overrides
-    compose(overrides)
 
 
 @pytest.mark.parametrize(
