@@ -148,6 +148,12 @@ TEXTS = [
 ]  # fmt: skip
 
 
+def shown(value) -> str:
+    """Return a parameter as a test's name, without an address: two processes collect the same names."""
+    return re.sub(r" at 0x\w+", "", str(value))
+
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_text_is_read_back(text):
     assert parse(written("dataset.target", text)).value() == text
@@ -222,7 +228,7 @@ def test_keywords_are_overrides(words, overrides):
         ({"model": "_torch"}, "model=_torch is unknown; there are: cnn"),
         ({"seed": [0, 1]}, "seed=[0,1]: should be a whole number"),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_wrong_keywords_are_one_sentence(words, says):
     with pytest.raises(UserError) as caught:
@@ -277,7 +283,7 @@ SVC_FOREST = ("model=random_forest", "model.classifier.class=sklearn.svm.SVC")
         (["model.net.depth=1", "model=test_own.Gated"], {"depth": 1}),
         (["model=mlp", "dataset=adult", NET], {}),  # a tuned pair sets d_hidden
     ],
-    ids=str,
+    ids=shown,
 )
 def test_a_class_takes_its_own_arguments_and_names_the_model(overrides, net):
     model = compose(overrides)["model"]
@@ -309,7 +315,7 @@ def test_a_subclass_with_any_arguments_gets_the_yamls():
         (["model=test_own.Gone"], "test_own.Gone cannot be imported"),
         (["model=test_own.TEXTS"], "model=test_own.TEXTS is a list: it should be a class, or a function"),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_wrong_arguments_of_a_class_are_one_sentence(overrides, says):
     with pytest.raises(UserError) as caught:
@@ -660,7 +666,7 @@ DIVIDING = {"model": "linear", "metric": dividing, "metric_mode": "max"}
         ({"model": failing_estimator}, UserError, "unsupported operand", "failing_estimator: return"),
         (DIVIDING, RuntimeError, "ZeroDivisionError", "dividing: return share(y) / 0"),
     ],
-    ids=str,
+    ids=shown,
 )  # fmt: skip
 def test_errors_of_ones_own_code_show_its_places_alone(outputs, words, kind, says, place):
     with pytest.raises(kind) as caught:

@@ -17,7 +17,7 @@ from src.run.lock import hold
 from src.study.jobs import STOP, progress
 from src.study.leaderboard import aligned, leaderboards, shown
 from src.study.pool import replace_joblib
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 from src.system.files import read_json, replacing, write_json
 from src.system.paths import CHECKOUT, claim, outputs, versions_in
 from src.trainer import ranks
@@ -137,7 +137,8 @@ def results(name: str) -> pd.DataFrame:
         if run.report.get("sweep") == name:
             report, metric = run.report, run.report["metric"]
             row = {"job": report.get("job"), "run": run.name, "status": run.status}
-            row |= dict(text.split("=", 1) for text in report.get("overrides", []) if "=" in text)
+            typed = map(str, report.get("overrides") or [])
+            row |= dict(text.split("=", 1) for text in typed if "=" in text)
             for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
                 row[key] = report["metrics"].get(key)
             seconds = round(sum(report["timings"].values()), 1)
@@ -153,4 +154,4 @@ def listing(table: pd.DataFrame) -> str:
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
         rows.append([cell.rpartition("\n")[2][:100] for cell in cells])
-    return aligned(rows)
+    return aligned([[printable(cell) for cell in row] for row in rows])
