@@ -540,11 +540,11 @@ def test_names_are_no_text():
     assert prepare(table(t=names)).info["columns"]["text"] == []
 
 
-# -- one table in seven containers
+# -- one table in seven containers, and put together from pieces
 
 
 def containers(frame: pd.DataFrame, folder) -> dict[str, pd.DataFrame]:
-    """Return what readers make of the table in a CSV, TSV and Parquet file, and the frame in four forms."""
+    """Return what readers make of the table in a CSV, TSV and Parquet file, and the frame in other forms."""
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_csv(folder / "t.tsv", index=False, sep="\t")
     frame.to_parquet(folder / "t.parquet")
@@ -556,6 +556,8 @@ def containers(frame: pd.DataFrame, folder) -> dict[str, pd.DataFrame]:
         "nullable": frame.convert_dtypes(),
         "arrow": frame.convert_dtypes(dtype_backend="pyarrow"),
         "object": frame.astype(object),
+        "pieces": pd.concat([frame[:80], frame[80:]]),
+        "arrow pieces": pd.concat([frame[:80], frame[80:]]).convert_dtypes(dtype_backend="pyarrow"),
     }
 
 
@@ -600,4 +602,4 @@ def test_seven_containers_train_the_same_model(outputs, tmp_path):
         p = load(run.name).predict_proba(one)
         found[name] = run.report["arrays_digest"], run.report["metrics"], p.tobytes()
         assert run.report["notes"]["read"][-1].startswith("price: '$")
-    assert len(found) == 7 and all(one == found["pandas"] for one in found.values())
+    assert len(found) == 9 and all(one == found["pandas"] for one in found.values())

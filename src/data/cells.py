@@ -100,7 +100,8 @@ def as_array(column: pd.Series) -> pa.Array:
     """Return cells as Arrow's text, empty ones as null."""
     column = bare(column)
     if isinstance(column.dtype, pd.StringDtype):
-        return pa.array(column, pa.large_string())
+        cells = pa.array(column, pa.large_string())  # in chunks after pd.concat
+        return cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
     return pa.array(as_text(column), pa.large_string(), mask=column.isna().to_numpy())
 
 
