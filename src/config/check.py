@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.tree import GROUPS, choices, flat, get, hydra_compose, leaves, parse
+from src.config.tree import CONF, GROUPS, choices, flat, get, hydra_compose, leaves, parse
 from src.config.typed import weights
 from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
@@ -66,6 +66,9 @@ class UnknownKey(UserError):
         """Return the error that names models that have the key: those of the sweep, else one of each kind."""
         models = dict.fromkeys(one.value for one in groups if one.key == "model")
         owners, last = [], self.key.rpartition(".")[2].lower()
+        yamls = (path.read_text(encoding="utf-8").lower() for path in (CONF / "model").glob("*.yaml"))
+        if not any(re.search(rf"\b{re.escape(last)}:", text) for text in yamls):
+            return self  # without the three composes below, 0.2 s
         for model in models if len(models) > 1 else ("mlp", "linear", "random_forest"):
             known = [f"model.{key}" for key in flat(_composed(compose, [f"model={model}"])["model"])]
             alike = [key for key in known if key.rpartition(".")[2].lower() == last]
