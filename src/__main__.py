@@ -3,4 +3,4 @@
 from src.config.shell import verbs
 
 if __name__ == "__main__":
-    print("\n".join(f"python -m src.{name:8} {text}" for name, text in verbs().items()))
+    print("\n".join(f"python -m src.{name:12} {text}" for name, text in verbs().items()))

@@ -186,7 +186,7 @@ def help_text() -> str:
             if key in (keys or ()) or (keys is None and key.isidentifier() and comment):
                 lines.append(f"  {section + default.strip():30} {comment.strip()}".rstrip())
     lines += ["", "other verbs, each with --help:"]
-    lines += [f"  {name:10} {text}" for name, text in verbs().items() if name != "train"]
+    lines += [f"  {name:12} {text}" for name, text in verbs().items() if name != "train"]
     lines += ["", "Hydra: --multirun (-m), --cfg job, --resolve; hydra/launcher=joblib: jobs in parallel."]
     return "\n".join(lines)
 
