@@ -1,6 +1,6 @@
 """List the verbs: ``python -m src``."""
 
-from src.config.shell import verbs
+from src.config.shell import show, verbs
 
 if __name__ == "__main__":
-    print("\n".join(f"python -m src.{name:12} {text}" for name, text in verbs().items()))
+    show("\n".join(f"python -m src.{name:12} {text}" for name, text in verbs().items()))

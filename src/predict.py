@@ -1,6 +1,5 @@
 """Predict new rows with a run: ``run=t7 input=new.csv output=p.csv``."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
         raise UserError(f"output={output} is the input: name another file")
     rows = Run.open(run, trust).predict(input, etl)
     if output == "-":
-        _show(rows.to_csv(index=False))
+        shell.put(rows.to_csv(index=False)[:-1])
         return rows
     method, options = WRITERS[target.suffix]
     with replacing(target) as temporary:
@@ -47,13 +46,6 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
         lines += [f"{n:,} {name}" for name, n in rows["prediction"].value_counts().head(6).items()]
     shell.show(", ".join(lines))
     return rows
-
-
-def _show(text: str) -> None:
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:  # | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python's last flush
 
 
 if __name__ == "__main__":

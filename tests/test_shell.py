@@ -3,9 +3,12 @@
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
+from conftest import CHECKOUT
 
 from src.config.shell import call, read, verbs
 from src.system.errors import UserError
@@ -124,3 +127,14 @@ def test_a_flag_stands_anywhere(shell):
     done = shell("train", "model=mlp", "--multirun", "seed=0,x")
     says = "error: seed=x: should be a whole number between 0 and 2147483647\n"
     assert (done.returncode, done.stderr) == (2, says)
+
+
+@pytest.mark.parametrize("verb", ["src", "src.train --help", "src.resume --help", "src.clean"])
+def test_a_reader_that_has_read_enough_is_no_error(outputs, verb):
+    """``python -m src | head -1``: the pipe is closed before anything is written."""
+    command = [sys.executable, "-m", *verb.split()]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=CHECKOUT, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

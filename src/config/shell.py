@@ -3,6 +3,7 @@
 import ast
 import inspect
 import logging
+import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ def call(function):
     A wrong override is exit code 2, another `UserError` 1, Ctrl-C 130.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(inspect.getdoc(function).replace("``", ""))
+        show(inspect.getdoc(function).replace("``", ""))
         sys.exit(0)
     try:
         bound = read(function, sys.argv[1:])
@@ -67,7 +68,16 @@ def call(function):
 
 def show(text: str, file=None) -> None:
     """Print text whose names of columns or files may hold control characters: these are written out."""
-    print(printable(without_password(text), keep="\n"), file=file)
+    put(printable(without_password(text), keep="\n"), file)
+
+
+def put(text: str, file=None) -> None:
+    """Print text; a reader that has read enough, such as ``| head``, is no error."""
+    stream = file or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(function, *args, **options):
