@@ -141,7 +141,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_a_killed_run(tmp_path, held):
     fork = "import os; os.fork() or (os.setsid(), time.sleep(20), os._exit(0)); "
     process = held(tmp_path, code=HOLD.replace("print(", f"{fork}print("))
     kill(process)
-    until(lambda: holder(tmp_path) is None)  # the child may be about to close it; it sleeps for 20 s
+    until(lambda: holder(tmp_path) is None, 10)  # the child may be about to close it; it sleeps for 20 s
 
 
 def test_a_folder_that_is_removed_meanwhile_is_not_made_again(tmp_path):
