@@ -31,6 +31,7 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
     """
     shell.console()
     old = Run.open(run, trust)
+    run = old.name  # of "latest"
     if old.status != "done":
         raise UserError(f"{run} is {old.status}: only a run that is done can be replayed")
     check_trust(old, code=True)

@@ -33,6 +33,8 @@ def resume(
     """
     from src.run.job import run_job  # here: it loads pandas
 
+    run = find(run).name  # of "latest", once: another run may begin meanwhile
+
     def go_on(started: Run, cfg: dict) -> Run | None:
         report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
         report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None

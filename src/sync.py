@@ -21,7 +21,7 @@ def sync(run: str | None = None, force: bool = False) -> None:
     force : even if another process seems to hold the run
     """
     behind = []
-    for name in run_names() if run is None else [run]:
+    for name in run_names() if run is None else [find(run).name]:
         try:
             with hold(find(name), "sync", force):
                 trackers = sync_run(Run.open(name))

@@ -4,6 +4,7 @@ Also the folder of them all: its name may hold any sign, and its disk may be ful
 """
 
 import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from src.config import shell as console
 from src.diff import diff
 from src.etl import etl
 from src.pack import pack
+from src.replay import replay
 from src.resume import resume
 from src.run.folder import runs_folder
 from src.run.overview import runs
@@ -384,3 +387,13 @@ def test_a_full_disk_is_one_sentence_in_every_verb(small_disk, tmp_path, capsys)
     assert not refused(capsys, clean.clean, remove="t1-t99") and there() == []
     small_disk(3000)
     assert fit(*overrides).status == "done"
+
+
+def test_latest_is_recorded_as_the_run_that_it_was(two, tmp_path, monkeypatch):
+    """A pack and a replay name t2, not the word that was typed; a run may begin in between."""
+    monkeypatch.chdir(tmp_path)
+    pack("latest")
+    with zipfile.ZipFile(tmp_path / "t2.zip") as archive:
+        assert json.loads(archive.read("manifest.json"))["run"] == "t2"
+    found = replay("latest", code="now")
+    assert load(found["run"]).report["replay_of"] == "t2" and found["identical"]

@@ -1,5 +1,7 @@
 """The leaderboard: who is compared with whom, and how often chance passes for merit."""
 
+import logging
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,3 +121,17 @@ def test_the_verb(trained, shell):
 def test_a_metric_of_another_task(trained):
     with pytest.raises(UserError, match="rmse is not a metric of a binary task"):
         leaderboards({}, "rmse")
+
+
+def test_a_board_that_cannot_be_made_hides_no_other(trained, caplog):
+    """A regression stands beside the classes; asked for f1, it is named and left out."""
+    run = fit("model=linear", "dataset.target=y", *QUIET, data=tiny_table("regression"))
+    assert len(leaderboards({})) == 3
+    with caplog.at_level("WARNING", logger="reprise"):
+        logging.getLogger("reprise").propagate = True
+        assert len(leaderboards({}, "f1")) == 2
+    assert f"{run.name} on frame: metric=f1 is not a metric of a regression task" in caplog.text
+
+
+def test_one_setting_alone_is_not_called_the_best(trained):
+    assert list(leaderboards({})[1]["verdict"]) == ["alone"]

@@ -23,6 +23,7 @@ from src.run.overview import runs_of
 from src.study.jobs import rows
 from src.study.sweep import listing
 from src.system.errors import UserError
+from src.system.files import read_json
 
 SWEEP = ("--multirun", "model=mlp,hist_gb", "dataset=wine", "seed=0,1", "trainer.max_epochs=2")
 SWEEP = (*SWEEP, "logger.wait=300")  # a busy machine takes longer than 30 s to make the first store
@@ -166,6 +167,7 @@ def test_a_sweep_goes_on_where_it_stopped(outputs, tmp_path):
     with (folder / "jobs.jsonl").open("a") as file:
         file.write('{"job": 7, "run": "t')  # what a kill leaves
     first = sweep(name)["run"][0]
+    assert read_json(folder / "sweep.json")["runs"] == {}
     done = train(f"sweep_resume={name}", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stdout
     table = sweep(name)

@@ -21,6 +21,7 @@ UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 def pack(name: str, file: str | None = None, force: bool = False) -> Path:
     """Write run ``name`` into a zip file, t7.zip if ``file`` is None, and return its path."""
+    name = find(name).name  # of "latest"
     target = Path(file or f"{name}.zip").expanduser().resolve()
     with hold(find(name), "pack", force), replacing(target) as temporary:
         run = Run.open(name)

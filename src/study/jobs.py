@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from src.config import shell
 from src.run.again import check_code, config_to_resume, origin
-from src.run.folder import BrokenRun, Run, all_runs
+from src.run.folder import Run
 from src.run.job import run_job
 from src.run.lock import hold
 from src.system.errors import UserError, is_told, sentence, without_password
@@ -88,15 +88,10 @@ def membership(settings) -> dict:
 
 
 def run_of(member: dict) -> Run | None:
-    """Return the newest run of a job whose sweep was begun before, None if it has none."""
-    if not read_json(outputs() / "sweeps" / member["sweep"] / "sweep.json")["resumed"]:
-        return None
-    found = None
-    for run in all_runs():
-        same = not isinstance(run, BrokenRun) and run.report.get("sweep") == member["sweep"]
-        if same and run.report.get("job") == member["job"]:
-            found = run
-    return found
+    """Return the run that a job had when its sweep was begun again, None if it had none."""
+    begun = read_json(outputs() / "sweeps" / member["sweep"] / "sweep.json")
+    name = begun["runs"].get(str(member["job"]))
+    return Run.open(name) if name else None
 
 
 def ended(folder: Path, run: Run, job: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 
 import numpy as np
@@ -11,12 +12,14 @@ from scipy.special import stdtr
 from src.config.tree import flat
 from src.metric.choose import choose
 from src.run.folder import BrokenRun, Run, all_runs
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, nearest, one_line
 
+log = logging.getLogger("reprise")
 N_GROUPS = 50  # of test rows that the jackknife leaves out in turn
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
-ASIDE = ("seed", "dataset.split_seed", "tags", "threads", "pictures", "profile", "logger.", "trainer.devices")
+ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
+ASIDE += ("logger.", "trainer.devices")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
@@ -129,8 +132,11 @@ def _metric(run: Run, name: str | None) -> dict:
 def _scores(run: Run, metric: dict) -> tuple[float, np.ndarray]:
     """Return the metric on val, and on test: of all rows, then without each group (1 + n_groups,)."""
     arrays = run.arrays
-    test = jackknife(metric["fn"], arrays["test_y"], arrays["test_p"])
-    return metric["fn"](arrays["val_y"], arrays["val_p"]), test
+    try:
+        test = jackknife(metric["fn"], arrays["test_y"], arrays["test_p"])
+        return metric["fn"](arrays["val_y"], arrays["val_p"]), test
+    except Exception as error:  # a user's own metric may raise anything, on fewer rows than in training
+        raise UserError(f"{run.name}: {one_line(error) or type(error).__name__}") from None
 
 
 def jackknife(fn, y: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -148,16 +154,19 @@ def _sd(values: np.ndarray) -> float:
 
 
 def _verdicts(table: pd.DataFrame, mode: str) -> list[str]:
-    """Return for each row: best, tie with the best, worse, better on test, or one seed: unknown."""
+    """Return for each row: best, tie with the best, worse, better on test, unknown, or alone."""
     sign = 1 if mode == "max" else -1
     verdicts = []
-    for p, test in zip(table["p"][1:], table["test"][1:], strict=True):
+    for p, test, n in zip(table["p"][1:], table["test"][1:], table["seeds"][1:], strict=True):
         if math.isnan(p):
-            verdicts.append("unknown: one seed")
+            one = min(n, table["seeds"].iloc[0]) == 1
+            verdicts.append("unknown: one seed" if one else "unknown: not defined on all rows")
         elif p > LEVEL:
             verdicts.append("tie with the best")
         else:
             verdicts.append("worse" if sign * test < sign * table["test"].iloc[0] else "better on test")
+    if not verdicts:
+        return ["alone"]
     return ["best" if all(v == "worse" for v in verdicts) else "best on val", *verdicts]
 
 
@@ -174,7 +183,16 @@ def leaderboards(filters: dict[str, str | None], metric: str | None = None) -> l
     if not groups:
         wanted = " ".join(f"{key}={value}" for key, value in filters.items() if value)
         raise UserError(f"no run is done{' with ' + wanted if wanted else ''}: train some")
-    return [board(group, metric) for group in sorted(groups, key=len, reverse=True)]
+    boards, refused = [], []
+    for group in sorted(groups, key=len, reverse=True):
+        try:
+            boards.append(board(group, metric))
+        except UserError as error:  # a metric of another task, or a damaged file
+            refused.append(error)
+            log.warning("%s on %s: %s", group[0].name, group[0].report["dataset"], error)
+    if not boards:
+        raise refused[0]
+    return boards
 
 
 def shown(boards: list[pd.DataFrame], form: str) -> str:

@@ -6,13 +6,13 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
 
 from src.logger.fanout import Fanout
-from src.run.folder import all_runs
+from src.run.folder import BrokenRun, all_runs
 from src.run.lock import hold
 from src.study.jobs import STOP, progress
 from src.study.leaderboard import aligned, leaderboards, shown
@@ -43,14 +43,20 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
         log.info("%s   %d jobs", name, n_jobs)
         trackers, parent = _parent(folder, logger)
-        known = read_json(folder / "sweep.json") if again else {"resumed": -1}
-        known |= {"parent": parent, "words": words, "argv": flags, "folder": os.getcwd()}
-        known |= {"n_jobs": n_jobs, "began": time.time(), "resumed": known["resumed"] + 1}
-        write_json(folder / "sweep.json", known)
+        write_json(folder / "sweep.json", {
+            "parent": parent, "words": words, "argv": flags, "folder": os.getcwd(), "n_jobs": n_jobs,
+            "began": time.time(), "runs": _runs_of(name) if again else {},
+        })  # fmt: skip
         (folder / STOP).unlink(missing_ok=True)
         replace_joblib(failed)
         with _ended(folder, trackers, failed):
             yield
+
+
+def _runs_of(name: str) -> dict[str, str]:
+    """Return {number of the job: its newest run} of a sweep; a job whose run is broken begins anew."""
+    readable = (run for run in all_runs() if not isinstance(run, BrokenRun))
+    return {str(run.report["job"]): run.name for run in readable if run.report.get("sweep") == name}
 
 
 def _parent(folder: Path, logger: dict) -> tuple[Fanout, str | None]:
@@ -82,7 +88,8 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         log.info("\n%s:\n%s", folder.name, listing(table))
         failed += [run for run in table["run"][table["status"] != "done"] if run not in failed]
         if (table["status"] == "done").sum() > 1:
-            log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
+            with suppress(UserError):  # it is told already
+                log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
         log.info("\n%s", progress(folder))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
