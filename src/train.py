@@ -39,14 +39,14 @@ def main() -> None:
             return shell.show(shell.help_text()) if args.help else job()
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         check_outputs()
-        again, words = None, args.overrides
+        words, again, force = args.overrides, None, False
         if any(word.startswith("sweep_resume=") for word in words):
             from src.study.sweep import begun
-            again, words = begun(words)
+            words, again, force = begun(words)
         multirun = args.multirun or again is not None
         n_jobs, first = check(words, multirun)
         from src.study.sweep import sweep  # here: a typo is refused without it
-        with sweep(words, first["logger"], n_jobs, failed, again) if multirun else nullcontext():
+        with sweep(words, first["logger"], n_jobs, failed, again, force) if multirun else nullcontext():
             sys.argv[1:] = for_hydra(sys.argv[1:])
             job()
     except (UserError, HydraException, OmegaConfBaseException) as error:

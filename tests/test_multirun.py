@@ -205,7 +205,10 @@ def test_wrong_words_of_sweeps(basic, words, sentence):
 def test_a_sweep_that_runs_is_not_resumed(basic, outputs):
     with hold(outputs / "sweeps/s1", "sweep"):
         done = train("sweep_resume=s1")
-    assert done.returncode == 2 and "s1 is in use (sweep, process" in done.stdout
+        assert done.returncode == 2 and "s1 is in use (sweep, process" in done.stdout
+        assert "add force=true" in done.stdout
+        done = train("sweep_resume=s1", "force=true")
+        assert done.returncode == 0 and "4 of 4 jobs done" in done.stdout
 
 
 def test_a_sweep_in_a_notebook(basic):

@@ -27,17 +27,18 @@ PARTS = ("val", "test")
 
 
 @contextmanager
-def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str | None = None):
+def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str | None, force: bool):
     """Claim the next sweep, or go on with ``again``, and tell Hydra its folder; show its jobs at the end.
 
     Runs that are not done are added to ``failed``; the parent run in MLflow is done if there are none.
 
     words : train's overrides, by which the sweep can be started again
+    force : go on though another process seems to hold the sweep
     """
     if ranks.launcher():
         raise UserError(f"{ranks.launcher()} starts the ranks of one run: leave --multirun out")
     folder = outputs() / "sweeps" / again if again else claim(outputs() / "sweeps", "s")
-    with hold(folder, "sweep"):
+    with hold(folder, "sweep", force):
         os.environ["REPRISE_SWEEP"] = str(folder)  # an override would read ', \\ and ${ of a path
         flags, name = list(sys.argv[1:]), folder.name
         sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
@@ -100,11 +101,17 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
             mark.unlink()
 
 
-def begun(words: list[str]) -> tuple[str, list[str]]:
-    """Return the name and the overrides of the sweep that ``sweep_resume=s3`` names; restore its command."""
-    name = words[0].partition("=")[2]
-    if len(words) > 1:
-        raise UserError(f"{words[0]} takes the sweep's own overrides: leave {' '.join(words[1:])} out")
+def begun(words: list[str]) -> tuple[list[str], str, bool]:
+    """Return overrides and name of the sweep that ``sweep_resume=s3`` names, and whether by force.
+
+    The command line becomes that of the sweep.
+    """
+    force = "force=true" in words
+    first = next(word for word in words if word.startswith("sweep_resume="))
+    others = [word for word in words if word not in (first, "force=true")]
+    name = first.partition("=")[2]
+    if others:
+        raise UserError(f"{first} takes the sweep's own overrides: leave {' '.join(others)} out")
     path = outputs() / "sweeps" / name / "sweep.json"
     if not re.fullmatch(r"s\d+", name) or not path.is_file():
         known = ", ".join(f"s{number}" for number in versions_in(outputs() / "sweeps", "s")) or "none"
@@ -115,7 +122,7 @@ def begun(words: list[str]) -> tuple[str, list[str]]:
     if Path(known["folder"]).is_dir():
         os.chdir(known["folder"])  # from where its relative paths count
     sys.argv[1:] = known["argv"]
-    return name, known["words"]
+    return known["words"], name, force
 
 
 def run_sweep(*overrides: str) -> pd.DataFrame:
