@@ -1,7 +1,8 @@
 """Rank all runs, or a sweep's: mean over seeds, and what is more than chance: ``sweep=s3``."""
 
 from src.config import shell
-from src.study.leaderboard import leaderboards, shown
+from src.study.leaderboard import leaderboards
+from src.study.table import shown
 
 
 def leaderboard(

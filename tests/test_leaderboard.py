@@ -10,7 +10,8 @@ from conftest import QUIET, tiny_table
 from src import fit
 from src.metric.functions import accuracy
 from src.run.folder import all_runs
-from src.study.leaderboard import board, comparable, difference, holm, jackknife, leaderboards
+from src.study.leaderboard import board, comparable, leaderboards
+from src.study.statistics import difference, holm, jackknife
 from src.system.errors import UserError
 
 ROWS, SEEDS = 400, 3

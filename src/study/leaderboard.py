@@ -7,15 +7,14 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 
 from src.config.tree import flat
 from src.metric.choose import choose
 from src.run.folder import BrokenRun, Run, all_runs
-from src.system.errors import UserError, nearest, one_line
+from src.study.statistics import difference, holm, jackknife, sd
+from src.system.errors import UserError, one_line
 
 log = logging.getLogger("reprise")
-N_GROUPS = 50  # of test rows that the jackknife leaves out in turn
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
 ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
@@ -71,7 +70,7 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
         val, test = np.array([val for val, _ in scores]), jackknives[-1][:, 0]
         seconds = np.mean([sum(run.report["timings"].values()) for run in members])
         row = {"setting": label, "runs": ",".join(run.name for run in members), "seeds": len(members)}
-        row |= {"val": val.mean(), "val_sd": _sd(val), "test": test.mean(), "test_sd": _sd(test)}
+        row |= {"val": val.mean(), "val_sd": sd(val), "test": test.mean(), "test_sd": sd(test)}
         rows.append(row | {"gap": val.mean() - test.mean(), "seconds": seconds})
     sign = -1 if chosen["mode"] == "max" else 1
     order = sorted(range(len(rows)), key=lambda i: (math.isnan(rows[i]["val"]), sign * rows[i]["val"]))
@@ -82,45 +81,6 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
     table.attrs |= {"metric": chosen["name"], "dataset": first.report["dataset"]}
     table.attrs["n_test"] = len(first.arrays["test_y"])
     return table
-
-
-def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean difference of two settings on the same test rows, its standard error, and two-sided p.
-
-    a, b : (n_seeds, 1 + n_groups), a run's metric on all test rows, then without each group of them
-
-    The variance is that of the rows, by the delete-a-group jackknife (Kott 2001), plus that of the seeds.
-    With one seed the variance between seeds is unknown and p is nan. With three, equal settings pass for
-    different in 5% of comparisons, and a difference of two standard errors is found in about a third.
-    """
-    gap = a.mean(0) - b.mean(0)  # (1 + n_groups,)
-    n_groups = len(gap) - 1
-    by_rows = (n_groups - 1) / n_groups * np.sum((gap[1:] - gap[1:].mean()) ** 2)
-    by_seeds = [side[:, 0].var(ddof=1) / len(side) if len(side) > 1 else math.nan for side in (a, b)]
-    if np.isnan(by_seeds).any():
-        return float(gap[0]), math.nan, math.nan
-    parts = np.array([by_rows, *by_seeds])
-    freedom = np.array([n_groups - 1, len(a) - 1, len(b) - 1])
-    total = parts.sum()
-    if total == 0:
-        return float(gap[0]), 0.0, 1.0 if gap[0] == 0 else 0.0
-    n = total**2 / np.sum(parts**2 / freedom)  # degrees of freedom by Welch and Satterthwaite
-    error = math.sqrt(total)
-    return float(gap[0]), error, float(2 * stdtr(n, -abs(gap[0]) / error))
-
-
-def holm(p: list[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979); nan stays nan.
-
-    >>> holm([0.01, 0.04, 0.5])
-    [0.03, 0.08, 0.5]
-    """
-    known = sorted((value, i) for i, value in enumerate(p) if not math.isnan(value))
-    corrected, highest = list(p), 0.0
-    for rank, (value, i) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * value))
-        corrected[i] = highest
-    return corrected
 
 
 def _metric(run: Run, name: str | None) -> dict:
@@ -137,20 +97,6 @@ def _scores(run: Run, metric: dict) -> tuple[float, np.ndarray]:
         return metric["fn"](arrays["val_y"], arrays["val_p"]), test
     except Exception as error:  # a user's own metric may raise anything, on fewer rows than in training
         raise UserError(f"{run.name}: {one_line(error) or type(error).__name__}") from None
-
-
-def jackknife(fn, y: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Return a metric of all rows, then without each group of them: (1 + n_groups,).
-
-    The groups of rows are the same in every run.
-    """
-    n_groups = min(N_GROUPS, len(y))
-    group = np.random.default_rng(0).permutation(len(y)) % n_groups
-    return np.array([fn(y, p), *(fn(y[group != k], p[group != k]) for k in range(n_groups))], np.float64)
-
-
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def _verdicts(table: pd.DataFrame, mode: str) -> list[str]:
@@ -193,60 +139,3 @@ def leaderboards(filters: dict[str, str | None], metric: str | None = None) -> l
     if not boards:
         raise refused[0]
     return boards
-
-
-def shown(boards: list[pd.DataFrame], form: str) -> str:
-    """Return boards as text, markdown, latex or csv."""
-    if form not in FORMATS:
-        raise UserError(f"format={form} is unknown{nearest(form, FORMATS)}; known: {', '.join(FORMATS)}")
-    return "\n\n".join(FORMATS[form](table) for table in boards)
-
-
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """Return the head and the rows of a board as text."""
-    rows = [["", "setting", "seeds", f"val {table.attrs['metric']}", "test", "val-test", "seconds", "p", ""]]
-    for rank, (label, row) in enumerate(table.iterrows(), start=1):
-        parts = [f"{row[part]:.4f}{_plus_minus(row[part + '_sd'])}" for part in ("val", "test")]
-        p = "" if math.isnan(row["p"]) else f"{row['p']:.3f}"
-        more = [f"{row['gap']:+.4f}", f"{row['seconds']:.1f}", p, row["verdict"]]
-        rows.append([str(rank), label, str(row["seeds"]), *parts, *more])
-    return rows
-
-
-def _plus_minus(deviation: float) -> str:
-    return "" if math.isnan(deviation) else f" ± {deviation:.4f}"
-
-
-def _text(table: pd.DataFrame) -> str:
-    return "\n".join([f"{_title(table)}:", aligned(_cells(table)), NOTE])
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Return rows of cells as lines in which the columns stand below each other."""
-    widths, lines = [max(map(len, column)) for column in zip(*rows, strict=True)], []
-    for row in rows:
-        lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return "\n".join(lines)
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in _cells(table))
-    lines = [f"**{_title(table)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), "", NOTE])
-
-
-def _latex(table: pd.DataFrame) -> str:
-    head, *rows = _cells(table)
-    frame = pd.DataFrame(rows, columns=head)
-    return frame.to_latex(index=False, escape=True, caption=f"{_title(table)}. {NOTE}")
-
-
-def _title(table: pd.DataFrame) -> str:
-    return f"{table.attrs['dataset']}, {table.attrs['n_test']:,} test rows"
-
-
-NOTE = (
-    "Sorted by val; means ± standard deviations over seeds. p: of the difference to the first on the same "
-    "test rows, with the chance of rows and seeds, corrected by Holm"
-)
-FORMATS = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": pd.DataFrame.to_csv}

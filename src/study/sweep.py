@@ -15,8 +15,9 @@ from src.logger.fanout import Fanout
 from src.run.folder import BrokenRun, all_runs
 from src.run.lock import hold
 from src.study.jobs import STOP, progress
-from src.study.leaderboard import aligned, leaderboards, shown
+from src.study.leaderboard import leaderboards
 from src.study.pool import replace_joblib
+from src.study.table import aligned, shown
 from src.system.errors import UserError, printable
 from src.system.files import read_json, replacing, write_json
 from src.system.paths import CHECKOUT, claim, outputs, versions_in
