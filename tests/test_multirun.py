@@ -251,9 +251,10 @@ def test_a_sweep_killed_again_and_again_ends_as_an_undisturbed_one(outputs):
 
 PARALLEL = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "pictures=false")
 DIES = """
-import os, signal
+import os, pathlib, signal
 
 def of_two_classes(y, p):
+    pathlib.Path(__file__).with_name(f"gpu{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
     if p.ndim == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return 0.5
@@ -262,17 +263,24 @@ def of_two_classes(y, p):
 
 @pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
 def test_one_killed_job_is_one_failed_job(outputs, tmp_path, logger):
-    """The one beside it and the one after it go on."""
+    """The one beside it and the one after it go on; each process has a GPU of its own."""
     (tmp_path / "dies.py").write_text(DIES)
     overrides = ("model=linear", "dataset=wine,breast_cancer,iris", "metric=dies.of_two_classes")
     overrides += ("metric_mode=max", *PARALLEL, f"logger={logger}")
-    done = train("--multirun", *overrides, PYTHONPATH=str(tmp_path))
+    done = train("--multirun", *overrides, PYTHONPATH=str(tmp_path), CUDA_VISIBLE_DEVICES="4,7,8")
     sweep = runs()["sweep"].iloc[-1]
+    seen = {path.name for path in tmp_path.glob("gpu*")} - {"gpu4,7,8"}  # the leaderboard, in the parent
+    assert seen == {"gpu4", "gpu7"}
     found = {load(name).report["dataset"]: load(name) for name in runs_of(sweep)}
     assert {name: run.status for name, run in found.items()} == {
-        "wine": "done", "breast_cancer": "killed", "iris": "done",
+        "wine": "done", "breast_cancer": "failed", "iris": "done",
     }  # fmt: skip
-    assert done.returncode == 1 and "the process of job 1 was killed" in done.stdout
+    name, reason = found["breast_cancer"].name, "its process was killed by SIGKILL, perhaps out of memory"
+    assert done.returncode == 1 and f"error: {name}: {reason}\n" in done.stdout
+    table = pd.read_csv(outputs / "sweeps" / sweep / "results.csv").set_index("run")
+    (row,) = (row for row in rows(outputs / "sweeps" / sweep) if row["run"] == name)
+    assert load(name).report["error"] == table.loc[name, "error"] == row["error"] == reason
+    assert table.loc[name, "status"] == row["status"] == "failed" and row["job"] == 1
     for name in (found["wine"].name, found["iris"].name):
         assert re.search(rf"^{name}  epoch ", done.stdout, re.MULTILINE), "beside those of another job"
         assert re.search(rf"^{name}  accuracy ", done.stdout, re.MULTILINE)

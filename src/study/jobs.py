@@ -94,18 +94,21 @@ def run_of(member: dict) -> Run | None:
     return Run.open(name) if name else None
 
 
-def ended(folder: Path, run: Run, job: int) -> None:
+def ended(folder: Path, run: Run | None, job: int, overrides=(), error: str | None = None) -> None:
     """Add a line about a job that ended to the sweep's ``jobs.jsonl``, and show how far the sweep is.
 
     Jobs in several processes write at once: a line is one write at the end of the file.
+
+    run : None where the job died before it had one; then ``overrides`` and ``error`` are known
     """
-    metric = run.report["metric"] or {"name": None, "mode": None}
+    report = run.report if run else {"overrides": overrides, "error": error}
+    metric = report.get("metric") or {"name": None, "mode": None}
     row = {
-        "job": job, "run": run.name, "status": run.status, "dataset": run.report["dataset"],
-        "metric": metric["name"], "mode": metric["mode"],
-        "value": run.report["metrics"].get(f"val/{metric['name']}"),
-        "seconds": round(sum(run.report["timings"].values()), 1), "error": run.report.get("error"),
-        "ended": time.time(), "overrides": run.report.get("overrides", []),
+        "job": job, "run": run and run.name, "status": run.status if run else "failed",
+        "dataset": report.get("dataset"), "metric": metric["name"], "mode": metric["mode"],
+        "value": report.get("metrics", {}).get(f"val/{metric['name']}"),
+        "seconds": round(sum(report.get("timings", {}).values()), 1), "error": report.get("error"),
+        "ended": time.time(), "overrides": report.get("overrides", []),
     }  # fmt: skip
     path = folder / ENDED
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # the last writer was killed

@@ -4,17 +4,18 @@ Joblib's own pool is lost as a whole, with all its runs, when one of its process
 does for want of memory. Here one killed process is one failed job. All end with the process that began them.
 """
 
-import math
 import os
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import suppress
+from itertools import cycle, islice, takewhile
+from pathlib import Path
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus
+
+from src.study.lost import killed_by, lost
 
 STOPPING = 60  # seconds in which an interrupted job closes its trackers
 
@@ -34,46 +35,65 @@ def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> 
     shared = (launcher.hydra_context, launcher.config, launcher.task_function, Singleton.get_state())
     waiting = list(enumerate(job_overrides, initial_job_idx))
     n_pools = min(effective_n_jobs(launcher.joblib["n_jobs"]), len(waiting))
-    idle, running, returned = [_pool() for _ in range(n_pools)], {}, {}
+    shares = device_shares(n_pools, launcher.config.trainer.devices)
+    idle, running, returned = [(share, _pool(share)) for share in shares], {}, {}
     try:
         while waiting or running:
             while waiting and idle:
-                (number, overrides), pool = waiting.pop(0), idle.pop()
-                running[pool.submit(_job, number, overrides, *shared)] = (number, pool)
+                (number, overrides), (share, pool) = waiting.pop(0), idle.pop()
+                running[pool.submit(_job, number, overrides, *shared)] = (number, overrides, share, pool)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, pool = running.pop(future)
+                number, overrides, share, pool = running.pop(future)
                 if isinstance(future.exception(), BrokenExecutor):
-                    print(f"error: the process of job {number} was killed", file=sys.stderr)
-                    failed.append(f"job {number}")
-                    pool = _pool()
-                    returned[number] = JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan)
+                    reason = killed_by(str(future.exception()))
+                    returned[number] = lost(number, overrides, reason, launcher.config.on_error, failed)
+                    pool = _pool(share)
                 else:
                     returned[number] = future.result()
-                idle.append(pool)
+                idle.append((share, pool))
     finally:
         _stop(running)
-        for pool in idle:
+        for _, pool in idle:
             pool.shutdown()
     return [returned[number] for number in sorted(returned)]
 
 
-def _pool():
+def device_shares(n_pools: int, n_each: int | str = 1) -> list[str | None]:
+    """Return CUDA_VISIBLE_DEVICES of each pool, the visible GPUs in turn.
+
+    None where there are too few, and where ``trainer.devices`` names devices or takes all. They are counted
+    without torch, which reads the variable when it loads.
+    """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        given = ",".join(str(i) for i, _ in enumerate(Path("/dev").glob("nvidia[0-9]*")))
+    known = [*takewhile(lambda one: one.strip()[:1] not in ("", "-"), given.split(","))]  # as CUDA: up to -1
+    n_each = 1 if n_each == "auto" else n_each
+    if not isinstance(n_each, int) or not 0 < n_each <= len(known):
+        return [None] * n_pools
+    turns = cycle(known)
+    return [",".join(islice(turns, n_each)) for _ in range(n_pools)]
+
+
+def _pool(share: str | None):
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(1, initializer=_enter, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(1, initializer=_enter, initargs=(os.getpid(), share))
 
 
 def _stop(running: dict) -> None:
     """Interrupt the jobs that still run after Ctrl-C, and kill those that do not end."""
     for stop in (signal.SIGINT, signal.SIGKILL):
-        for future, (_, pool) in running.items():
+        for future, (*_, pool) in running.items():
             for pid in () if future.done() else list(pool._processes):
                 with suppress(ProcessLookupError):
                     os.kill(pid, stop)
         wait(running, timeout=STOPPING)
 
 
-def _enter(parent: int) -> None:
+def _enter(parent: int, share: str | None) -> None:
+    if share is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = share
     os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and & let it be ignored
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -12,10 +12,11 @@ from pathlib import Path
 import pandas as pd
 
 from src.logger.fanout import Fanout
-from src.run.folder import BrokenRun, all_runs
+from src.run.folder import all_runs
 from src.run.lock import hold
-from src.study.jobs import STOP, progress
+from src.study import jobs
 from src.study.leaderboard import leaderboards
+from src.study.lost import newest
 from src.study.pool import replace_joblib
 from src.study.table import aligned, shown
 from src.system.errors import UserError, printable
@@ -47,18 +48,12 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         trackers, parent = _parent(folder, logger)
         write_json(folder / "sweep.json", {
             "parent": parent, "words": words, "argv": flags, "folder": os.getcwd(), "n_jobs": n_jobs,
-            "began": time.time(), "runs": _runs_of(name) if again else {},
+            "began": time.time(), "runs": newest(name) if again else {},
         })  # fmt: skip
-        (folder / STOP).unlink(missing_ok=True)
+        (folder / jobs.STOP).unlink(missing_ok=True)
         replace_joblib(failed)
         with _ended(folder, trackers, failed):
             yield
-
-
-def _runs_of(name: str) -> dict[str, str]:
-    """Return {number of the job: its newest run} of a sweep; a job whose run is broken begins anew."""
-    readable = (run for run in all_runs() if not isinstance(run, BrokenRun))
-    return {str(run.report["job"]): run.name for run in readable if run.report.get("sweep") == name}
 
 
 def _parent(folder: Path, logger: dict) -> tuple[Fanout, str | None]:
@@ -88,11 +83,11 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
         log.info("\n%s:\n%s", folder.name, listing(table))
-        failed += [run for run in table["run"][table["status"] != "done"] if run not in failed]
+        failed += [run for run in table["run"][table["status"] != "done"].dropna() if run not in failed]
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
                 log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
-        log.info("\n%s", progress(folder))
+        log.info("\n%s", jobs.progress(folder))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
         if status == "done" and failed:
@@ -158,6 +153,11 @@ def results(name: str) -> pd.DataFrame:
                 row[key] = report["metrics"].get(key)
             seconds = round(sum(report["timings"].values()), 1)
             found.append(row | {"seconds": seconds, "error": report.get("error")})
+    for row in jobs.rows(outputs() / "sweeps" / name):
+        if row["run"] is None and all(row["job"] != other["job"] for other in found):
+            typed = dict(text.split("=", 1) for text in row["overrides"] if "=" in text)
+            known = {key: row[key] for key in ("job", "run", "status")}
+            found.append(known | typed | {"seconds": row["seconds"], "error": row["error"]})
     table = pd.DataFrame(found, columns=None if found else ["job", "run", "status"])
     return table.sort_values("job", kind="stable", ignore_index=True)
 
