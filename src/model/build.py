@@ -7,6 +7,8 @@ from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
+FILES = ("vectors", "path")  # arguments of nets that name what `start_from` reads: vectors, weights
+
 
 def build(spec: dict, *positional, **extra):
     """Return an object of ``spec["class"]``, made with the rest of ``spec`` and ``extra`` as arguments.
@@ -27,10 +29,21 @@ def build(spec: dict, *positional, **extra):
         raise UserError(f"{spec['class']} does not take {arguments}: {error}") from error
 
 
+def start(net, data) -> None:
+    """Give a new net what it starts from beside random numbers: pretrained weights, vectors of words.
+
+    A part of the net has a method ``start_from(data)`` for that; a net that is loaded never calls it.
+    """
+    for part in net.modules():
+        if hasattr(part, "start_from"):
+            part.start_from(data)
+
+
 def is_own_net(spec: dict | None) -> bool:
     """Return whether ``spec`` is a net that is defined, not just imported, in a file of src/model/.
 
-    Its arguments must be numbers and flags: a net may take text for the name of a class.
+    Its arguments must be numbers and flags, and names of files, which only a fit reads: a net may take other
+    text for the name of a class.
     """
     from torch import nn  # here, as estimators are built without torch
 
@@ -40,7 +53,7 @@ def is_own_net(spec: dict | None) -> bool:
     cls = getattr(importlib.import_module(module), name, None)
     if not isinstance(cls, type) or not issubclass(cls, nn.Module) or cls.__module__ != module:
         return False
-    arguments = [value for key, value in spec.items() if key != "class"]
+    arguments = [value for key, value in spec.items() if key not in ("class", *FILES)]
     return all(type(value) in (int, float, bool, NoneType) for value in _items(arguments))
 
 

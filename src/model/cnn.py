@@ -27,9 +27,10 @@ class CNN(nn.Module):
         dropout: float = 0.3,
         token_dropout: float = 0.1,
         word_dropout: float = 0.0,
+        vectors: str | None = None,
     ):
         super().__init__()
-        self.embed = Embed(info, d_token, token_dropout, word_dropout)
+        self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
         self.widths = widths
         self.convs = nn.ModuleList(nn.Conv1d(d_token, n_filters, width) for width in widths)
         self.dropout = nn.Dropout(dropout)

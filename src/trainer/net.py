@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from src.model.build import build
+from src.model.build import build, start
 from src.model.lit import LitModel, in_full, to_predictions
 from src.model.words import INPUTS
 from src.system.code import locate
@@ -57,7 +57,11 @@ def fit(
         return fit_in_ranks(request, data, folder, log_row, progress)
     _silence_lightning()
     torch.manual_seed(seed)
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    checkpoint = last if resume and last.is_file() else None
     net = build(model["net"], data.info)
+    if checkpoint is None:
+        start(net, data)
     check_forward(net, data.parts["train"], data.info)
     if model["compile"]:
         net.compile()
@@ -75,8 +79,7 @@ def fit(
         module.automatic_optimization, train.chunk = False, CHUNK
     if str(trainer["precision"]).startswith("64"):
         module.double()  # Lightning would first load a checkpoint's float64 into float32
-    last, best = folder / "last.ckpt", folder / "best.ckpt"
-    run_trainer(lightning_trainer, module, train, val, last if resume and last.is_file() else None)
+    run_trainer(lightning_trainer, module, train, val, checkpoint)
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
@@ -111,7 +114,8 @@ def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[
     shared = folder / "ranks"
     shutil.rmtree(shared, ignore_errors=True)  # of a try that was killed
     try:
-        kept = ranks.train(request | {"info": data.info}, parts, shared, log_row=log_row, progress=progress)
+        request |= {"info": data.info, "transforms": data.transforms}
+        kept = ranks.train(request, parts, shared, log_row=log_row, progress=progress)
         return load(shared / "net.pt", request["model"], data.info), kept
     finally:
         shutil.rmtree(shared, ignore_errors=True)

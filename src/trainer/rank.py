@@ -50,7 +50,7 @@ def main() -> None:
     for path in folder.glob("*.npy"):
         part, _, name = path.stem.partition("-")
         parts[part][name] = np.load(path, mmap_mode="c")  # copy on write: one copy in memory for all ranks
-    data = Data(parts, request["info"], {})
+    data = Data(parts, request["info"], request["transforms"])
     metric = choose(*request["metric"], request["info"]["task"])
     names = ("seed", "trainer", "resume", "n_threads")
     try:

@@ -1,0 +1,73 @@
+"""Residual convolutions over letters that keep where something is: promoters, splice sites, proteins."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from src.model.embed import Embed, masked_max, masked_mean
+
+
+class DNACNN(nn.Module):
+    """Tokens, residual convolutions, then what was found anywhere beside what was found where, a linear head.
+
+    A motif that counts anywhere is read from the maximum and the mean over places; one that counts at its
+    place from a map of ``d_place`` filters. Maps longer than ``n_places`` are averaged to fit.
+
+    **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> logits (B, n_outputs)
+
+    >>> info = {"n_num_features": 0, "cat_cardinalities": [], "vocab_size": 6, "max_len": 70, "n_outputs": 2}
+    >>> input_ids = torch.randint(2, 6, (8, 70))
+    >>> DNACNN(info)(input_ids=input_ids, attention_mask=input_ids > 0).shape
+    torch.Size([8, 2])
+    """
+
+    def __init__(
+        self,
+        info: dict,
+        d_token: int = 32,
+        n_filters: int = 96,
+        widths: tuple[int, ...] = (9, 5, 3),
+        d_place: int = 32,
+        n_places: int = 128,
+        dropout: float = 0.3,
+        token_dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        vectors: str | None = None,
+    ):
+        super().__init__()
+        self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
+        self.length = info["n_num_features"] + len(info["cat_cardinalities"]) + info.get("max_len", 0)
+        self.pool = -(-self.length // n_places)  # neighbours that share a place
+        sizes = [d_token] + [n_filters] * len(widths)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(d_in, n_filters, width, padding="same")
+            for d_in, width in zip(sizes, widths, strict=False)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(n_filters) for _ in widths)
+        self.place = nn.Conv1d(n_filters, d_place, 1)
+        self.dropout = nn.Dropout(dropout)
+        n_flat = d_place * -(-self.length // self.pool)
+        self.head = nn.Linear(2 * n_filters + n_flat, info["n_outputs"])
+
+    def forward(self, x_num=None, x_cat=None, input_ids=None, attention_mask=None) -> Tensor:
+        tokens, mask = self.embed(x_num, x_cat, input_ids, attention_mask)  # (B, T, D)
+        here = mask[:, None, :]  # (B, 1, T)
+        x = tokens.transpose(1, 2) * here  # (B, D, T); padding is the zeros that lie beyond the edge
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            y = self.dropout(_normed(norm, conv(x), mask).relu()) * here
+            x = x + y if x.shape == y.shape else y  # (B, n_filters, T)
+        tokens = x.transpose(1, 2)
+        where = self.place(x).relu() * here  # (B, d_place, T)
+        where = F.pad(where, (0, self.length - where.shape[2]))  # cuts what is longer: padding
+        where = F.avg_pool1d(where, self.pool, ceil_mode=True)
+        found = (masked_max(tokens, mask), masked_mean(tokens, mask), where.flatten(1))
+        return self.head(self.dropout(torch.cat(found, 1)))
+
+
+def _normed(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
+    """Return x (B, C, T) normalised; padding takes no part in a batch's mean and variance."""
+    if not norm.training or mask.all():
+        return norm(x)
+    out = x.new_zeros(x.shape[0], x.shape[2], x.shape[1])  # (B, T, C)
+    out[mask] = norm(x.transpose(1, 2)[mask])  # (tokens, C)
+    return out.transpose(1, 2)
