@@ -123,12 +123,19 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
 
 
 def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None, origin=None) -> Data:
-    """Return the arrays of a dataset; the options are those of `cut` and `shape`.
+    """Return the arrays of a dataset; the options are those of `cut` and `shape`, ``origin`` see below."""
+    table, record = prepared_frame(dataset, frame, origin)
+    rows = cut(table, dataset, seed)
+    return arrays_of(table, rows, record, dataset, scaler=scaler, class_weight=class_weight)
+
+
+def prepared_frame(dataset: dict, frame=None, origin: dict | None = None) -> tuple[pd.DataFrame, dict]:
+    """Return what `load_frame` returns.
 
     origin : dict, optional
         as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
     """
-    frame, record = load_frame(dataset, frame, origin)
+    table, record = load_frame(dataset, frame, origin)
     wanted = (origin or {}).get("output")
     if wanted and record["output"] != wanted:
         changed = "its ETL, or a library" if record["input"] == origin["input"] else "the data"
@@ -136,9 +143,13 @@ def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None
             f"{changed} has changed since ({record['path'] or dataset['name']}: digest {record['output']}, "
             f"it was {wanted}): bring it back, or add changed=true to go on with the data as it is"
         )
+    return table, record
+
+
+def arrays_of(frame: pd.DataFrame, rows: dict, record: dict, dataset: dict, **options) -> Data:
+    """Return the arrays of a table of which `cut` has made ``rows``, and where it came from."""
     found = {"etl_version": record["version"], "data_digest": record["output"]}
-    rows = cut(frame, dataset, seed)
-    data = shape(frame, rows, dataset, scaler=scaler, class_weight=class_weight, **found)
+    data = shape(frame, rows, dataset, **options, **found)
     data.transforms["etl"] = record["recipe"]
     data.source = {"input_path": record["path"], "input_digest": record["input"]}
     return data

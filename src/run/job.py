@@ -14,6 +14,7 @@ from src.config.tree import flat
 from src.data.digest import arrays_digest
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
+from src.data.shared import load_shared
 from src.data.target import baseline
 from src.metric.choose import choose, compute, loss
 from src.run.again import epochs_behind
@@ -40,7 +41,7 @@ log = logging.getLogger("reprise")
 
 def run_job(
     cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1,
-    origin: dict | None = None,
+    origin: dict | None = None, shared: Path | None = None,
 ) -> Run | None:  # fmt: skip
     """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, or None on ranks above 0.
 
@@ -51,7 +52,8 @@ def run_job(
     resume : a run to go on with, instead of a new one; the caller holds it
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
-    origin : of the data that a run was trained on before, see `load_data`
+    origin : of the data that a run was trained on before, see `prepared_frame`
+    shared : folder in which the jobs of a sweep share their data
     """
     if resume is not None:
         notebook.unpack(resume.folder / "code.zip", named_code(cfg))
@@ -63,14 +65,14 @@ def run_job(
     set_threads(threads)
     if resume is not None:
         recorder = Recorder.resume(resume, cfg, report or {}, epochs_behind(resume))
-        return _train(recorder, threads, frame, origin)
+        return _train(recorder, threads, frame, origin, shared)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
     with hold(folder, "train"), named_lines(f"{folder.name}  " if n_side_by_side != 1 else ""):
-        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin)
+        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin, shared)
 
 
-def _train(recorder: Recorder, threads: int, frame, origin: dict | None) -> Run:
+def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared: Path | None) -> Run:
     """Train what a new or resumed run's config says; its folder is held."""
     cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
     log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
@@ -78,7 +80,10 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None) -> Run:
         set_seed(seed)
         with recorder.timed("data"):
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
-            data = load_data(cfg["dataset"], frame=frame, origin=origin, **options)
+            if shared and frame is None:
+                data = load_shared(shared, cfg["dataset"], origin=origin, **options)
+            else:
+                data = load_data(cfg["dataset"], frame=frame, origin=origin, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("import"), uninterrupted():

@@ -20,7 +20,7 @@ from src.system.files import read_json
 from src.system.paths import outputs
 
 log = logging.getLogger("reprise")
-ENDED, STOP = "jobs.jsonl", ".stop"  # files in the folder of a sweep
+ENDED, STOP, SHARED = "jobs.jsonl", ".stop", ".data"  # in the folder of a sweep
 
 
 def run_once(cfg: dict, settings, failed: list) -> float:
@@ -40,9 +40,13 @@ def run_once(cfg: dict, settings, failed: list) -> float:
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
     n_side_by_side = settings.launcher.get("n_jobs") or 1
+    shared = folder and folder / SHARED
     for left in reversed(range(1 + int(times or 0))):
         try:
-            run = _resumed(earlier) if earlier else run_job(cfg, report=report, n_side_by_side=n_side_by_side)
+            if earlier:
+                run = _resumed(earlier, shared)
+            else:
+                run = run_job(cfg, report=report, n_side_by_side=n_side_by_side, shared=shared)
             break
         except Exception as error:
             name = getattr(error, "run", None)
@@ -59,11 +63,11 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     return run.objective if run else math.nan  # only rank 0 has a run
 
 
-def _resumed(run: Run) -> Run | None:
+def _resumed(run: Run, shared: Path | None) -> Run | None:
     """Go on with a job's run by its recorded config, on the data and with the code that it began with."""
     with hold(run.folder, "resume"):
-        cfg = config_to_resume(run, None, False, None)
-        return run_job(cfg, resume=run, report=check_code(run, False), origin=origin(run, True))
+        options = {"report": check_code(run, False), "origin": origin(run, True), "shared": shared}
+        return run_job(config_to_resume(run, None, False, None), resume=run, **options)
 
 
 def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed: list) -> None:

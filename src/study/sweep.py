@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,7 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
             "began": time.time(), "runs": newest(name) if again else {},
         })  # fmt: skip
         (folder / jobs.STOP).unlink(missing_ok=True)
+        shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)  # of a sweep that was killed
         replace_joblib(failed)
         with _ended(folder, trackers, failed):
             yield
@@ -79,6 +81,7 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         status = "stopped"
         raise
     finally:
+        shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)
         table = results(folder.name)
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
