@@ -22,7 +22,8 @@ from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
 FILES = sorted(CONF.rglob("*.yaml"))
-GLOBAL = ("model_dataset", "experiment", "debug")  # groups whose files set keys of the whole config
+# groups whose files set keys of the whole config
+GLOBAL = ("model_dataset", "experiment", "debug", "sweep", "space")
 REQUIRED = {  # datasets that need more overrides
     "csv": ["dataset.path=my.csv", "dataset.target=y"],
     "parquet": ["dataset.path=my.parquet", "dataset.target=y"],
@@ -52,10 +53,10 @@ def values_of(path: Path) -> dict:
 @pytest.fixture(scope="module", autouse=True)
 def compose_once():
     """Compose each set of overrides once: it takes a tenth of a second and depends on them alone."""
-    cached = lru_cache(lambda name, overrides: hydra_itself(name, list(overrides)))
+    cached = lru_cache(lambda name, words, **more: hydra_itself(name, list(words), **more))
     hydra_itself = hydra.compose
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hydra, "compose", lambda name, overrides, **_: cached(name, tuple(overrides)))
+        patch.setattr(hydra, "compose", lambda name, words, **more: cached(name, tuple(words), **more))
         yield
 
 
@@ -90,8 +91,9 @@ def test_command_in_a_comment_composes(command, tmp_path, monkeypatch):
     for name in ("my.csv", "my.parquet"):
         (tmp_path / name).touch()
     overrides = shlex.split(command.partition("python -m src.train")[2])
-    multirun = "--multirun" in overrides
-    n_jobs, _ = check(spelled([word for word in overrides if word != "--multirun"], multirun), multirun)
+    flags = {"-m", "--multirun"} & set(overrides)
+    multirun = bool(flags)
+    n_jobs, _ = check(spelled([word for word in overrides if word not in flags], multirun), multirun)
     assert n_jobs > 1 if multirun else n_jobs == 1
 
 
@@ -151,6 +153,7 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
     known |= {f"dataset.{key}" for key in values_of(CONF / "dataset/csv.yaml")}
+    known |= set(values_of(CONF / "sweep/_search.yaml"))
     known |= {key.rpartition(".")[0] for key in known}
     assert not set(RULES) - known
 

@@ -8,19 +8,16 @@ from typing import NamedTuple
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from src.config.options import hydra_options
 from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.tree import CONF, GROUPS, choices, flat, get, hydra_compose, leaves, parse
+from src.config.space import check_objectives, check_search, dimension, is_search, searcher
+from src.config.tree import CONF, GROUPS, addable, choices, flat, get, hydra_compose, leaves, parse
 from src.config.typed import weights
 from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
 
-FOLDERS = ("hydra.run", "hydra.sweep", "hydra.output_subdir", "hydra.job.chdir")
-OF_HYDRA = (
-    "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper.max_batch_size", "hydra.job.env_set",
-    "hydra.job.env_copy",
-)  # fmt: skip
 VECTORIZER = "sklearn.feature_extraction.text.TfidfVectorizer"  # takes what stands in model.tfidf
 METRIC = ("metric", "metric_mode", "dataset.task")  # keys that must fit together
 OTHERS = {  # our keys, and what other libraries call them
@@ -85,9 +82,14 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
 
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
-    options = _hydra_options(overrides, multirun)
-    overrides = expand(overrides)
-    alternatives = [_alternatives(parse(text), multirun) for text in overrides]
+    options = hydra_options(overrides, multirun)
+    parsed = list(map(parse, expand(overrides)))
+    section, ready = searcher(parsed)
+    check_search(section, ready, parsed, multirun)
+    typed = {one.key_or_group for one in parsed}
+    parsed += [parse(addable(f"{key}={text}")) for key, text in ready.items() if key not in typed]
+    searched = is_search(section)
+    alternatives = [_alternatives(one, multirun, searched) for one in parsed]
     grouped = [values for values in alternatives if values[0].key in GROUPS or values[0].key[:6] == "hydra/"]
     others = [values for values in alternatives if values not in grouped]
     others = [values for values in others if values[0].key.partition(".")[0] != "hydra"]
@@ -97,6 +99,8 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
             compose("train", options, return_hydra_config=True)  # refuses wrong values
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
             base = _composed(compose, [group.typed for group in groups])
+            if section is None and "sweep" in base:
+                raise UserError("sweep=... is typed, or Hydra leaves it out: take it out of the preset")
             _check_presets(base, groups, compose)
             try:
                 _check_values(base, list(chain(*others)))
@@ -106,7 +110,10 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
             for job in product(*(values if values[0].key in every else values[:1] for values in others)):
                 cfg = _config(base, job)
                 first = first or cfg
-    return math.prod(map(len, alternatives)), first
+    if not searched:
+        return math.prod(map(len, alternatives)), first
+    check_objectives(first["sweep"], *(get(first, key)[0] for key in METRIC))
+    return first["sweep"]["n_trials"], first
 
 
 def _composed(compose, groups: list[str]) -> dict:
@@ -119,16 +126,20 @@ def _composed(compose, groups: list[str]) -> dict:
     return base
 
 
-def _alternatives(override, multirun: bool) -> list[Given]:
-    """Return the values of an override: "seed=0,1" -> seed=0 and seed=1."""
+def _alternatives(override, multirun: bool, searched: bool = False) -> list[Given]:
+    """Return the values of an override: "seed=0,1" -> seed=0 and seed=1; in a search an interval's ends."""
     values, (key, typed) = [override], (override.key_or_group, override.input_line)
     if override.is_sweep_override():
         if not multirun:
             raise UserError(f"{typed} names several values: add --multirun")
         try:
             left = typed.partition("=")[0]
-            values = [parse(f"{left}={value}") for value in override.sweep_string_iterator()]
+            texts = dimension(override)["ends"] if searched else override.sweep_string_iterator()
+            values = [parse(f"{left}={value}") for value in texts]
         except HydraException as error:
+            if override.is_interval_sweep():
+                advice = "write choice(...), or add sweep=optuna"
+                raise UserError(f"{typed} has no grid: {advice}") from None
             raise UserError(f"{typed} cannot be swept: {one_line(error)}") from None
     adds = override.is_add() or override.is_force_add()
     read = weights if key == "class_weight" else lambda value: value
@@ -139,24 +150,6 @@ def _alternatives(override, multirun: bool) -> list[Given]:
             more = ", or a file: dataset=my.csv" if key == "dataset" else ""
             raise UserError(f"{key}={one.value} is unknown{near}; there are: {', '.join(known)}{more}")
     return given
-
-
-def _hydra_options(overrides: list[str], multirun: bool) -> list[str]:
-    """Return Hydra's own options; refuse those that do nothing here, or move the folder of a run."""
-    options = [text for text in overrides if re.match(r"\+*hydra[./=]", str(text))]
-    names = [text.lstrip("+").partition("=")[0] for text in options]
-    for text, name in zip(options, names, strict=True):
-        if f"{name}.".startswith(tuple(f"{folder}." for folder in FOLDERS)):
-            raise UserError(f"{text}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
-        if name.startswith("hydra.launcher") and "hydra/launcher" not in names:
-            raise UserError(f"{text} is an option of a launcher: add hydra/launcher=joblib")
-        if name in ("hydra/launcher", "hydra/sweeper") and not multirun:
-            raise UserError(f"{text} is for several runs: add --multirun")
-        if name == "hydra.searchpath":
-            raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
-        if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):
-            raise UserError(f"{text}: {name} would do nothing here; these work: {', '.join(OF_HYDRA)}")
-    return options
 
 
 def _check_presets(base: dict, groups: tuple, compose) -> None:

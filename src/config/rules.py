@@ -11,7 +11,7 @@ from src.system.code import locate
 from src.system.errors import UserError, nearest
 
 # sections that take keys which their yaml does not name
-OPEN = (*WITH_CLASS, "model.arguments", "model.tfidf", "class_weight", "dataset.args")
+OPEN = (*WITH_CLASS, "model.arguments", "model.tfidf", "class_weight", "dataset.args", "sweep.models")
 # arguments that Reprise sets itself
 RESERVED = {"model.net": ("info",), "model.optimizer": ("params", "lr", "weight_decay")}
 
@@ -72,6 +72,12 @@ RULES = {
     "class_weight": [MAPPING, one_of("balanced"), NULL],
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),
     "tags": TAGS,
+    "sweep.sampler": "src.config.space.SAMPLERS",
+    "sweep.n_trials": whole(1),
+    "sweep.timeout": [number(0), NULL],
+    "sweep.metric": [TEXT, SOME, NULL],
+    "sweep.pruner": ["src.config.space.PRUNERS", NULL],
+    "sweep.storage sweep.study": [NAME, NULL],
     "logger.project": NAME,
     "logger.wait": [number(0), NULL],
     "dataset.path": TEXT,

@@ -15,12 +15,14 @@ from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import Run
 from src.run.job import run_job
 from src.run.lock import hold
+from src.study import search
 from src.system.errors import UserError, is_told, sentence, without_password
 from src.system.files import read_json
 from src.system.paths import outputs
 
 log = logging.getLogger("reprise")
 ENDED, STOP, SHARED = "jobs.jsonl", ".stop", ".data"  # in the folder of a sweep
+GOAL = ("name", "mode", "value")
 
 
 def run_once(cfg: dict, settings, failed: list) -> float:
@@ -30,11 +32,14 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     from its checkpoint. An error is shown now: Hydra reports only the first failed job, and only at the end.
     The names of failed runs are added to ``failed``.
     """
-    member = membership(settings)
-    report = member | {"overrides": [*map(without_password, settings.overrides.task)]}
+    section = cfg.get("sweep") or {}
+    member = membership(settings, section)
+    typed = [text for text in settings.overrides.task if not text.startswith("sweep.trial=")]
+    report = member | {"overrides": [*map(without_password, typed)]}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
     earlier = run_of(member) if folder else None
     if earlier and earlier.status == "done":
+        _done(folder, earlier, member["job"], section)
         return earlier.objective
     if folder and (folder / STOP).is_file():
         return math.nan
@@ -59,7 +64,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
                 return math.nan
             earlier = Run.open(name) if name else earlier
     if folder and run:
-        ended(folder, run, member["job"])
+        _done(folder, run, member["job"], section)
     return run.objective if run else math.nan  # only rank 0 has a run
 
 
@@ -70,7 +75,15 @@ def _resumed(run: Run, shared: Path | None) -> Run | None:
         return run_job(config_to_resume(run, None, False, None), resume=run, **options)
 
 
-def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed: list) -> None:
+def _done(folder: Path, run: Run, job: int, section: dict) -> None:
+    """Record once, and tell the search, that a job is done: a kill may have come between."""
+    if not any(row["job"] == job and row["status"] == "done" for row in rows(folder)):
+        ended(folder, run, job, section=section)
+    if section.get("trial") is not None:
+        search.tell(folder, section, run)
+
+
+def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed) -> None:
     """Write a failure down; raise what is no user's mistake, with its traceback, unless a sweep goes on."""
     if folder and name:
         ended(folder, Run.open(name), member["job"])
@@ -81,13 +94,14 @@ def _failed(error: Exception, name: str | None, kind: str, folder, member: dict,
     failed.append(name)
 
 
-def membership(settings) -> dict:
+def membership(settings, section: dict) -> dict:
     """Return the sweep, the job's number and the MLflow parent of a job, for its report; nulls for a run."""
     if settings.mode != RunMode.MULTIRUN:
         return {"sweep": None, "job": None, "parent": None}
     folder = Path(settings.sweep.dir)
     return {
-        "sweep": folder.name, "job": settings.job.num, "parent": read_json(folder / "sweep.json")["parent"],
+        "sweep": folder.name, "job": settings.job.num if section.get("trial") is None else section["trial"],
+        "parent": read_json(folder / "sweep.json")["parent"],
     }  # fmt: skip
 
 
@@ -98,7 +112,9 @@ def run_of(member: dict) -> Run | None:
     return Run.open(name) if name else None
 
 
-def ended(folder: Path, run: Run | None, job: int, overrides=(), error: str | None = None) -> None:
+def ended(
+    folder: Path, run: Run | None, job: int, overrides=(), error: str | None = None, section: dict | None = None
+) -> None:
     """Add a line about a job that ended to the sweep's ``jobs.jsonl``, and show how far the sweep is.
 
     Jobs in several processes write at once: a line is one write at the end of the file.
@@ -114,6 +130,8 @@ def ended(folder: Path, run: Run | None, job: int, overrides=(), error: str | No
         "seconds": round(sum(report.get("timings", {}).values()), 1), "error": report.get("error"),
         "ended": time.time(), "overrides": report.get("overrides", []),
     }  # fmt: skip
+    if section and section.get("trial") is not None:
+        row["objectives"] = search.ends(run.report, section)
     path = folder / ENDED
     torn = path.is_file() and not path.read_bytes().endswith(b"\n")  # the last writer was killed
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -143,16 +161,51 @@ def progress(folder: Path) -> str:
     n_failed = sum(row["status"] != "done" for row in ends)
     text = f"{folder.name}   {len(ends) - n_failed} of {sweep['n_jobs']} jobs done"
     text += f", {n_failed} failed" if n_failed else ""
-    known = [row for row in ends if row["value"] is not None]
-    if len({(row["dataset"], row["metric"]) for row in known}) == 1:  # else they are not comparable
-        best = (max if known[0]["mode"] == "max" else min)(known, key=lambda row: row["value"])
-        text += f"   best {best['run']} val/{best['metric']} {best['value']:.4f}"
+    if best := front(ends):
+        n_objectives = len(_goals(best[0]))
+        text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"
     since = sum(row["ended"] > sweep["began"] for row in ends)
     left = sweep["n_jobs"] - len(ends)
     if left and since:
         seconds = (time.time() - sweep["began"]) / since * left
         text += f"   about {duration(seconds)} left"
     return text
+
+
+def _goals(row: dict) -> list[dict]:
+    """Return what a job was for, [{"name", "mode", "value"}]: the objectives of a search, or its metric."""
+    return row.get("objectives") or [{key: row[key if key != "name" else "metric"] for key in GOAL}]
+
+
+def _scored(row: dict) -> str:
+    names = {one["name"]: "" if one["name"] == search.SECONDS else "val/" for one in _goals(row)}
+    scores = [f"{names[one['name']]}{one['name']} {one['value']:.4f}" for one in _goals(row)]
+    return f"{row['run']} {', '.join(scores)}"
+
+
+def front(ends: list[dict]) -> list[dict]:
+    """Return the best job; with two objectives those that no other is better than in both, by the first.
+
+    Jobs that were not for the same are not comparable: then there is none.
+    """
+    known = [row for row in ends if all(goal["value"] is not None for goal in _goals(row))]
+    if len({(row["dataset"], *(goal["name"] for goal in _goals(row))) for row in known}) != 1:
+        return []
+
+    def score(row: dict) -> tuple[float, ...]:
+        return tuple(-goal["value"] if goal["mode"] == "max" else goal["value"] for goal in _goals(row))
+
+    best = []
+    for row in sorted(known, key=score):
+        if not best or score(row)[1:] < score(best[-1])[1:]:
+            best.append(row)
+    return best
+
+
+def answer(folder: Path) -> str:
+    """Return what a search has found: the best job with its overrides, or those on the front."""
+    best = [row for row in front(rows(folder)) if row.get("objectives")]
+    return "\n".join(f"{_scored(row)}   {' '.join(row['overrides'])}" for row in best)
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import suppress
 from itertools import cycle, islice, takewhile
@@ -25,23 +26,33 @@ def replace_joblib(failed: list[str]) -> None:
     with suppress(ImportError):  # without the plugin Hydra names the launchers that are there
         from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 
+        JoblibLauncher.takes_iterators = True
         JoblibLauncher.launch = lambda *args, **options: launch(*args, **options, failed=failed)
 
 
 def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> list:
-    """Run all jobs, ``hydra.launcher.n_jobs`` at a time; return Hydra's records of them, in their order."""
+    """Run all jobs, ``hydra.launcher.n_jobs`` at a time; return Hydra's records of them, in their order.
+
+    job_overrides : lists of overrides, or an iterator of (number, overrides): a search, which is asked for a
+        job whenever one of the processes is idle
+    """
     from joblib import effective_n_jobs
 
     shared = (launcher.hydra_context, launcher.config, launcher.task_function, Singleton.get_state())
-    waiting = list(enumerate(job_overrides, initial_job_idx))
-    n_pools = min(effective_n_jobs(launcher.joblib["n_jobs"]), len(waiting))
+    waiting, n_pools = job_overrides, effective_n_jobs(launcher.joblib["n_jobs"])
+    if isinstance(job_overrides, Sequence):
+        n_pools = min(n_pools, len(job_overrides))
+        waiting = iter(enumerate(job_overrides, initial_job_idx))
     shares = device_shares(n_pools, launcher.config.trainer.devices)
-    idle, running, returned = [(share, _pool(share)) for share in shares], {}, {}
+    idle, running, returned = [(share, None) for share in shares], {}, {}
     try:
-        while waiting or running:
-            while waiting and idle:
-                (number, overrides), (share, pool) = waiting.pop(0), idle.pop()
+        while True:
+            while idle and (job := next(waiting, None)):
+                (number, overrides), (share, pool) = job, idle.pop()
+                pool = pool or _pool(share)
                 running[pool.submit(_job, number, overrides, *shared)] = (number, overrides, share, pool)
+            if not running:
+                break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number, overrides, share, pool = running.pop(future)
                 if isinstance(future.exception(), BrokenExecutor):
@@ -53,7 +64,7 @@ def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> 
                 idle.append((share, pool))
     finally:
         _stop(running)
-        for _, pool in idle:
+        for pool in (pool for _, pool in idle if pool):
             pool.shutdown()
     return [returned[number] for number in sorted(returned)]
 

@@ -90,7 +90,7 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
                 log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
-        log.info("\n%s", jobs.progress(folder))
+        log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), jobs.answer(folder)])))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
         if status == "done" and failed:

@@ -1,0 +1,153 @@
+"""The space of a search, in Hydra's words: choices, ranges and intervals of values for keys."""
+
+from collections.abc import Iterable
+
+from hydra.core.override_parser.types import IntervalSweep, QuotedString
+from omegaconf import OmegaConf
+
+from src.config.tree import addable, choices, hydra_compose, parse
+from src.metric.words import check_name
+from src.system.errors import UserError, without_password
+
+SAMPLERS = ("tpe", "cmaes", "qmc", "nsga2", "random")
+PRUNERS = ("median", "hyperband")
+SEARCH = tuple(f"sweep.{key}" for key in "sampler n_trials metric pruner storage study trial".split())
+SECONDS = "seconds"  # of the fit: an objective that no model logs
+
+
+def is_search(section: dict | None) -> bool:
+    """Return whether the section ``sweep`` of a config is that of a search, not of a grid."""
+    return "sampler" in (section or {})
+
+
+def space(params: dict, overrides: Iterable[str]) -> tuple[dict, list[str]]:
+    """Return ({key: `dimension`}, the overrides that each job has).
+
+    params : of a ready space; an override of the same key counts instead
+    """
+    typed = {parse(text).key_or_group: text for text in overrides}
+    ready = {key: addable(f"{key}={text}") for key, text in params.items() if key not in typed}
+    found, fixed = {}, []
+    for text in [*ready.values(), *typed.values()]:
+        override = parse(text)
+        if override.is_sweep_override():
+            found[override.key_or_group] = dimension(override) | {"key": override.get_key_element()}
+        else:
+            fixed.append(text)
+    return found, fixed
+
+
+def dimension(override) -> dict:
+    """Return the values that an override offers: {"texts", "values"} of a choice, else {"low", "high", ...}.
+
+    A range has a "step", an interval may have "log"; "ends" are the texts that stand for all of them.
+
+    >>> dimension(parse("model.lr=tag(log,interval(1e-4,1e-1))"))
+    {'low': 0.0001, 'high': 0.1, 'log': True, 'whole': False, 'ends': ['0.0001', '0.1']}
+    """
+    value, typed = override.value(), override.input_line
+    if isinstance(value, IntervalSweep):
+        return _interval(value, typed)
+    if getattr(value, "shuffle", False):
+        raise UserError(f"{typed}: the order does not matter in a search, leave shuffle out")
+    texts = list(override.sweep_string_iterator())
+    if not texts:
+        raise UserError(f"{typed} holds no value")
+    if len(set(texts)) < len(texts):
+        raise UserError(f"{typed} holds a value twice")
+    values = [one.text if isinstance(one, QuotedString) else one for one in override.sweep_iterator()]
+    if override.is_range_sweep() and len(texts) > 1:
+        low, high = sorted((values[0], values[-1]))
+        whole = all(type(one) is int for one in values)
+        step = abs(values[1] - values[0])
+        return {"low": low, "high": high, "step": step, "whole": whole, "ends": [texts[0], texts[-1]]}
+    plain = all(isinstance(one, str | int | float | None) for one in values)
+    return {"texts": texts, "values": values if plain else texts, "ends": texts}
+
+
+def _interval(value: IntervalSweep, typed: str) -> dict:
+    """Return an interval; its ends are whole numbers if int(...) or tag(int, ...) says so."""
+    low, high, log = value.start, value.end, "log" in value.tags
+    unknown = sorted(value.tags - {"log", "int"})
+    if unknown:
+        raise UserError(f"{typed}: tag {unknown[0]} is unknown; known: log, int")
+    whole = "int" in value.tags or (type(low) is int and type(high) is int)
+    if not low < high:
+        raise UserError(f"{typed} holds no value: the first end should be below the second")
+    if log and low <= 0:
+        raise UserError(f"{typed}: with log the first end should be above 0")
+    if whole:
+        if low != int(low) or high != int(high):
+            raise UserError(f"{typed}: with int both ends should be whole numbers")
+        low, high = int(low), int(high)
+    return {"low": low, "high": high, "log": log, "whole": whole, "ends": [repr(low), repr(high)]}
+
+
+def searcher(parsed: list) -> tuple[dict | None, dict]:
+    """Return the section ``sweep`` of the config, null without a searcher, and the ready space."""
+    plain = {one.key_or_group: one for one in parsed if not one.is_sweep_override()}
+    chosen = [plain[key] for key in ("sweep", "space") if key in plain]
+    if not chosen or any(one.value() not in choices(one.key_or_group) for one in chosen):
+        return None, {}  # an unknown one is refused with all other overrides
+    chosen += [plain[key] for key in plain if key in SEARCH]
+    with hydra_compose() as compose:
+        cfg = compose("train", [one.input_line for one in chosen], return_hydra_config=True)
+    section = OmegaConf.to_container(cfg.sweep) if "sweep" in cfg else None
+    return section, dict(cfg.hydra.sweeper.get("params") or {})
+
+
+def check_search(section: dict, params: dict, overrides: list, multirun: bool) -> None:
+    """Refuse what no searcher can do; ``overrides`` are parsed, ``params`` those of a ready space."""
+    if params and not is_search(section):
+        raise UserError("space=... is for a search: add sweep=optuna, or sweep=random")
+    if not section:
+        return
+    if not multirun:
+        raise UserError("sweep=... is for several runs: add --multirun")
+    swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
+    for key, typed in swept.items():
+        if key.partition(".")[0] in ("sweep", "space"):
+            raise UserError(f"{typed}: a sweep has one searcher and one space")
+    if not is_search(section):
+        return
+    if not swept and not params:
+        raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
+    for key in {"dataset", "dataset.path", "metric", "metric_mode"} & swept.keys():
+        raise UserError(f"{swept[key]}: values of several cannot be compared, search with one {key}")
+    if section["trial"] is not None:
+        raise UserError("sweep.trial is set for each job: leave it out")
+    _check_storage(section)
+    if section["pruner"] and len(objectives(section)) > 1:
+        raise UserError("sweep.pruner compares one metric: leave it out, or one of the two in sweep.metric")
+
+
+def _check_storage(section: dict) -> None:
+    storage = section["storage"]
+    if storage is None:
+        return
+    if without_password(storage) != storage and ":" in storage.partition("://")[2].rpartition("@")[0]:
+        raise UserError("sweep.storage holds a password: leave it out, PGPASSWORD or ~/.pgpass gives it")
+    if "://" not in storage:
+        raise UserError(f"sweep.storage={storage}: should be a URL, postgresql+psycopg://host/database")
+    if not section["study"]:
+        raise UserError("sweep.study is required with sweep.storage: all who give one name share its trials")
+
+
+def objectives(section: dict) -> list[str | None]:
+    """Return the names of the metrics that a search optimises; None is the deciding one."""
+    named = section["metric"]
+    return list(named) if isinstance(named, list) else [named]
+
+
+def check_objectives(section: dict, metric: str | None, mode: str | None, task: str | None) -> None:
+    """Refuse metrics of a search that no model of the task logs; ``metric`` is the deciding one."""
+    names = objectives(section)
+    if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
+        raise UserError(f"sweep.metric={names}: should be one metric, or two different ones")
+    for name in names:
+        if name not in (None, SECONDS, metric):
+            if "." in name:
+                raise UserError(f"sweep.metric={name} is your own function: add metric={name}, which logs it")
+            check_name(name, None, task)
+        elif name != SECONDS:
+            check_name(name or metric, mode, task) if name or metric else None

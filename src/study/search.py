@@ -1,0 +1,262 @@
+"""A search: Optuna chooses the overrides of each job; the job tells how it ended.
+
+The study is ``study.journal`` in the folder of the sweep, or in a database that several machines share.
+A trial is told when its run is done. One that failed or was killed stays open: a sweep that goes on trains
+it again.
+"""
+
+import time
+import warnings
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from src.config.space import SECONDS, objectives, space
+from src.data.load import load_frame
+from src.data.prepare import task_in
+from src.metric.choose import DEFAULT
+from src.metric.words import METRICS, check_name
+from src.system.errors import UserError, one_line
+from src.system.files import host
+
+
+class Lock:
+    """The lock of the journal: Optuna's own one waits 30 s for a process that was killed."""
+
+    def __init__(self, journal: Path):
+        from filelock import FileLock
+
+        self.journal, self.lock = journal, FileLock(f"{journal}.lock")
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        _mend(self.journal)
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+def _mend(journal: Path) -> None:
+    """Cut off a last line that a kill has torn: Optuna would not read what is written after it."""
+    with journal.open("rb+") as file:
+        size = file.seek(0, 2)
+        start = max(0, size - 65536)
+        file.seek(start)
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def optuna():
+    """Return Optuna, which shows warnings only."""
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("sweep=... needs Optuna: pip install optuna cmaes") from None
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+@cache
+def _storage(folder: Path, url: str | None):
+    if url:
+        return url
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal = folder / "study.journal"
+    return JournalStorage(JournalFileBackend(str(journal), Lock(journal)))
+
+
+def open_study(folder: Path, section: dict, **new):
+    """Return the study of the sweep in ``folder``; ``new`` are options of a study that may be new."""
+    library = optuna()
+    name, storage = section["study"] or folder.name, _storage(folder, section["storage"])
+    try:
+        if new:
+            return library.create_study(study_name=name, storage=storage, load_if_exists=True, **new)
+        return library.load_study(study_name=name, storage=storage)
+    except Exception as error:  # a database's driver has errors of its own
+        raise UserError(f"the study {name} cannot be opened: {one_line(error)}") from None
+
+
+# -- the sampler
+
+
+def _sampler(kind: str, seed: int):
+    """Return a sampler that begins anew with each trial, so that a search goes on as if never disturbed."""
+    from optuna import samplers
+
+    class Again(samplers.BaseSampler):
+        def before_trial(self, study, trial):
+            self.one = _made(samplers, kind, seed, trial.number, len(study.directions))
+            self.one.before_trial(study, trial)
+
+        def infer_relative_search_space(self, study, trial):
+            return self.one.infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study, trial, space):
+            return self.one.sample_relative(study, trial, space)
+
+        def sample_independent(self, study, trial, name, distribution):
+            return self.one.sample_independent(study, trial, name, distribution)
+
+    return Again()
+
+
+def _made(samplers, kind: str, seed: int, number: int, n_objectives: int):
+    """Return the sampler of one trial; its seed is that of the search and the trial's number."""
+    import numpy as np
+
+    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    if kind == "cmaes":
+        if n_objectives > 1:
+            raise UserError("sweep.sampler=cmaes optimises one metric: take tpe or nsga2 for two")
+        return samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
+    if kind == "qmc":
+        sampler = samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+        sampler._find_sample_id = lambda *_: number  # else a trial that is asked again would be another
+        sampler._independent_sampler = samplers.RandomSampler(own)
+        return sampler
+    return {"tpe": samplers.TPESampler, "nsga2": samplers.NSGAIISampler, "random": samplers.RandomSampler}[
+        kind
+    ](seed=own)
+
+
+def _distribution(one: dict):
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if "texts" in one:
+        return CategoricalDistribution(one["values"])
+    kind = IntDistribution if one["whole"] else FloatDistribution
+    options = {"step": one["step"]} if "step" in one else {"log": one["log"]}
+    return kind(one["low"], one["high"], **options)
+
+
+def _text(one: dict, value) -> str:
+    """Return a value that was chosen as it stands in an override."""
+    if "texts" in one:
+        return one["texts"][[(type(x), x) for x in one["values"]].index((type(value), value))]
+    return repr(round(value, 12) if "step" in one else value)
+
+
+# -- the jobs
+
+
+def sweep(config, launcher, params: dict, arguments: list[str]) -> list:
+    """Run the jobs of Hydra's ``config``: those that the searcher asks for, until there are n_trials."""
+    cfg = OmegaConf.to_container(config)
+    section, folder = cfg["sweep"], Path(config.hydra.sweep.dir)
+    dimensions, fixed = space(params, arguments)
+    study = begin(folder, cfg, dimensions)
+    returned = _launched(launcher, _asked(study, folder, section, dimensions, fixed))
+    for one in returned:
+        _ = one.return_value  # raises what a job has raised
+    return [returned]
+
+
+def begin(folder: Path, cfg: dict, dimensions: dict):
+    """Return the study, a new one or as far as it is; refuse one of another space."""
+    section = cfg["sweep"]
+    if section["storage"] or not (folder / "study.journal").is_file():
+        names = _directions(cfg)
+        study = open_study(folder, section, directions=list(names.values()))
+    else:
+        study, names = open_study(folder, section), None
+    words = {key: str(_distribution(one)) for key, one in dimensions.items()}
+    known = study.user_attrs.get("space")
+    if known is None:
+        study.set_user_attr("space", words)
+        study.set_metric_names(list(names or _directions(cfg)))
+    elif known != words:
+        differs = sorted(key for key in {*known, *words} if known.get(key) != words.get(key))
+        name = section["study"] or folder.name
+        raise UserError(f"the study {name} has another space, in {', '.join(differs)}: begin a new one")
+    study.sampler = _sampler(section["sampler"], cfg["seed"])
+    return study
+
+
+def _directions(cfg: dict) -> dict[str, str]:
+    """Return {objective: minimize or maximize}, by the task of the data."""
+    task, mode, found = task_in(load_frame(cfg["dataset"])[0], cfg["dataset"]), cfg["metric_mode"], {}
+    deciding = cfg["metric"] or DEFAULT.get(task, DEFAULT["binary"])
+    check_name(deciding, mode, task)
+    for name in objectives(cfg["sweep"]):
+        name = name or deciding
+        if name not in (SECONDS, deciding):
+            check_name(name, None, task)
+        best = "min" if name == SECONDS else mode if "." in name else METRICS[name]["mode"]
+        found[name if name == SECONDS else f"val/{name.rpartition('.')[2]}"] = f"{best}imize"
+    return found
+
+
+def _asked(study, folder: Path, section: dict, dimensions: dict, fixed: list[str]):
+    """Yield (number, overrides) of each trial: first those that this sweep left open, then new ones."""
+    from optuna import Trial
+    from optuna.trial import TrialState
+
+    owner, space = f"{host()}:{folder}", {key: _distribution(one) for key, one in dimensions.items()}
+    end = time.monotonic() + (section["timeout"] or float("inf"))
+
+    def job(trial) -> tuple[int, list[str]]:
+        values = {key: trial._suggest(key, space[key]) for key in space}
+        chosen = [f"{one['key']}={_text(one, values[key])}" for key, one in dimensions.items()]
+        return trial.number, [*fixed, *chosen, f"sweep.trial={trial.number}"]
+
+    for known in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not section["storage"] or known.user_attrs.get("owner") == owner:
+            yield job(Trial(study, known._trial_id))
+    while time.monotonic() < end and not (folder / ".stop").is_file():
+        if len(study.get_trials(deepcopy=False)) >= section["n_trials"]:
+            return
+        trial = study.ask()
+        if trial.number >= section["n_trials"]:  # another machine was faster
+            return study.tell(trial, state=TrialState.FAIL)
+        if section["storage"]:
+            trial.set_user_attr("owner", owner)
+        yield job(trial)
+
+
+def _launched(launcher, jobs) -> list:
+    """Return Hydra's records of the jobs; a launcher that can asks for each when a worker is idle."""
+    if getattr(launcher, "takes_iterators", False):
+        return launcher.launch(jobs, initial_job_idx=0)
+    options, returned = launcher.config.hydra.launcher, []
+    n = options.get("n_jobs") or options.get("array_parallelism") or 1
+    while batch := list(islice(jobs, n)):
+        returned += launcher.launch([overrides for _, overrides in batch], initial_job_idx=batch[0][0])
+    return returned
+
+
+# -- how a job ended
+
+
+def ends(report: dict, section: dict) -> list[dict]:
+    """Return [{"name", "mode", "value"}] of each objective of a search, by the report of a run."""
+    deciding, found = report["metric"], []
+    for named in objectives(section):
+        name = (named or deciding["name"]).rpartition(".")[2]
+        if name == SECONDS:
+            value, mode = report["timings"].get("fit"), "min"
+        else:
+            mode = METRICS[name]["mode"] if name in METRICS else deciding["mode"]
+            value = report["metrics"].get(f"val/{name}")
+        found.append({"name": name, "mode": mode, "value": value})
+    return found
+
+
+def tell(folder: Path, section: dict, run) -> None:
+    """Tell the study how the done run of its trial ended; a trial is told once."""
+    from optuna.trial import TrialState
+
+    study, number = open_study(folder, section), section["trial"]
+    if study.get_trials(deepcopy=False)[number].state != TrialState.RUNNING:
+        return
+    values = [one["value"] for one in ends(run.report, section)]
+    known = all(value is not None for value in values)
+    study.tell(number, values if known else None, state=None if known else TrialState.FAIL)
