@@ -113,7 +113,7 @@ def run_of(member: dict) -> Run | None:
 
 
 def ended(
-    folder: Path, run: Run | None, job: int, overrides=(), error: str | None = None, section: dict | None = None
+    folder: Path, run: Run | None, job: int, overrides=(), error: str | None = None, section=None
 ) -> None:
     """Add a line about a job that ended to the sweep's ``jobs.jsonl``, and show how far the sweep is.
 

@@ -18,6 +18,7 @@ from src.data.load import load_frame
 from src.data.prepare import task_in
 from src.metric.choose import DEFAULT
 from src.metric.words import METRICS, check_name
+from src.study.sampler import distribution, sampler, text
 from src.system.errors import UserError, one_line
 from src.system.files import host
 
@@ -85,66 +86,6 @@ def open_study(folder: Path, section: dict, **new):
         raise UserError(f"the study {name} cannot be opened: {one_line(error)}") from None
 
 
-# -- the sampler
-
-
-def _sampler(kind: str, seed: int):
-    """Return a sampler that begins anew with each trial, so that a search goes on as if never disturbed."""
-    from optuna import samplers
-
-    class Again(samplers.BaseSampler):
-        def before_trial(self, study, trial):
-            self.one = _made(samplers, kind, seed, trial.number, len(study.directions))
-            self.one.before_trial(study, trial)
-
-        def infer_relative_search_space(self, study, trial):
-            return self.one.infer_relative_search_space(study, trial)
-
-        def sample_relative(self, study, trial, space):
-            return self.one.sample_relative(study, trial, space)
-
-        def sample_independent(self, study, trial, name, distribution):
-            return self.one.sample_independent(study, trial, name, distribution)
-
-    return Again()
-
-
-def _made(samplers, kind: str, seed: int, number: int, n_objectives: int):
-    """Return the sampler of one trial; its seed is that of the search and the trial's number."""
-    import numpy as np
-
-    own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    if kind == "cmaes":
-        if n_objectives > 1:
-            raise UserError("sweep.sampler=cmaes optimises one metric: take tpe or nsga2 for two")
-        return samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-    if kind == "qmc":
-        sampler = samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
-        sampler._find_sample_id = lambda *_: number  # else a trial that is asked again would be another
-        sampler._independent_sampler = samplers.RandomSampler(own)
-        return sampler
-    return {"tpe": samplers.TPESampler, "nsga2": samplers.NSGAIISampler, "random": samplers.RandomSampler}[
-        kind
-    ](seed=own)
-
-
-def _distribution(one: dict):
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if "texts" in one:
-        return CategoricalDistribution(one["values"])
-    kind = IntDistribution if one["whole"] else FloatDistribution
-    options = {"step": one["step"]} if "step" in one else {"log": one["log"]}
-    return kind(one["low"], one["high"], **options)
-
-
-def _text(one: dict, value) -> str:
-    """Return a value that was chosen as it stands in an override."""
-    if "texts" in one:
-        return one["texts"][[(type(x), x) for x in one["values"]].index((type(value), value))]
-    return repr(round(value, 12) if "step" in one else value)
-
-
 # -- the jobs
 
 
@@ -168,7 +109,7 @@ def begin(folder: Path, cfg: dict, dimensions: dict):
         study = open_study(folder, section, directions=list(names.values()))
     else:
         study, names = open_study(folder, section), None
-    words = {key: str(_distribution(one)) for key, one in dimensions.items()}
+    words = {key: str(distribution(one)) for key, one in dimensions.items()}
     known = study.user_attrs.get("space")
     if known is None:
         study.set_user_attr("space", words)
@@ -177,7 +118,7 @@ def begin(folder: Path, cfg: dict, dimensions: dict):
         differs = sorted(key for key in {*known, *words} if known.get(key) != words.get(key))
         name = section["study"] or folder.name
         raise UserError(f"the study {name} has another space, in {', '.join(differs)}: begin a new one")
-    study.sampler = _sampler(section["sampler"], cfg["seed"])
+    study.sampler = sampler(section["sampler"], cfg["seed"])
     return study
 
 
@@ -200,12 +141,12 @@ def _asked(study, folder: Path, section: dict, dimensions: dict, fixed: list[str
     from optuna import Trial
     from optuna.trial import TrialState
 
-    owner, space = f"{host()}:{folder}", {key: _distribution(one) for key, one in dimensions.items()}
+    owner, space = f"{host()}:{folder}", {key: distribution(one) for key, one in dimensions.items()}
     end = time.monotonic() + (section["timeout"] or float("inf"))
 
     def job(trial) -> tuple[int, list[str]]:
         values = {key: trial._suggest(key, space[key]) for key in space}
-        chosen = [f"{one['key']}={_text(one, values[key])}" for key, one in dimensions.items()]
+        chosen = [f"{one['key']}={text(one, values[key])}" for key, one in dimensions.items()]
         return trial.number, [*fixed, *chosen, f"sweep.trial={trial.number}"]
 
     for known in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
