@@ -25,12 +25,15 @@ from src.config.tree import flat
 from src.logger import fanout
 from src.logger.mlflow import MLflow, check_file, client, uri
 from src.logger.wandb import allowed, mode, records
+from src.resume import resume
 from src.run.folder import Run
+from src.run.job import run_job
 from src.run.overview import runs
 from src.run.trackers import sync_run
 from src.system.errors import UserError, without_password
 from src.system.files import read_json
 from src.system.process import lasting_environment
+from src.trainer.history import Pruned
 
 PATIENT = "logger.wait=300"  # a busy machine takes longer than 30 s to make the first store
 TAGS = "tags=[tried,dataset,mlflow.parentRunId]"  # two of them are not the user's to set
@@ -245,6 +248,25 @@ def test_a_failed_run_is_marked_failed_everywhere(outputs, tmp_path):
     assert [record.exit_code for record in records["exit"]] == [1]
     summary = [values(record.update) for record in records["summary"]]
     assert failed.report["error"] in [found.get("error") for found in summary]
+
+
+def test_a_pruned_run_is_marked_as_pruned_until_it_goes_on(outputs):
+    def watch(row: dict) -> None:
+        if row["epoch"] == 2:
+            raise Pruned
+
+    words = ["dataset=wine", "model=sgd", "trainer.max_epochs=3", "pictures=false", PATIENT]
+    run = run_job(compose(words), watch=watch)
+    stored, ended = mlflow_run(run), wandb_records(run)
+    assert stored.info.status == "KILLED" and stored.data.tags["pruned"] == "true"
+    curve = mlflow_client().get_metric_history(stored.info.run_id, "val/loss")
+    assert [entry.step for entry in curve] == [row.step.num for row in ended["history"]] == [1, 2]
+    assert [record.exit_code for record in ended["exit"]] == [0]
+    assert {"pruned": True} in [values(record.update) for record in ended["summary"]]
+    resume(run.name)
+    stored, ended = mlflow_run(run), wandb_records(run)
+    assert stored.info.status == "FINISHED" and "pruned" not in stored.data.tags
+    assert {"pruned": False} in [values(record.update) for record in ended["summary"]]
 
 
 def test_a_run_that_goes_on_after_an_error_has_none(outputs):

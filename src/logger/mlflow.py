@@ -18,6 +18,7 @@ from src.system.files import locked, replacing
 from src.system.paths import outputs
 
 STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "killed": "KILLED"}
+STATUS["pruned"] = "KILLED"  # as in MLflow's own storage for Optuna; a tag tells it from stopped ones
 MAX_VALUE = 6000  # characters of a parameter that every store takes
 MAX_TAG = 5000  # characters
 MAX_METRICS = 1000  # in one request
@@ -148,8 +149,8 @@ class MLflow:
             self.run_id = known["run_id"]
             self.client.set_terminated(self.run_id, "RUNNING")
             set_timeout(TIMEOUT)
-            if "error" in self.client.get_run(self.run_id).data.tags:
-                self.client.delete_tag(self.run_id, "error")
+            for tag in {"error", "pruned"} & {*self.client.get_run(self.run_id).data.tags}:
+                self.client.delete_tag(self.run_id, tag)
             self.held = {metric.step for metric in self.client.get_metric_history(self.run_id, "val/loss")}
             return {key: known[key] for key in ("run_id", "experiment_id")}
         experiment = experiment_id(self.client, run["project"])
@@ -200,6 +201,8 @@ class MLflow:
     def finish(self, status: str, ended: float | None = None, error: str | None = None) -> None:
         if error:
             self.client.set_tag(self.run_id, "error", error[-MAX_TAG:])  # a traceback ends with its reason
+        if status == "pruned":
+            self.client.set_tag(self.run_id, "pruned", "true")
         self.client.set_terminated(self.run_id, STATUS[status], milliseconds(ended))
         if status != "done" and self.log_file.is_file():  # else `record` sent it
             self.client.log_artifact(self.run_id, str(self.log_file))

@@ -11,7 +11,7 @@ from src.logger.artifacts import artifacts
 from src.system.errors import UserError, nearest
 from src.system.paths import outputs
 
-EXIT_CODE = {"done": 0, "failed": 1, "stopped": 130, "killed": 137}
+EXIT_CODE = {"done": 0, "pruned": 0, "failed": 1, "stopped": 130, "killed": 137}
 FINISH_TIMEOUT = 180  # seconds at the end of a run for the upload; what is left then is for sync
 # WANDB_MODE -> what it means
 MODES = {word: word for word in ("online", "offline", "shared", "disabled")}
@@ -46,7 +46,7 @@ class WandB:
 
         run : as of `Fanout`
         """
-        os.environ["WANDB_SILENT"] = "true"
+        os.environ["WANDB_SILENT"], self.goes_on = "true", bool(known)
         os.environ["WANDB_MODE"] = mode()  # W&B itself refuses "" and OFFLINE
         import wandb
         from wandb.sdk.wandb_run import Run
@@ -100,6 +100,8 @@ class WandB:
             self.run.summary["error"] = error
         elif self.run.summary.get("error"):  # of an earlier try
             del self.run.summary["error"]
+        if status == "pruned" or self.goes_on:
+            self.run.summary["pruned"] = status == "pruned"
         self.run.finish(exit_code=EXIT_CODE[status])
 
     @staticmethod

@@ -54,7 +54,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """done, failed, stopped, running, or killed: nobody trains it and no end was recorded."""
+        """done, failed, stopped, pruned, running, or killed: nobody trains it and no end was recorded."""
         if self._ended(self.report):
             return self.report["status"]
         held = holder(self.folder)

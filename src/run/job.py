@@ -34,18 +34,19 @@ from src.system.process import uninterrupted
 from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
-from src.trainer.history import TRAIN_ROWS, Progress
+from src.trainer.history import TRAIN_ROWS, Progress, Pruned
 
 log = logging.getLogger("reprise")
 
 
 def run_job(
     cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1,
-    origin: dict | None = None, shared: Path | None = None,
+    origin: dict | None = None, shared: Path | None = None, watch=None,
 ) -> Run | None:  # fmt: skip
     """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, or None on ranks above 0.
 
-    A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped.
+    A `UserError` or any other exception leaves the run recorded as failed, Ctrl-C as stopped; if ``watch``
+    raises `Pruned`, the run is returned as pruned.
 
     cfg : the resolved config, as plain values
     frame : DataFrame to use instead of reading the dataset's
@@ -54,6 +55,7 @@ def run_job(
     n_side_by_side : how many jobs share this machine's cores
     origin : of the data that a run was trained on before, see `prepared_frame`
     shared : folder in which the jobs of a sweep share their data
+    watch : function that gets each row of history, {"epoch": 3, "train/loss": ..., "val/accuracy": ...}
     """
     if resume is not None:
         notebook.unpack(resume.folder / "code.zip", named_code(cfg))
@@ -65,14 +67,14 @@ def run_job(
     set_threads(threads)
     if resume is not None:
         recorder = Recorder.resume(resume, cfg, report or {}, epochs_behind(resume))
-        return _train(recorder, threads, frame, origin, shared)
+        return _train(recorder, threads, frame, origin, shared, watch)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
     with hold(folder, "train"), named_lines(f"{folder.name}  " if n_side_by_side != 1 else ""):
-        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin, shared)
+        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin, shared, watch)
 
 
-def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared: Path | None) -> Run:
+def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared: Path | None, watch) -> Run:
     """Train what a new or resumed run's config says; its folder is held."""
     cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
     log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
@@ -89,7 +91,7 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
         with recorder.timed("import"), uninterrupted():
             _import(model)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
-            options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads}
+            options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads, "watch": watch}
             fitted, kept = _fit(recorder, model, data, metric, **options)
         with recorder.timed("evaluate"):
             predict = family(model).predict
@@ -105,7 +107,7 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
 
 @contextmanager
 def recorded(recorder: Recorder):
-    """Record how the block ended: done, stopped by Ctrl-C, or failed."""
+    """Record how the block ended: done, pruned, stopped by Ctrl-C, or failed."""
     recorder.report["timings"]["start"] = seconds_of_start()
     try:
         if not recorder.resumed:
@@ -113,6 +115,10 @@ def recorded(recorder: Recorder):
         yield
         recorder.finish("done")
         log.info(places(recorder.opened()))
+    except Pruned:
+        recorder.finish("pruned")
+        name, epoch = recorder.name, recorder.rows[-1]["epoch"]
+        log.info("%s pruned after epoch %d; go on with: python -m src.resume run=%s", name, epoch, name)
     except KeyboardInterrupt as error:
         name = recorder.name
         advice = f'{name} is stopped; resume_train("{name}") goes on with it'

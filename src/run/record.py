@@ -133,7 +133,7 @@ class Recorder:
             self.report["timings"][stage] = round(time.perf_counter() - began, 3)
 
     def finish(self, status: str, error: BaseException | None = None) -> None:
-        """Record the end as "done", "failed" or "stopped", draw the pictures, and close the trackers."""
+        """Record the end as a run's `status`, draw the pictures, and close the trackers."""
         if error is not None:
             expected = isinstance(error, UserError)
             text = str(error) if expected else "".join(traceback.format_exception(error))
@@ -153,7 +153,7 @@ class Recorder:
         with full_disk:
             self._write_report()
         with self.timed("trackers"):
-            if status == "done" and self._draws:  # before the trackers take the files
+            if status in ("done", "pruned") and self._draws:  # before the trackers take the files
                 painter = Child.reuse(PLOTS)
                 painter.send("draw", str(self.folder))
                 if reason := painter.wait():

@@ -27,16 +27,20 @@ N_BINS = 10  # of the calibration
 
 
 def draw(folder: str | Path) -> list[Path]:
-    """Write ``plots/test.png`` and, of several epochs, ``plots/learning_curves.png``; return the paths."""
+    """Write ``plots/learning_curves.png``, of several epochs, and ``plots/test.png``; return the paths.
+
+    A run that was pruned has the first alone.
+    """
     folder = Path(folder)
     (folder / "plots").mkdir(exist_ok=True)
     report, info = read_json(folder / "report.json"), read_json(folder / "info.json")
     history = csv.read(folder / "metrics.csv")
-    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
-        y, p = file["test_y"], file["test_p"]
-    title = f"{report['run']}   {report['model']} on {report['dataset']}"
-    test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"])
-    figures = {"test": (test, f"{title}, test part ({len(y):,} rows)")}
+    title, figures = f"{report['run']}   {report['model']} on {report['dataset']}", {}
+    if report["status"] != "pruned":
+        with np.load(folder / "predictions.npz", allow_pickle=False) as file:
+            y, p = file["test_y"], file["test_p"]
+        test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"])
+        figures["test"] = (test, f"{title}, test part ({len(y):,} rows)")
     if len(history) > 1:
         curves = learning_curves(history, report["metric"]["name"], report["best_epoch"])
         figures["learning_curves"] = (curves, title)
@@ -64,7 +68,7 @@ def _figure(n: int, width: float = 4.6):
     return figure, axes
 
 
-def learning_curves(history: list[dict], metric: str, best_epoch: int):
+def learning_curves(history: list[dict], metric: str, best_epoch: int | None):
     """Draw the loss on train and val, and the deciding metric on val, over epochs."""
     figure, (left, right) = _figure(2, 5.5)
     epochs = [row["epoch"] for row in history]
@@ -72,7 +76,8 @@ def learning_curves(history: list[dict], metric: str, best_epoch: int):
     for axis, name, colour in curves:
         axis.plot(epochs, [row[name] for row in history], color=colour, label=name)
     for axis, name, title in ((left, "loss", "Loss"), (right, metric, "Deciding metric")):
-        axis.axvline(best_epoch, **DOTTED, label=f"kept: epoch {best_epoch}")
+        if best_epoch is not None:
+            axis.axvline(best_epoch, **DOTTED, label=f"kept: epoch {best_epoch}")
         axis.set(xlabel="epoch", ylabel=name, title=title)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend(frameon=False)

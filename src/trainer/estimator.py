@@ -1,6 +1,7 @@
 """Fit any scikit-learn estimator and watch it, predict with it, save it, load it."""
 
 import inspect
+import logging
 from pathlib import Path
 
 import joblib
@@ -10,15 +11,16 @@ from src.metric.choose import compute, loss
 from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
-from src.trainer.history import TRAIN_ROWS, History
+from src.trainer.history import TRAIN_ROWS, History, watched
 from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
+log = logging.getLogger("reprise")
 SUFFIX = "joblib"
 
 
 def fit(
     model: dict, data, metric: dict, *, seed: int, trainer: dict, folder: Path, resume: bool, log_row,
-    progress, n_threads: int,
+    progress, n_threads: int, watch=None,
 ) -> tuple[Estimator, int | None]:  # fmt: skip
     """Fit the estimator that a model section describes; return it and the epoch that it kept.
 
@@ -34,6 +36,7 @@ def fit(
         options |= {"X_val": x_val, "y_val": estimator.target(val)}
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
     stages = StageLog(estimator, (x[some], train["y"][some]), (x_val, val["y"]), metric, log_row)
+    stages.watch = watch
     limits = {"max_epochs": trainer["max_epochs"], "patience": model["patience"], "seed": seed}
     try:
         kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
@@ -58,7 +61,7 @@ class StageLog:
 
     def __init__(self, estimator: Estimator, train: tuple, val: tuple, metric: dict, log_row):
         self.estimator, self.train, self.val = estimator, train, val
-        self.history, self.log_row = History(metric), log_row
+        self.history, self.log_row, self.watch = History(metric), log_row, None
 
     def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> None:
         info, y_val = self.estimator.info, self.val[1]
@@ -67,11 +70,18 @@ class StageLog:
         row = {"epoch": epoch, "train/loss": loss(self.train[1], p_train, info)}
         row |= {f"val/{name}": value for name, value in values.items()}
         self.history.append(row)
-        self.log_row(row)
+        watched(self.log_row, self.watch)(row)
 
     def now(self, epoch: int) -> None:
         """Log a row from the estimator as it is now."""
         self(epoch, *(self.estimator.predict(x) for x, _ in (self.train, self.val)))
+
+    def in_one_go(self) -> None:
+        """Leave pruning out: the fit is over before its first row."""
+        if self.watch:
+            name = type(self.estimator.model).__name__
+            log.warning("this run cannot be pruned: %s is fitted in one go", name)
+        self.watch = None
 
 
 def n_epochs(model: dict, trainer: dict) -> int:

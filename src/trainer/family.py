@@ -8,9 +8,10 @@ def family(model: dict):
 
     Both have the same functions:
 
-    fit(model, data, metric, *, seed, trainer, folder, resume, log_row, progress, n_threads) -> fitted, epoch
-        ``metric`` {"name", "mode", "fn"} decides between epochs, ``log_row`` gets a row of history for each,
-        ``folder`` takes checkpoints, ``resume`` continues from them.
+    fit(model, data, metric, *, seed, trainer, folder, resume, log_row, progress, n_threads, watch)
+        -> fitted, epoch; ``metric`` {"name", "mode", "fn"} decides between epochs, ``log_row`` gets a row of
+        history for each, ``folder`` takes checkpoints, ``resume`` continues from them, ``watch`` gets each
+        row, too, and may end the fit by `Pruned`
     predict(fitted, part, info) -> probabilities (n, n_classes), or values (n,) in the target's own units
     save(fitted, path), load(path, model, info) -> fitted; SUFFIX of the path
     difference(path, other) -> largest difference of two saved models' weights, None if not comparable

@@ -11,6 +11,20 @@ TRAIN_ROWS = 10_000  # metrics on train are computed on at most this many of its
 LINES = 20  # about this many lines of epochs in a run
 
 
+class Pruned(Exception):
+    """A search gives a run up: raised by the run's ``watch`` after a row of history."""
+
+
+def watched(log_row, watch):
+    """Return a function that gives a row to ``log_row`` and then to ``watch``, if there is one."""
+
+    def both(row: dict) -> None:
+        log_row(row)
+        watch(row)
+
+    return both if watch else log_row
+
+
 class History(list):
     """Rows of history, one an epoch: {"epoch": 3, "train/loss": ..., "val/f1": ...}.
 

@@ -24,6 +24,7 @@ from src.trainer import ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
+from src.trainer.history import watched
 from src.trainer.loader import BatchOrder, Loader, lengths, tensors
 
 SUFFIX = "pt"
@@ -43,12 +44,13 @@ LIT_OPTIONS = ("optimizer", "lr", "weight_decay", "schedule", "warmup", "label_s
 
 def fit(
     model: dict, data, metric: dict, *, seed: int, trainer: dict, folder: Path, resume: bool, log_row,
-    progress, n_threads: int,
+    progress, n_threads: int, watch=None,
 ) -> tuple[nn.Module, int | None]:  # fmt: skip
     """Train the net that a model section describes; return it with its best weights, and their epoch.
 
     ``folder`` takes ``best.ckpt`` and ``last.ckpt``; `set_threads` has given torch its threads.
     """
+    log_row = watched(log_row, watch)
     check_size(model, data.info, trainer)
     n_ranks = ranks.world_size(trainer)
     if n_ranks > 1 and ranks.launcher() is None:
