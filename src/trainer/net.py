@@ -20,11 +20,10 @@ from src.model.words import INPUTS
 from src.system.code import locate
 from src.system.environment import check_memory
 from src.system.errors import UserError
-from src.trainer import ranks
+from src.trainer import history, ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
-from src.trainer.history import watched
 from src.trainer.loader import BatchOrder, Loader, lengths, tensors
 
 SUFFIX = "pt"
@@ -50,13 +49,12 @@ def fit(
 
     ``folder`` takes ``best.ckpt`` and ``last.ckpt``; `set_threads` has given torch its threads.
     """
-    log_row = watched(log_row, watch)
     check_size(model, data.info, trainer)
     n_ranks = ranks.world_size(trainer)
     if n_ranks > 1 and ranks.launcher() is None:
         request = {"model": model, "trainer": trainer, "seed": seed, "resume": resume, "n_ranks": n_ranks}
         request |= {"metric": [metric["override"], metric["mode"]], "n_threads": max(1, n_threads // n_ranks)}
-        return fit_in_ranks(request, data, folder, log_row, progress)
+        return fit_in_ranks(request, data, folder, history.watched(log_row, watch), progress)
     _silence_lightning()
     torch.manual_seed(seed)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
@@ -67,8 +65,8 @@ def fit(
     check_forward(net, data.parts["train"], data.info)
     if model["compile"]:
         net.compile()
-    options, val_y = {name: model[name] for name in LIT_OPTIONS}, data.parts["val"]["y"]
-    module = lit_class(model)(net, data.info, metric, val_y, log_row=log_row, seed=seed, **options)
+    options = {name: model[name] for name in LIT_OPTIONS} | {"log_row": history.watched(log_row, watch)}
+    module = lit_class(model)(net, data.info, metric, data.parts["val"]["y"], seed=seed, **options)
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
     if n_ranks > 1 and any(isinstance(part, BATCH_NORM) for part in net.modules()):
         train.sampler.least = 2 * n_ranks  # each rank needs two rows, too
