@@ -1,13 +1,28 @@
 """Jobs of a sweep in other processes and on other machines; one that dies is a failed job with its reason."""
 
 import json
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+from conftest import CHECKOUT, until
+from test_multirun import statuses_in_mlflow
 
+from src import load
 from src.study.jobs import rows
 from src.study.lost import killed_by, lost
 from src.study.pool import device_shares
 from src.study.sweep import results
+
+
+def train(*overrides: str, cwd=CHECKOUT) -> subprocess.CompletedProcess:
+    """stdout and stderr as one text."""
+    command = [sys.executable, "-u", "-m", "src.train", *overrides]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(command, cwd=cwd, text=True, timeout=280, **streams)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +80,8 @@ def test_a_job_that_died_before_it_had_a_run(tmp_path, monkeypatch, capsys):
     folder.mkdir(parents=True)
     (folder / "sweep.json").write_text(json.dumps({"n_jobs": 3, "began": 0, "runs": {}}))
     monkeypatch.setenv("REPRISE_SWEEP", str(folder))
-    failed = []
-    record = lost(2, ["seed=4", "dataset=wine"], "its process died", "stop", failed)
+    failed, launcher = [], SimpleNamespace(config=SimpleNamespace(on_error="stop"))
+    record = lost(2, ["seed=4", "dataset=wine"], "its process died", launcher, failed)
     assert record.return_value != record.return_value and failed == ["job 2"]
     assert capsys.readouterr().err == "error: job 2: its process died\n"
     (row,) = rows(folder)
@@ -74,3 +89,54 @@ def test_a_job_that_died_before_it_had_a_run(tmp_path, monkeypatch, capsys):
     (found,) = results("s1").to_dict("records")
     assert found["seed"] == "4" and found["status"] == "failed" and found["error"] == "its process died"
     assert (folder / ".stop").is_file()
+
+
+# -- submitit
+
+DIES = """
+import os, signal
+
+def fn(y, p):
+    if p.ndim == 1:  # breast_cancer
+        os.kill(os.getpid(), signal.SIGKILL)
+    if len(p.T) == 10:  # digits
+        raise OSError("cannot be")
+    return float(os.environ.get("OMP_NUM_THREADS", 0))
+"""
+
+
+@pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_a_sweep_by_submitit(tmp_path, monkeypatch, logger):
+    """One job of four is killed and one raises: both are failed jobs, with their reasons, of one sweep."""
+    outputs, user = tmp_path / "outputs", tmp_path / "user"
+    user.mkdir()
+    (user / "dies.py").write_text(DIES)
+    monkeypatch.setenv("OUTPUTS_DIR", str(outputs))
+    monkeypatch.setenv("PYTHONPATH", f"{user}:{CHECKOUT}")
+    words = ("model=linear", "dataset=wine,breast_cancer,iris,digits", "metric=dies.fn", "metric_mode=max")
+    words += ("hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=3", "logger.wait=300")
+    done = train("--multirun", *words, f"logger={logger}", "pictures=false", cwd=user)
+    assert done.returncode == 1, done.stdout
+    found = {row["overrides"][1]: row for row in rows(outputs / "sweeps/s1")}
+    ends = {name: row["status"] for name, row in found.items()}
+    assert ends == {
+        "dataset=wine": "done", "dataset=breast_cancer": "failed", "dataset=iris": "done",
+        "dataset=digits": "failed",
+    }  # fmt: skip
+    assert found["dataset=wine"]["value"] == 3, "threads are the job's cores"
+    killed, raised = found["dataset=breast_cancer"], found["dataset=digits"]
+    assert re.match("its process died, perhaps out of memory; its output is in .*_log.err", killed["error"])
+    own = "RuntimeError: metric=dies.fn failed: OSError: cannot be"
+    for row, reason in ((killed, killed["error"]), (raised, own)):
+        assert f"error: {row['run']}: {reason}\n" in done.stdout
+        assert load(row["run"]).status == "failed" and reason in load(row["run"]).report["error"]
+    assert "s1   2 of 4 jobs done, 2 failed" in done.stdout and "Traceback" not in done.stdout
+    assert [path.name for path in user.iterdir()] == ["dies.py"], "submitit's files are in the sweep"
+    assert list((outputs / "sweeps/s1/.submitit").glob("*/*_submitted.pkl"))
+    table = pd.read_csv(outputs / "sweeps/s1/results.csv").set_index("run")
+    assert table.loc[killed["run"], "error"] == killed["error"]
+    if logger == "mlflow":
+        wanted = {row["run"]: "FINISHED" if row["status"] == "done" else "FAILED" for row in found.values()}
+        wanted |= {killed["run"]: "KILLED", "s1": "FAILED"}
+        until(lambda: "RUNNING" not in statuses_in_mlflow("s1").values())
+        assert statuses_in_mlflow("s1") == wanted

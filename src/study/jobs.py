@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from src.config import shell
 from src.run.again import check_code, config_to_resume, origin
-from src.run.folder import Run
+from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import run_job
 from src.run.lock import hold
 from src.study import search
@@ -44,14 +44,13 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     if folder and (folder / STOP).is_file():
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
-    n_side_by_side = settings.launcher.get("n_jobs") or 1
-    shared = folder and folder / SHARED
+    launcher = settings.launcher
+    options = {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": folder and folder / SHARED}
+    if "cpus_per_task" in launcher and cfg["threads"] is None:
+        cfg = cfg | {"threads": launcher.cpus_per_task or 1}
     for left in reversed(range(1 + int(times or 0))):
         try:
-            if earlier:
-                run = _resumed(earlier, shared)
-            else:
-                run = run_job(cfg, report=report, n_side_by_side=n_side_by_side, shared=shared)
+            run = _resumed(earlier, options) if earlier else run_job(cfg, report=report, **options)
             break
         except Exception as error:
             name = getattr(error, "run", None)
@@ -68,11 +67,11 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     return run.objective if run else math.nan  # only rank 0 has a run
 
 
-def _resumed(run: Run, shared: Path | None) -> Run | None:
+def _resumed(run: Run, options: dict) -> Run | None:
     """Go on with a job's run by its recorded config, on the data and with the code that it began with."""
     with hold(run.folder, "resume"):
-        options = {"report": check_code(run, False), "origin": origin(run, True), "shared": shared}
-        return run_job(config_to_resume(run, None, False, None), resume=run, **options)
+        cfg = config_to_resume(run, None, False, None)
+        return run_job(cfg, resume=run, report=check_code(run, False), origin=origin(run, True), **options)
 
 
 def _done(folder: Path, run: Run, job: int, section: dict) -> None:
@@ -108,8 +107,16 @@ def membership(settings, section: dict) -> dict:
 def run_of(member: dict) -> Run | None:
     """Return the run that a job had when its sweep was begun again, None if it had none."""
     begun = read_json(outputs() / "sweeps" / member["sweep"] / "sweep.json")
-    name = begun["runs"].get(str(member["job"]))
+    again = "SLURM_RESTART_COUNT" in os.environ  # SLURM has put the job into the queue again
+    known = begun["runs"] | (newest(member["sweep"]) if again else {})
+    name = known.get(str(member["job"]))
     return Run.open(name) if name else None
+
+
+def newest(sweep: str) -> dict[str, str]:
+    """Return {number of the job: its newest run} of a sweep; a job whose run is broken begins anew."""
+    readable = (run for run in all_runs() if not isinstance(run, BrokenRun))
+    return {str(run.report["job"]): run.name for run in readable if run.report.get("sweep") == sweep}
 
 
 def ended(

@@ -57,7 +57,7 @@ def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> 
                 number, overrides, share, pool = running.pop(future)
                 if isinstance(future.exception(), BrokenExecutor):
                     reason = killed_by(str(future.exception()))
-                    returned[number] = lost(number, overrides, reason, launcher.config.on_error, failed)
+                    returned[number] = lost(number, overrides, reason, launcher, failed)
                     pool = _pool(share)
                 else:
                     returned[number] = future.result()

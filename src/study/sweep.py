@@ -17,8 +17,8 @@ from src.run.folder import all_runs
 from src.run.lock import hold
 from src.study import jobs
 from src.study.leaderboard import leaderboards
-from src.study.lost import newest
 from src.study.pool import replace_joblib
+from src.study.submitted import replace_submitit
 from src.study.table import aligned, shown
 from src.system.errors import UserError, printable
 from src.system.files import read_json, replacing, write_json
@@ -49,11 +49,13 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         trackers, parent = _parent(folder, logger)
         write_json(folder / "sweep.json", {
             "parent": parent, "words": words, "argv": flags, "folder": os.getcwd(), "n_jobs": n_jobs,
-            "began": time.time(), "runs": newest(name) if again else {},
+            "began": time.time(), "runs": jobs.newest(name) if again else {},
         })  # fmt: skip
         (folder / jobs.STOP).unlink(missing_ok=True)
         shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)  # of a sweep that was killed
         replace_joblib(failed)
+        if "submitit" in " ".join(words):  # else its import costs 0.1 s
+            replace_submitit(failed)
         with _ended(folder, trackers, failed):
             yield
 
@@ -171,5 +173,5 @@ def listing(table: pd.DataFrame) -> str:
     rows = [[name for name in table.columns if name not in (*same, "job")]]
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
-        rows.append([cell.rpartition("\n")[2][:100] for cell in cells])
+        rows.append([cell.strip().rpartition("\n")[2][:100] for cell in cells])
     return aligned([[printable(cell) for cell in row] for row in rows])
