@@ -47,10 +47,13 @@ class Predictor:
         prediction : the class in the target's type, or the value in the target's own units
         """
         frame, p = self._outputs(rows, etl)
-        name = self.run.cfg["dataset"].get("id")
-        ids = frame[str(name)] if name is not None and str(name) in frame else frame.index
         with self._fitting():
-            return pd.DataFrame({"id": ids} | predicted(p, self.info), index=frame.index)
+            return pd.DataFrame({"id": self.ids(frame)} | predicted(p, self.info), index=frame.index)
+
+    def ids(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the cells of ``dataset.id``, or the index: (n,)."""
+        name = self.run.cfg["dataset"].get("id")
+        return (frame[str(name)] if name is not None and str(name) in frame else frame.index).array
 
     def predict_proba(self, rows, etl: bool = True) -> np.ndarray:
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
@@ -60,12 +63,21 @@ class Predictor:
 
     def _outputs(self, rows, etl: bool) -> tuple[pd.DataFrame, np.ndarray]:
         """Return the rows as they came, and the model's output for them."""
+        raw, frame = self.prepared(rows, etl)
+        return raw, self.output(frame)
+
+    def prepared(self, rows, etl: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the rows as they came, and after the ETL."""
         with self._fitting():
             raw = self._read(rows)
             if etl and self.etl is None:
                 self.etl = self._etl()
-            frame = self.etl.prepare(raw) if etl and self.etl else raw
-            return raw, self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
+            return raw, self.etl.prepare(raw) if etl and self.etl else raw
+
+    def output(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the model's output for rows as the ETL returns them."""
+        with self._fitting():
+            return self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
 
     def _read(self, rows) -> pd.DataFrame:
         """Return a DataFrame, or the rows of a file, read as the run's dataset reads its own."""
