@@ -1,18 +1,25 @@
 """Pruning: a search ends a run early; what the run keeps, and that watching a fit does not change it."""
 
 import logging
+import math
+import re
 
 import numpy as np
 import pytest
 from checks import load_model
 from conftest import QUIET, tiny_table
+from optuna.trial import TrialState
 
-from src import load, runs
+from src import load, runs, sweep
+from src.config.check import check
 from src.config.compose import compose
 from src.logger.csv import read
 from src.resume import resume
 from src.run.folder import find, model_path
 from src.run.job import run_job
+from src.study.jobs import rows
+from src.study.pruning import watch
+from src.study.search import open_study
 from src.system.errors import UserError
 from src.trainer.family import family
 from src.trainer.history import Pruned
@@ -34,11 +41,11 @@ def train(*words: str, watch=None, frame=None):
 def after(epoch: int):
     """Return a watch that prunes a run after ``epoch``."""
 
-    def watch(row: dict) -> None:
+    def look(row: dict) -> None:
         if row["epoch"] >= epoch:
             raise Pruned
 
-    return watch
+    return look
 
 
 def equal(run, other) -> bool:
@@ -82,22 +89,22 @@ def test_a_pruned_net_is_finished_with_its_best_epoch_so_far(outputs):
 
 
 def test_the_watch_sees_each_row_after_it_is_recorded(outputs):
-    seen = []
+    shown = []
 
-    def watch(row: dict) -> None:
+    def look(row: dict) -> None:
         assert repr(read(find("latest") / "metrics.csv")[-1]) == repr(row)
-        seen.append(row)
+        shown.append(row)
 
-    run = train("model=sgd", "trainer.max_epochs=4", watch=watch)
-    assert seen == run.rows and [row["epoch"] for row in seen] == [1, 2, 3, 4]
+    run = train("model=sgd", "trainer.max_epochs=4", watch=look)
+    assert shown == run.rows and [row["epoch"] for row in shown] == [1, 2, 3, 4]
 
 
 def test_an_error_of_the_watch_is_an_error_of_the_run(outputs):
-    def watch(row: dict) -> None:
+    def look(row: dict) -> None:
         raise RuntimeError("the study is gone")
 
     with pytest.raises(RuntimeError, match="the study is gone") as found:
-        train("model=mlp", "model.net.d_hidden=8", watch=watch)
+        train("model=mlp", "model.net.d_hidden=8", watch=look)
     assert load(found.value.run).status == "failed"
 
 
@@ -142,7 +149,7 @@ def test_a_watched_fit_is_the_fit(outputs, words, task):
         words = (*words[:-1], "+model.arguments.scoring=balanced_accuracy")
     frame = tiny_table(task).assign(w=np.random.default_rng(0).uniform(0.2, 3, 240))
     data = ("dataset=frame", "dataset.target=y", "dataset.weight=w", *words)
-    plain, watched = (train(*data, frame=frame, watch=watch) for watch in (None, lambda row: None))
+    plain, watched = (train(*data, frame=frame, watch=look) for look in (None, lambda row: None))
     assert equal(plain, watched) and plain.report["metrics"] == watched.report["metrics"]
     assert plain.rows[-1] == watched.rows[-1] and plain.report["best_epoch"] == watched.report["best_epoch"]
     if "hist_gb" in words[0] or "boosting" in words[0]:
@@ -161,3 +168,102 @@ def test_a_fit_in_one_go_is_not_pruned_and_says_so(outputs, words, name, caplog)
     run = train(*words, watch=after(1))
     assert run.status == "done" and equal(run, train(*words))
     assert caplog.text.count(f"this run cannot be pruned: {name} is fitted in one go") == 1
+
+
+# -- a search that prunes
+
+
+WORDS = ("-m", "sweep=random", "sweep.n_trials=9", "sweep.pruner=median", "sweep.n_startup_trials=2")
+WORDS += ("sweep.n_warmup_epochs=2", "model.arguments.alpha=tag(log,interval(1e-6,1e2))", "model=sgd", *WINE)
+WORDS += ("trainer.max_epochs=6", "metric=log_loss")
+
+
+def states(study) -> dict[int, str]:
+    """{number of a trial: how it ended}, in the words of runs."""
+    words = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned"}
+    return {trial.number: words[trial.state] for trial in study.trials}
+
+
+def test_a_search_ends_bad_trials_early(outputs, shell):
+    done = shell("train", *WORDS)
+    assert done.returncode == 0, done.stderr
+    table, study = sweep("s1"), open_study(outputs / "sweeps/s1", {"study": None, "storage": None})
+    ends = dict(zip(table["job"], table["status"], strict=True))
+    assert ends == states(study) == {row["job"]: row["status"] for row in rows(outputs / "sweeps/s1")}
+    n_pruned = (table["status"] == "pruned").sum()
+    assert 2 <= n_pruned <= 6 and list(table["status"][:2]) == ["done"] * 2
+    assert f"s1   {9 - n_pruned} of 9 jobs done, {n_pruned} pruned   best" in done.stdout
+    assert (table["val/log_loss"].isna() == (table["status"] == "pruned")).all()
+    for run, trial in zip(map(load, table["run"]), study.trials, strict=True):
+        logged = {row["epoch"]: row["val/log_loss"] for row in run.rows}
+        assert trial.intermediate_values == logged and len(logged) >= 3
+    again = shell("train", "sweep_resume=s1")
+    assert again.returncode == 0 and len(runs()) == 9 and sweep("s1").equals(table)
+
+
+@pytest.fixture
+def section(outputs, tmp_path):
+    """Return the options of a search, and make its study in ``tmp_path``, with trials 0 to 4 at their end."""
+    options = {"study": None, "storage": None, "trial": 5, "pruner": "median", "n_startup_trials": 5,
+               "n_warmup_epochs": 0, "min_epochs": 1, "max_epochs": None}  # fmt: skip
+    study = open_study(tmp_path, options, directions=["maximize"])
+    study.set_metric_names(["val/f1"])
+    for score in range(5):
+        trial = study.ask()
+        for epoch in (1, 2, 3):
+            trial.report(score * epoch, epoch)
+        study.tell(trial, score)
+    study.ask()
+    return options
+
+
+def seen(look, *values: float, begin: int = 1) -> list[int]:
+    """Return the epochs that a watch saw until it pruned."""
+    for epoch, value in enumerate(values, begin):
+        try:
+            look({"epoch": epoch, "val/f1": value})
+        except Pruned:
+            return [*range(begin, epoch + 1)]
+    return []
+
+
+def test_the_median_decides(section, tmp_path):
+    """After epochs 1, 2, 3 the medians are 2, 4, 6; the best value so far counts."""
+    assert seen(watch(tmp_path, section, 3), 2.5, 3.9, 1) == [1, 2]
+    assert open_study(tmp_path, section).trials[5].intermediate_values == {1: 2.5, 2: 3.9}
+
+
+def test_no_row_is_reported_twice(section, tmp_path):
+    """A run that was killed after epoch 2 goes on from its checkpoint of epoch 1."""
+    assert seen(watch(tmp_path, section, 3), 2.5, 4.5) == []
+    assert seen(watch(tmp_path, section, 3), 0, 4.5, 5.9) == [1, 2, 3]
+    assert open_study(tmp_path, section).trials[5].intermediate_values == {1: 2.5, 2: 4.5, 3: 5.9}
+
+
+def test_a_decision_that_a_kill_has_lost_is_taken_again(section, tmp_path):
+    assert seen(watch(tmp_path, section, 3), 1) == [1] == seen(watch(tmp_path, section, 3), 1)
+
+
+@pytest.mark.parametrize(("change", "values", "end"), [
+    ({"n_startup_trials": 6}, (0, 0, 0), []), ({"n_warmup_epochs": 2}, (0, 0, 0), [1, 2, 3]),
+    ({"pruner": None}, None, None), ({}, (math.nan, 9, math.nan), []), ({}, (math.nan, 1), [1, 2]),
+])  # fmt: skip
+def test_options_of_median(section, tmp_path, change, values, end):
+    """A metric may not be a number in the first epochs: such a row decides nothing."""
+    look = watch(tmp_path, section | change, 3)
+    assert look is None if values is None else seen(look, *values) == end
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["model=mlp,cnn"], "sweep.pruner compares epochs of one model"),
+    (["sweep.metric=[accuracy,seconds]"], "sweep.pruner compares one metric"),
+    (["sweep.metric=seconds"], "sweep.pruner compares a metric of each epoch"),
+    (["model=linear"], "sweep.pruner: model=linear is fitted in one go"),
+    (["model=hist_gb", "model.progress=once"], "sweep.pruner: model=hist_gb is fitted in one go"),
+    (["sweep.min_epochs=4", "sweep.max_epochs=3"], "sweep.min_epochs should be at most sweep.max_epochs"),
+    (["sweep.n_startup_trials=-1"], "sweep.n_startup_trials=-1: should be a whole number"),
+    (["sweep.pruner=hyperban"], "did you mean hyperband"),
+])  # fmt: skip
+def test_what_cannot_be_pruned_is_refused_before_it_starts(words, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        check(["sweep=optuna", "sweep.pruner=hyperband", "seed=1,2,3", *words], True)

@@ -12,7 +12,7 @@ from src.config.options import hydra_options
 from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.space import check_objectives, check_search, dimension, is_search, searcher
+from src.config.space import check_objectives, check_pruner, check_search, dimension, is_search, searcher
 from src.config.tree import CONF, GROUPS, addable, choices, flat, get, hydra_compose, leaves, parse
 from src.config.typed import weights
 from src.metric.words import check_name
@@ -113,6 +113,7 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     if not searched:
         return math.prod(map(len, alternatives)), first
     check_objectives(first["sweep"], *(get(first, key)[0] for key in METRIC))
+    check_pruner(first["sweep"], first["model"], parsed)
     return first["sweep"]["n_trials"], first
 
 

@@ -1,5 +1,6 @@
 """The space of a search, in Hydra's words: choices, ranges and intervals of values for keys."""
 
+import math
 from collections.abc import Iterable
 
 from hydra.core.override_parser.types import IntervalSweep, QuotedString
@@ -151,3 +152,17 @@ def check_objectives(section: dict, metric: str | None, mode: str | None, task: 
             check_name(name, None, task)
         elif name != SECONDS:
             check_name(name or metric, mode, task) if name or metric else None
+
+
+def check_pruner(section: dict, model: dict, overrides: list) -> None:
+    """Refuse to prune a search that has no epochs to compare; ``model`` is the section of the config."""
+    if not section["pruner"]:
+        return
+    if any(one.key_or_group == "model" and one.is_sweep_override() for one in overrides):
+        raise UserError("sweep.pruner compares epochs of one model: search with one, or leave it out")
+    if objectives(section) == [SECONDS]:
+        raise UserError("sweep.pruner compares a metric of each epoch, and seconds is none: leave it out")
+    if model.get("progress") == "once":
+        raise UserError(f"sweep.pruner: model={model['name']} is fitted in one go, leave it out")
+    if (section["max_epochs"] or math.inf) < section["min_epochs"]:
+        raise UserError("sweep.min_epochs should be at most sweep.max_epochs")

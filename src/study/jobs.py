@@ -16,21 +16,22 @@ from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import run_job
 from src.run.lock import hold
 from src.study import search
+from src.study.pruning import watch
 from src.system.errors import UserError, is_told, sentence, without_password
 from src.system.files import read_json
 from src.system.paths import outputs
 
 log = logging.getLogger("reprise")
 ENDED, STOP, SHARED = "jobs.jsonl", ".stop", ".data"  # in the folder of a sweep
+FINISHED = ("done", "pruned")  # a job that ended so is not trained again
 GOAL = ("name", "mode", "value")
 
 
 def run_once(cfg: dict, settings, failed: list) -> float:
     """Train the run that Hydra's ``settings`` are about and return its deciding metric on val, or nan.
 
-    In a sweep that goes on, a job that is done is not trained again, and one that was interrupted goes on
-    from its checkpoint. An error is shown now: Hydra reports only the first failed job, and only at the end.
-    The names of failed runs are added to ``failed``.
+    In a sweep that goes on, a done job is not trained again, an interrupted one goes on from its checkpoint.
+    An error is shown now: Hydra reports only the first, at the end. ``failed`` gets the names of failed runs.
     """
     section = cfg.get("sweep") or {}
     member = membership(settings, section)
@@ -38,7 +39,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     report = member | {"overrides": [*map(without_password, typed)]}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
     earlier = run_of(member) if folder else None
-    if earlier and earlier.status == "done":
+    if earlier and earlier.status in FINISHED:
         _done(folder, earlier, member["job"], section)
         return earlier.objective
     if folder and (folder / STOP).is_file():
@@ -50,6 +51,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
         cfg = cfg | {"threads": launcher.cpus_per_task or 1}
     for left in reversed(range(1 + int(times or 0))):
         try:
+            options["watch"] = watch(folder, section, cfg["trainer"]["max_epochs"])
             run = _resumed(earlier, options) if earlier else run_job(cfg, report=report, **options)
             break
         except Exception as error:
@@ -75,8 +77,8 @@ def _resumed(run: Run, options: dict) -> Run | None:
 
 
 def _done(folder: Path, run: Run, job: int, section: dict) -> None:
-    """Record once, and tell the search, that a job is done: a kill may have come between."""
-    if not any(row["job"] == job and row["status"] == "done" for row in rows(folder)):
+    """Record once, and tell the search, that a job is done or pruned: a kill may have come between."""
+    if not any(row["job"] == job and row["status"] in FINISHED for row in rows(folder)):
         ended(folder, run, job, section=section)
     if section.get("trial") is not None:
         search.tell(folder, section, run)
@@ -165,9 +167,10 @@ def rows(folder: Path) -> list[dict]:
 def progress(folder: Path) -> str:
     """Return how far a sweep is: jobs that ended, the best of them, and the time that is left."""
     sweep, ends = read_json(folder / "sweep.json"), rows(folder)
-    n_failed = sum(row["status"] != "done" for row in ends)
-    text = f"{folder.name}   {len(ends) - n_failed} of {sweep['n_jobs']} jobs done"
-    text += f", {n_failed} failed" if n_failed else ""
+    n_done, n_pruned = (sum(row["status"] == status for row in ends) for status in FINISHED)
+    text = f"{folder.name}   {n_done} of {sweep['n_jobs']} jobs done"
+    for n, how in ((n_pruned, "pruned"), (len(ends) - n_done - n_pruned, "failed")):
+        text += f", {n} {how}" if n else ""
     if best := front(ends):
         n_objectives = len(_goals(best[0]))
         text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"

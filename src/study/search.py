@@ -192,11 +192,14 @@ def ends(report: dict, section: dict) -> list[dict]:
 
 
 def tell(folder: Path, section: dict, run) -> None:
-    """Tell the study how the done run of its trial ended; a trial is told once."""
+    """Tell the study how the run of its trial ended, done or pruned; a trial is told once."""
     from optuna.trial import TrialState
 
     study, number = open_study(folder, section), section["trial"]
     if study.get_trials(deepcopy=False)[number].state != TrialState.RUNNING:
+        return
+    if run.status == "pruned":
+        study.tell(number, state=TrialState.PRUNED)
         return
     values = [one["value"] for one in ends(run.report, section)]
     known = all(value is not None for value in values)

@@ -88,7 +88,8 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
         log.info("\n%s:\n%s", folder.name, listing(table))
-        failed += [run for run in table["run"][table["status"] != "done"].dropna() if run not in failed]
+        bad = table["run"][~table["status"].isin(jobs.FINISHED)].dropna()
+        failed += [run for run in bad if run not in failed]
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
                 log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
