@@ -71,6 +71,7 @@ RULES = {
     "metric_mode": [one_of("min", "max"), NULL],
     "class_weight": [MAPPING, one_of("balanced"), NULL],
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),
+    "pictures": [FLAG, NULL],
     "tags": TAGS,
     "sweep.sampler": "src.config.space.SAMPLERS",
     "sweep.n_trials": whole(1),

@@ -5,6 +5,7 @@ import io
 import logging
 import pstats
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,8 @@ def run_job(
     if resume is not None:
         notebook.unpack(resume.folder / "code.zip", named_code(cfg))
     cfg = with_notebook(cfg)
+    if cfg["pictures"] is None:  # of a small job they would take longer than its fit
+        cfg = cfg | {"pictures": shared is None}
     threads = n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
     if ranks.rank() > 0:
@@ -82,10 +85,8 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
         set_seed(seed)
         with recorder.timed("data"):
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
-            if shared and frame is None:
-                data = load_shared(shared, cfg["dataset"], origin=origin, **options)
-            else:
-                data = load_data(cfg["dataset"], frame=frame, origin=origin, **options)
+            load = partial(load_shared, shared) if shared else partial(load_data, frame=frame)
+            data = load(cfg["dataset"], origin=origin, **options)
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("import"), uninterrupted():

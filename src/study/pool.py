@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hydra.core.singleton import Singleton
 
+from src.config.jobs import compose_once
 from src.study.lost import killed_by, lost
 
 STOPPING = 60  # seconds in which an interrupted job closes its trackers
@@ -123,6 +124,7 @@ def _job(number: int, overrides, *shared):
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
     parent = os.getppid()
+    compose_once()
     try:
         return execute_job(number, overrides, *shared)
     finally:

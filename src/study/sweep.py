@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.config.jobs import compose_once
 from src.logger.fanout import Fanout
 from src.run.folder import all_runs
 from src.run.lock import hold
@@ -56,6 +57,7 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         replace_joblib(failed)
         if "submitit" in " ".join(words):  # else its import costs 0.1 s
             replace_submitit(failed)
+        compose_once()
         with _ended(folder, trackers, failed):
             yield
 

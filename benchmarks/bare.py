@@ -1,0 +1,92 @@
+"""Train 32 settings on Adult in a bare joblib loop of two workers: read once in each, fit, score; no records.
+
+DATA_DIR=... python benchmarks/bare.py hist_gb
+DATA_DIR=... python benchmarks/bare.py mlp
+"""
+
+import functools
+import os
+import sys
+from itertools import pairwise, product
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+RATES = (0.02, 0.05, 0.1, 0.2)
+SIZES = {"hist_gb": (7, 11, 15, 19, 23, 27, 31, 35), "mlp": (64, 96, 128, 160, 192, 224, 240, 256)}
+MAX_ITER, N_EPOCHS = 50, 5
+
+NUMBERS = "age fnlwgt education_num capital_gain capital_loss hours_per_week".split()
+
+
+@functools.cache
+def data() -> tuple[dict, list[int]]:
+    """Return {part: (numbers (n, 6), codes (n, 8), y (n,))}, and how many values each category has."""
+    train, test = (pd.read_csv(f"{os.environ['DATA_DIR']}/adult/{name}.csv.gz") for name in ("train", "test"))
+    whole = pd.concat([train, test], ignore_index=True)
+    y = whole.pop("income").str.startswith(">").to_numpy(np.int64)
+    codes = [pd.factorize(whole[name])[0] + 1 for name in whole if name not in NUMBERS]
+    x = whole[NUMBERS].to_numpy(np.float32)
+    x_cat, rows = np.stack(codes, 1), np.random.default_rng(0).permutation(len(train))
+    cut = len(train) * 85 // 100
+    parts = {"train": rows[:cut], "val": rows[cut:], "test": np.arange(len(train), len(whole))}
+    x = (x - x[parts["train"]].mean(0)) / x[parts["train"]].std(0)
+    return {name: (x[i], x_cat[i], y[i]) for name, i in parts.items()}, (x_cat.max(0) + 1).tolist()
+
+
+def hist_gb(learning_rate: float, size: int) -> float:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    parts = data()[0]
+    (x, y), (x_val, y_val), (x_test, y_test) = (
+        (np.concatenate([numbers, codes], 1), y) for numbers, codes, y in parts.values()
+    )
+    model = HistGradientBoostingClassifier(
+        learning_rate=learning_rate, max_leaf_nodes=size, max_iter=MAX_ITER,
+        categorical_features=range(6, 14), early_stopping=True, n_iter_no_change=20, random_state=0,
+    )  # fmt: skip
+    model.fit(x, y, X_val=x_val, y_val=y_val)
+    return model.score(x_val, y_val) + model.score(x_test, y_test)
+
+
+def mlp(learning_rate: float, size: int) -> float:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    parts, counts = data()
+    parts = {name: [torch.from_numpy(a) for a in arrays] for name, arrays in parts.items()}
+    embeddings = nn.ModuleList([nn.Embedding(n, min(8, (n + 1) // 2)) for n in counts])
+    widths = [6 + sum(e.embedding_dim for e in embeddings), size, size]
+    layers = [nn.Sequential(nn.Linear(a, b), nn.ReLU(), nn.Dropout(0.1)) for a, b in pairwise(widths)]
+    net = nn.Sequential(*layers, nn.Linear(size, 2))
+    parameters = [*embeddings.parameters(), *net.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01, fused=True)
+
+    def logits(x, x_cat):
+        return net(torch.cat([x, *(e(x_cat[:, i]) for i, e in enumerate(embeddings))], 1))
+
+    @torch.inference_mode()
+    def accuracy(part: str) -> float:
+        x, x_cat, y = parts[part]
+        return (logits(x, x_cat).argmax(1) == y).float().mean().item()
+
+    x, x_cat, y = parts["train"]
+    for _ in range(N_EPOCHS):
+        net.train()
+        for rows in torch.randperm(len(y)).split(256):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits(x[rows], x_cat[rows]), y[rows]).backward()
+            optimizer.step()
+        net.eval()
+        accuracy("val")
+    return accuracy("val") + accuracy("test")
+
+
+if __name__ == "__main__":
+    import bare  # its functions by their module: a worker keeps what `data` has read
+
+    settings = product(RATES, SIZES[sys.argv[1]])
+    print(Parallel(n_jobs=2)(delayed(getattr(bare, sys.argv[1]))(*setting) for setting in settings))
