@@ -14,7 +14,7 @@ from src.system.environment import set_wait_policy
 set_wait_policy()  # before anything loads numpy or torch
 
 __all__ = ["fit", "load", "reload_etl", "replay_train", "resume_train", "run_etl", "run_sweep", "runs"]
-__all__ += ["sweep"]
+__all__ += ["leaderboards", "sweep"]
 
 
 def __getattr__(name: str):
@@ -23,6 +23,7 @@ def __getattr__(name: str):
         "run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl",
         "replay_train": "replay.replay", "resume_train": "resume.resume",
         "run_sweep": "study.sweep.run_sweep", "sweep": "study.sweep.results",
+        "leaderboards": "study.leaderboard.leaderboards",
     }  # fmt: skip
     if name not in places:
         raise AttributeError(f"module 'src' has no attribute {name!r}")

@@ -46,7 +46,7 @@ def main() -> None:
         multirun = args.multirun or again is not None
         n_jobs, first = check(words, multirun)
         from src.study.sweep import sweep  # here: a typo is refused without it
-        with sweep(words, first["logger"], n_jobs, failed, again, force) if multirun else nullcontext():
+        with sweep(words, first, n_jobs, failed, again, force) if multirun else nullcontext():
             sys.argv[1:] = for_hydra(sys.argv[1:])
             job()
     except (UserError, HydraException, OmegaConfBaseException) as error:

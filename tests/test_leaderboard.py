@@ -88,7 +88,7 @@ def test_runs_on_other_rows_stand_apart(trained):
 
 
 def test_a_board_groups_seeds_and_names_what_differs(trained):
-    first, second = leaderboards({})
+    first, second = leaderboards()
     assert set(first.index) == {"linear model.classifier.C=1.0", "linear model.classifier.C=0.0001", "knn"}
     assert (first["seeds"] == 2).all() and first["val"].is_monotonic_decreasing and len(second) == 1
     runs = {run.name: run for run in all_runs()}
@@ -115,24 +115,24 @@ def test_the_verb(trained, shell):
     assert len(first) == 2 and first["runs"].str.count("t").eq(2).all()
     done = shell("leaderboard", "sweep=s9")
     assert (done.returncode, done.stderr) == (1, "error: no run is done with sweep=s9: train some\n")
-    done = shell("leaderboard", "format=html")
-    assert done.returncode == 1 and "format=html is unknown" in done.stderr
+    done = shell("leaderboard", "format=htm")
+    assert done.returncode == 1 and "format=htm is unknown: did you mean html?" in done.stderr
 
 
 def test_a_metric_of_another_task(trained):
     with pytest.raises(UserError, match="rmse is not a metric of a binary task"):
-        leaderboards({}, "rmse")
+        leaderboards(metric="rmse")
 
 
 def test_a_board_that_cannot_be_made_hides_no_other(trained, caplog):
     """A regression stands beside the classes; asked for f1, it is named and left out."""
     run = fit("model=linear", "dataset.target=y", *QUIET, data=tiny_table("regression"))
-    assert len(leaderboards({})) == 3
+    assert len(leaderboards()) == 3
     with caplog.at_level("WARNING", logger="reprise"):
         logging.getLogger("reprise").propagate = True
-        assert len(leaderboards({}, "f1")) == 2
+        assert len(leaderboards(metric="f1")) == 2
     assert f"{run.name} on frame: metric=f1 is not a metric of a regression task" in caplog.text
 
 
 def test_one_setting_alone_is_not_called_the_best(trained):
-    assert list(leaderboards({})[1]["verdict"]) == ["alone"]
+    assert list(leaderboards()[1]["verdict"]) == ["alone"]

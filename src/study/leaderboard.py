@@ -78,7 +78,7 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
     best, rest = jackknives[order[0]], [jackknives[i] for i in order[1:]]
     table["p"] = [math.nan, *holm([difference(best, other)[2] for other in rest])]
     table["verdict"] = _verdicts(table, chosen["mode"])
-    table.attrs |= {"metric": chosen["name"], "dataset": first.report["dataset"]}
+    table.attrs |= {"metric": chosen["name"], "mode": chosen["mode"], "dataset": first.report["dataset"]}
     table.attrs["n_test"] = len(first.arrays["test_y"])
     return table
 
@@ -116,12 +116,16 @@ def _verdicts(table: pd.DataFrame, mode: str) -> list[str]:
     return ["best" if all(v == "worse" for v in verdicts) else "best on val", *verdicts]
 
 
-def leaderboards(filters: dict[str, str | None], metric: str | None = None) -> list[pd.DataFrame]:
-    """Return a board for each group of comparable runs, the largest first.
+def leaderboards(
+    sweep: str | None = None, *, dataset: str | None = None, model: str | None = None,
+    metric: str | None = None,
+) -> list[pd.DataFrame]:  # fmt: skip
+    """Return a board for each group of comparable runs, the largest first: ``leaderboards("s3")[0]``.
 
-    filters : dataset, model, sweep -> the value that a run's report should have; None: any
+    sweep, dataset, model : only its runs; None: any
+    metric : another metric than the one that decided
     """
-    runs = []
+    filters, runs = {"dataset": dataset, "model": model, "sweep": sweep}, []
     for run in all_runs():
         if all(value in (None, str(run.report.get(key))) for key, value in filters.items()):
             runs.append(run)

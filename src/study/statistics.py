@@ -1,4 +1,7 @@
-"""Compare settings on the same test rows: jackknife, paired test, correction for many comparisons."""
+"""Compare settings on the same test rows: jackknife, paired test, correction for many comparisons.
+
+Also the expected best of a smaller budget.
+"""
 
 import math
 
@@ -59,3 +62,20 @@ def jackknife(fn, y: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 def sd(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
+def expected_best(values, mode: str) -> np.ndarray:
+    """Return the expected best of n values drawn without replacement, for n = 1, ..., N: (N,).
+
+    It says how much a budget of n trials buys (Dodge et al. 2019; without replacement by Tang et al. 2020).
+
+    >>> expected_best([3, 1, 2], "max").round(2).tolist()
+    [2.0, 2.67, 3.0]
+    """
+    values = np.sort(values) if mode == "max" else np.sort(values)[::-1]  # the worst first
+    n_all, rank = len(values), np.arange(1, len(values) + 1)
+    share, found = np.full(n_all, 1 / n_all), []
+    for n in range(1, n_all + 1):  # share: C(rank - 1, n - 1) of the C(n_all, n) draws have it as their best
+        found.append(share @ values)
+        share = share * (rank - n) / n * (n + 1) / max(1, n_all - n)
+    return np.array(found)

@@ -31,12 +31,13 @@ PARTS = ("val", "test")
 
 
 @contextmanager
-def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str | None, force: bool):
+def sweep(words: list[str], cfg: dict, n_jobs: int, failed: list, again: str | None, force: bool):
     """Claim the next sweep, or go on with ``again``, and tell Hydra its folder; show its jobs at the end.
 
     Runs that are not done are added to ``failed``; the parent run in MLflow is done if there are none.
 
     words : train's overrides, by which the sweep can be started again
+    cfg : the config of the first job
     force : go on though another process seems to hold the sweep
     """
     if ranks.launcher():
@@ -47,7 +48,7 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         flags, name = list(sys.argv[1:]), folder.name
         sys.argv.append("hydra.sweep.dir=${oc.env:REPRISE_SWEEP}")
         log.info("%s   %d jobs", name, n_jobs)
-        trackers, parent = _parent(folder, logger)
+        trackers, parent = _parent(folder, cfg["logger"])
         write_json(folder / "sweep.json", {
             "parent": parent, "words": words, "argv": flags, "folder": os.getcwd(), "n_jobs": n_jobs,
             "began": time.time(), "runs": jobs.newest(name) if again else {},
@@ -58,7 +59,7 @@ def sweep(words: list[str], logger: dict, n_jobs: int, failed: list, again: str 
         if "submitit" in " ".join(words):  # else its import costs 0.1 s
             replace_submitit(failed)
         compose_once()
-        with _ended(folder, trackers, failed):
+        with _ended(folder, trackers, failed, cfg["pictures"]):
             yield
 
 
@@ -75,7 +76,7 @@ def _parent(folder: Path, logger: dict) -> tuple[Fanout, str | None]:
 
 
 @contextmanager
-def _ended(folder: Path, trackers: Fanout, failed: list):
+def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
     """Show and record how the block, all jobs of the sweep, ended."""
     status = "failed"
     try:
@@ -86,6 +87,9 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         raise
     finally:
         shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)
+        page = None
+        if pictures and status != "stopped":  # while this process makes the same tables as text
+            page = python("src.leaderboard", f"sweep={folder.name}", "format=html", stdout=subprocess.DEVNULL)
         table = results(folder.name)
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -94,7 +98,9 @@ def _ended(folder: Path, trackers: Fanout, failed: list):
         failed += [run for run in bad if run not in failed]
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
-                log.info("\n%s", shown(leaderboards({"sweep": folder.name}), "text"))
+                log.info("\n%s", shown(leaderboards(folder.name), "text"))
+        if page and page.wait() == 0:
+            log.info("\npage      %s", folder / "sweep.html")
         log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), jobs.answer(folder)])))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
@@ -116,11 +122,7 @@ def begun(words: list[str]) -> tuple[list[str], str, bool]:
     name = first.partition("=")[2]
     if others:
         raise UserError(f"{first} takes the sweep's own overrides: leave {' '.join(others)} out")
-    path = outputs() / "sweeps" / name / "sweep.json"
-    if not re.fullmatch(r"s\d+", name) or not path.is_file():
-        known = ", ".join(f"s{number}" for number in versions_in(outputs() / "sweeps", "s")) or "none"
-        raise UserError(f"there is no sweep {name!r}; known: {known}")
-    known = read_json(path)
+    known = read_json(folder_of(name) / "sweep.json")
     if "words" not in known:
         raise UserError(f"{name} is of an older version, which did not record its overrides")
     if Path(known["folder"]).is_dir():
@@ -129,16 +131,30 @@ def begun(words: list[str]) -> tuple[list[str], str, bool]:
     return known["words"], name, force
 
 
+def python(module: str, *words: str, **options) -> subprocess.Popen:
+    """Start a verb in a child process, which has this one's folders."""
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.Popen([sys.executable, "-u", "-m", module, *words], env=environment, **options)
+
+
+def folder_of(name: str) -> Path:
+    """Return the folder of sweep ``s3``; refuse a name that no sweep has."""
+    folder = outputs() / "sweeps" / name
+    if not re.fullmatch(r"s\d+", name) or not (folder / "sweep.json").is_file():
+        known = ", ".join(f"s{number}" for number in versions_in(outputs() / "sweeps", "s")) or "none"
+        raise UserError(f"there is no sweep {name!r}; known: {known}")
+    return folder
+
+
 def run_sweep(*overrides: str) -> pd.DataFrame:
     """Train every combination, as ``--multirun`` does in the shell, and return a row for each run.
 
     >>> run_sweep("model=mlp,linear", "dataset=wine", "seed=0,1,2")       # doctest: +SKIP
     """
-    command = [sys.executable, "-u", "-m", "src.train", "--multirun", *overrides]
-    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     name, line = None, ""
-    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, **options) as child:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with python("src.train", "--multirun", *overrides, **options) as child:
         for line in child.stdout:
             print(line, end="")
             found = re.fullmatch(r"(s\d+)   \d+ jobs\n", line)
@@ -156,7 +172,7 @@ def results(name: str) -> pd.DataFrame:
             report, metric = run.report, run.report["metric"]
             row = {"job": report.get("job"), "run": run.name, "status": run.status}
             typed = map(str, report.get("overrides") or [])
-            row |= dict(text.split("=", 1) for text in typed if "=" in text)
+            row |= dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text)
             for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
                 row[key] = report["metrics"].get(key)
             seconds = round(sum(report["timings"].values()), 1)
@@ -172,9 +188,14 @@ def results(name: str) -> pd.DataFrame:
 
 def listing(table: pd.DataFrame) -> str:
     """Return the jobs for people, without columns that are the same in all of them."""
+    return aligned(listed(table))
+
+
+def listed(table: pd.DataFrame) -> list[list[str]]:
+    """Return the head and the rows of `listing` as cells."""
     same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
     rows = [[name for name in table.columns if name not in (*same, "job")]]
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
         rows.append([cell.strip().rpartition("\n")[2][:100] for cell in cells])
-    return aligned([[printable(cell) for cell in row] for row in rows])
+    return [[printable(cell) for cell in row] for row in rows]

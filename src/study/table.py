@@ -4,17 +4,19 @@ import math
 
 import pandas as pd
 
+from src.study.statistics import expected_best
 from src.system.errors import UserError, nearest
 
 
 def shown(boards: list[pd.DataFrame], form: str) -> str:
     """Return boards as text, markdown, latex or csv."""
     if form not in FORMATS:
-        raise UserError(f"format={form} is unknown{nearest(form, FORMATS)}; known: {', '.join(FORMATS)}")
+        known = (*FORMATS, "html")
+        raise UserError(f"format={form} is unknown{nearest(form, known)}; known: {', '.join(known)}")
     return "\n\n".join(FORMATS[form](table) for table in boards)
 
 
-def _cells(table: pd.DataFrame) -> list[list[str]]:
+def cells(table: pd.DataFrame) -> list[list[str]]:
     """Return the head and the rows of a board as text."""
     rows = [["", "setting", "seeds", f"val {table.attrs['metric']}", "test", "val-test", "seconds", "p", ""]]
     for rank, (label, row) in enumerate(table.iterrows(), start=1):
@@ -29,8 +31,25 @@ def _plus_minus(deviation: float) -> str:
     return "" if math.isnan(deviation) else f" ± {deviation:.4f}"
 
 
+def remarks(table: pd.DataFrame) -> list[str]:
+    """Return sentences below a board: what p means, how lucky the choice was, and what the budget bought."""
+    values, gap = table["val"].dropna(), table["gap"]
+    if len(values) < 2:
+        return [NOTE]
+    n = len(values) // 2
+    best = expected_best(values, table.attrs["mode"])
+    luck = f"{gap.iloc[0]:+.4f}, for the others {gap.iloc[1:].mean():+.4f} on average"
+    bought = f"the best val {table.attrs['metric']} of {n} of these settings is expected at {best[n - 1]:.4f}"
+    return [
+        NOTE,
+        f"val-test of the first, chosen by its val, is {luck}: what it has beyond them is the luck of being "
+        "chosen (selection bias)",
+        f"What the budget bought: {bought}, of all {len(values)} it is {best[-1]:.4f}",
+    ]
+
+
 def _text(table: pd.DataFrame) -> str:
-    return "\n".join([f"{_title(table)}:", aligned(_cells(table)), NOTE])
+    return "\n".join([f"{title(table)}:", aligned(cells(table)), *remarks(table)])
 
 
 def aligned(rows: list[list[str]]) -> str:
@@ -42,18 +61,18 @@ def aligned(rows: list[list[str]]) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in _cells(table))
-    lines = [f"**{_title(table)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), "", NOTE])
+    head, *rows = ([cell.replace("|", r"\|") for cell in row] for row in cells(table))
+    lines = [f"**{title(table)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), "", ".\n".join(remarks(table))])
 
 
 def _latex(table: pd.DataFrame) -> str:
-    head, *rows = _cells(table)
+    head, *rows = cells(table)
     frame = pd.DataFrame(rows, columns=head)
-    return frame.to_latex(index=False, escape=True, caption=f"{_title(table)}. {NOTE}")
+    return frame.to_latex(index=False, escape=True, caption=". ".join([title(table), *remarks(table)]))
 
 
-def _title(table: pd.DataFrame) -> str:
+def title(table: pd.DataFrame) -> str:
     return f"{table.attrs['dataset']}, {table.attrs['n_test']:,} test rows"
 
 
