@@ -172,7 +172,7 @@ def progress(folder: Path) -> str:
     for n, how in ((n_pruned, "pruned"), (len(ends) - n_done - n_pruned, "failed")):
         text += f", {n} {how}" if n else ""
     if best := front(ends):
-        n_objectives = len(_goals(best[0]))
+        n_objectives = len(goals(best[0]))
         text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"
     since = sum(row["ended"] > sweep["began"] for row in ends)
     left = sweep["n_jobs"] - len(ends)
@@ -182,14 +182,14 @@ def progress(folder: Path) -> str:
     return text
 
 
-def _goals(row: dict) -> list[dict]:
+def goals(row: dict) -> list[dict]:
     """Return what a job was for, [{"name", "mode", "value"}]: the objectives of a search, or its metric."""
     return row.get("objectives") or [{key: row[key if key != "name" else "metric"] for key in GOAL}]
 
 
 def _scored(row: dict) -> str:
-    names = {one["name"]: "" if one["name"] == search.SECONDS else "val/" for one in _goals(row)}
-    scores = [f"{names[one['name']]}{one['name']} {one['value']:.4f}" for one in _goals(row)]
+    names = {one["name"]: "" if one["name"] == search.SECONDS else "val/" for one in goals(row)}
+    scores = [f"{names[one['name']]}{one['name']} {one['value']:.4f}" for one in goals(row)]
     return f"{row['run']} {', '.join(scores)}"
 
 
@@ -198,12 +198,12 @@ def front(ends: list[dict]) -> list[dict]:
 
     Jobs that were not for the same are not comparable: then there is none.
     """
-    known = [row for row in ends if all(goal["value"] is not None for goal in _goals(row))]
-    if len({(row["dataset"], *(goal["name"] for goal in _goals(row))) for row in known}) != 1:
+    known = [row for row in ends if all(goal["value"] is not None for goal in goals(row))]
+    if len({(row["dataset"], *(goal["name"] for goal in goals(row))) for row in known}) != 1:
         return []
 
     def score(row: dict) -> tuple[float, ...]:
-        return tuple(-goal["value"] if goal["mode"] == "max" else goal["value"] for goal in _goals(row))
+        return tuple(-goal["value"] if goal["mode"] == "max" else goal["value"] for goal in goals(row))
 
     best = []
     for row in sorted(known, key=score):

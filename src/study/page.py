@@ -36,7 +36,7 @@ def write(name: str) -> Path:
     text = environment.from_string(template).render(
         name=name, words=shlex.join(map(without_password, read_json(folder / "sweep.json").get("words", []))),
         counts=table["status"].value_counts().to_dict(), spent=duration(sum(job["seconds"] for job in jobs)),
-        searched=searched, failed=table[table["status"] == "failed"].to_dict("records"), jobs=listed(table),
+        searched=searched, failed=table[table["error"].notna()].to_dict("records"), jobs=listed(table),
         boards=[
             {"title": title(board), "first": board.iloc[0], "cells": cells(board), "remarks": remarks(board)}
             | {"metric": board.attrs["metric"], "pictures": _pictures(board, jobs) if k < MAX_DRAWN else []}

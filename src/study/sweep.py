@@ -20,7 +20,7 @@ from src.study import jobs
 from src.study.leaderboard import leaderboards
 from src.study.pool import replace_joblib
 from src.study.submitted import replace_submitit
-from src.study.table import aligned, shown
+from src.study.table import aligned, rounded, shown
 from src.system.errors import UserError, printable
 from src.system.files import read_json, replacing, write_json
 from src.system.paths import CHECKOUT, claim, outputs, versions_in
@@ -101,7 +101,7 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
                 log.info("\n%s", shown(leaderboards(folder.name), "text"))
         if page and page.wait() == 0:
             log.info("\npage      %s", folder / "sweep.html")
-        log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), jobs.answer(folder)])))
+        log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), _found(folder)])))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
         if status == "done" and failed:
@@ -109,6 +109,16 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
         trackers.finish(status, error=f"not done: {', '.join(failed)}" if failed else None)
         for mark in folder.glob(".*.failed"):  # for the jobs of this sweep
             mark.unlink()
+
+
+def _found(folder: Path) -> str:
+    """Return the best trials of a search, and the three parameters that decided most; "" for a grid."""
+    if best := jobs.answer(folder):
+        from src.study.trials import as_study, importances  # Optuna, which costs 0.2 s
+
+        shares = list(importances(as_study(jobs.rows(folder))).items())[:3]
+        best += "".join(f"\nimportance  {name} {share:.0%}" for name, share in shares)
+    return best
 
 
 def begun(words: list[str]) -> tuple[list[str], str, bool]:
@@ -198,4 +208,4 @@ def listed(table: pd.DataFrame) -> list[list[str]]:
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
         rows.append([cell.strip().rpartition("\n")[2][:100] for cell in cells])
-    return [[printable(cell) for cell in row] for row in rows]
+    return [[printable(rounded(cell)) for cell in row] for row in rows]

@@ -1,6 +1,7 @@
 """Show leaderboards as text, Markdown, LaTeX or CSV."""
 
 import math
+import re
 
 import pandas as pd
 
@@ -23,8 +24,13 @@ def cells(table: pd.DataFrame) -> list[list[str]]:
         parts = [f"{row[part]:.4f}{_plus_minus(row[part + '_sd'])}" for part in ("val", "test")]
         p = "" if math.isnan(row["p"]) else f"{row['p']:.3f}"
         more = [f"{row['gap']:+.4f}", f"{row['seconds']:.1f}", p, row["verdict"]]
-        rows.append([str(rank), label, str(row["seeds"]), *parts, *more])
+        rows.append([str(rank), rounded(label), str(row["seeds"]), *parts, *more])
     return rows
+
+
+def rounded(text: str) -> str:
+    """Return text whose numbers have four digits: a search draws model.lr=0.004043878009515107."""
+    return re.sub(r"\d+\.\d{5,}(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
 
 
 def _plus_minus(deviation: float) -> str:

@@ -9,8 +9,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
+from src.study.jobs import goals
 from src.study.leaderboard import ASIDE
 
+OF_NONE = {"name": "value", "mode": "max"}  # where no job is done
 
 def parameters(jobs: list[dict]) -> list[dict]:
     """Return for each line of ``jobs.jsonl`` its overrides that differ between jobs: {"model.lr": 0.01}."""
@@ -28,17 +30,13 @@ def _typed(text: str) -> int | float | str:
     return text
 
 
-def goals(job: dict) -> list[dict]:
-    """Return what a job was for: [{"name": "accuracy", "mode": "max", "value": 0.9}], or two of them."""
-    return job.get("objectives") or [{"name": job["metric"], "mode": job["mode"], "value": job["value"]}]
-
-
 def as_study(jobs: list[dict]) -> optuna.Study:
     """Return jobs of one metric and dataset as a study in memory; those that are not done have no value."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(directions=[f"{goal['mode']}imize" for goal in goals(jobs[0])])
+    aims = goals(next((job for job in jobs if job["status"] == "done"), {"objectives": [OF_NONE]}))
+    study = optuna.create_study(directions=[f"{aim['mode']}imize" for aim in aims])
     with warnings.catch_warnings(action="ignore"):  # it may yet change
-        study.set_metric_names([goal["name"] for goal in goals(jobs[0])])
+        study.set_metric_names([aim["name"] for aim in aims])
     params = []
     for one in parameters(jobs):  # $ would begin a formula in a picture
         texts = {key: x.replace("$", r"\$") for key, x in one.items() if isinstance(x, str)}
