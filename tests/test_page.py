@@ -27,7 +27,7 @@ def fn(y, p):
 """
 HOSTILE = "<script>alert(2)</script>"
 WORDS = ("model=linear", "dataset=wine", "model.classifier.C=1e-6,0.01,1", "logger=csv")
-WORDS += ("metric=hostile.fn", "metric_mode=max", f"tags=['{HOSTILE}']")
+WORDS += ("metric=hostile.fn", "metric_mode=max", f"tags=['{HOSTILE}']", "pictures=true")
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

@@ -28,6 +28,7 @@ from src.trainer import ranks
 
 log = logging.getLogger("reprise")
 PARTS = ("val", "test")
+QUICK = 30  # seconds of a sweep whose page, which takes three, is drawn only if asked for
 
 
 @contextmanager
@@ -76,9 +77,9 @@ def _parent(folder: Path, logger: dict) -> tuple[Fanout, str | None]:
 
 
 @contextmanager
-def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
+def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
     """Show and record how the block, all jobs of the sweep, ended."""
-    status = "failed"
+    status, began = "failed", time.monotonic()
     try:
         yield
         status = "done"
@@ -87,9 +88,11 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
         raise
     finally:
         shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)
-        page = None
+        page, verb = None, ("src.leaderboard", f"sweep={folder.name}", "format=html")
+        if pictures is None:
+            pictures = time.monotonic() - began > QUICK
         if pictures and status != "stopped":  # while this process makes the same tables as text
-            page = python("src.leaderboard", f"sweep={folder.name}", "format=html", stdout=subprocess.DEVNULL)
+            page = python(*verb, stdout=subprocess.DEVNULL)
         table = results(folder.name)
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -99,8 +102,8 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool):
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
                 log.info("\n%s", shown(leaderboards(folder.name), "text"))
-        if page and page.wait() == 0:
-            log.info("\npage      %s", folder / "sweep.html")
+        written = page and page.wait() == 0
+        log.info("\npage      %s", folder / "sweep.html" if written else f"python -m {' '.join(verb)}")
         log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), _found(folder)])))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
