@@ -59,7 +59,7 @@ def protein() -> pd.DataFrame:
     return frame[["sequence"]].assign(y=50 + 40 * frame["share"])  # a melting point, in degrees
 
 
-OF_LETTERS = {"target": "y", "text": ["sequence"], "tokenizer": "chars"}
+OF_LETTERS = {"target": "y", "text": ["sequence"]}
 # kind -> (function that makes its frame, options of the dataset section)
 KINDS = {
     "binary": (lambda: table("binary"), {"target": "y"}),
@@ -140,7 +140,8 @@ def part_of(info: dict, n: int) -> dict:
         part["x_cat"] = np.stack([rng.integers(0, k, n) for k in info["cat_cardinalities"]], 1)
     if info["vocab_size"]:
         part["attention_mask"] = np.arange(info["max_len"]) < rng.integers(1, info["max_len"] + 1, n)[:, None]
-        part["input_ids"] = rng.integers(1, info["vocab_size"], part["attention_mask"].shape, np.int32)
+        smallest = np.min_scalar_type(-info["vocab_size"])
+        part["input_ids"] = rng.integers(1, info["vocab_size"], part["attention_mask"].shape, smallest)
         part["input_ids"] *= part["attention_mask"]
     return part
 

@@ -152,7 +152,8 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
-    known |= {f"dataset.{key}" for key in values_of(CONF / "dataset/csv.yaml")}
+    for name in ("csv", "gb1", "dna_sample"):
+        known |= {f"dataset.{key}" for key in values_of(CONF / f"dataset/{name}.yaml")}
     known |= set(values_of(CONF / "sweep/_search.yaml"))
     known |= {key.rpartition(".")[0] for key in known}
     assert not set(RULES) - known
@@ -175,12 +176,12 @@ LISTS = {
 def test_a_word_added_to_its_list_is_allowed(key, monkeypatch):
     """The room that knows the words keeps the only list of them."""
     model = "model=linear" if key in ("model.progress", "model.categories") else "model=mlp"
-    with pytest.raises(UserError, match=f"{key}=kmer: should be "):
-        check([model, f"{key}=kmer"])
+    with pytest.raises(UserError, match=f"{key}=novel: should be "):
+        check([model, f"{key}=novel"])
     overrides = locate(LISTS[key])
-    longer = {**overrides, "kmer": list} if isinstance(overrides, dict) else (*overrides, "kmer")
+    longer = {**overrides, "novel": list} if isinstance(overrides, dict) else (*overrides, "novel")
     monkeypatch.setattr(LISTS[key], longer)
-    check([model, f"{key}=kmer"])
+    check([model, f"{key}=novel"])
 
 
 def test_every_key_is_read():
@@ -312,7 +313,7 @@ REFUSED = [
     ("class_weight=balancd", "should be a dict or balanced or null"),
     ("model.schedule=cosin", r"did you mean cosine\?"),
     ("model.scaler=quantle", r"did you mean quantile\?"),
-    ("dataset.tokenizer=word", r"did you mean words\?"),
+    ("dataset.tokenizer=words", r"did you mean word\?"),
     ("dataset.task=regresion", r"did you mean regression\?"),
     ("trainer.precision=bf", "should be 64-true, 32-true"),
     # what is missing, or is no override

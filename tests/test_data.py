@@ -219,7 +219,7 @@ def test_arrays_have_the_types_and_shapes_of_the_contract():
     kinds = {name: (str(values.dtype), values.ndim) for name, values in part.items()}
     assert kinds == {
         "x_num": ("float32", 2), "x_cat": ("int64", 2),
-        "input_ids": ("int32", 2), "attention_mask": ("bool", 2),
+        "input_ids": ("int8", 2), "attention_mask": ("bool", 2),
         "y": ("int64", 1), "id": ("int64", 1), "weight": ("float32", 1),
     }
     assert part["x_num"].shape == (n, info["n_num_features"])
@@ -365,7 +365,7 @@ def test_vocabulary_is_limited(options, known):
 
 
 @pytest.mark.parametrize(
-    "name,tokens", [("words", ["don", "'", "t"]), ("whitespace", ["don't"]), ("chars", list("don't"))]
+    "name,tokens", [("word", ["don", "'", "t"]), ("whitespace", ["don't"]), ("chars", list("don't"))]
 )
 def test_tokenizers(name, tokens):
     state = tokenizer.fit(["Don't"], **TEXT | {"tokenizer": name})
@@ -374,8 +374,8 @@ def test_tokenizers(name, tokens):
 
 
 def test_unknown_tokenizer_is_refused():
-    with pytest.raises(UserError, match="tokenizer=word is unknown; known: whitespace, words, chars"):
-        tokenizer.fit(["a"], **TEXT | {"tokenizer": "word"})
+    with pytest.raises(UserError, match="tokenizer=wort is unknown; known: word, whitespace, char"):
+        tokenizer.fit(["a"], **TEXT | {"tokenizer": "wort"})
 
 
 @pytest.mark.parametrize("empty", ["", "   ", None])

@@ -57,7 +57,7 @@ def typos(rng: random.Random, keys: list[str], n: int):
 # kind -> keys of it, and values that it does not take
 WRONG = {
     "whole": (
-        ["seed", "dataset.split_seed", "dataset.max_len", "dataset.min_count", "model.batch_size",
+        ["seed", "dataset.split_seed", "dataset.k", "dataset.min_count", "model.batch_size",
          "trainer.max_steps", "trainer.accumulate_grad_batches", "trainer.check_val_every_n_epoch",
          "trainer.num_nodes"],
         ["abc", "1.5", "true", "[1]", "null", "''", "{a: 1}", "1e2"],
@@ -77,7 +77,7 @@ WRONG = {
         ["x", "1", "true"],
     ),
     "text": (
-        ["model.scaler", "model.schedule", "dataset.tokenizer", "logger.project"],
+        ["model.scaler", "model.schedule", "dataset.truncate", "logger.project"],
         ["null", "[a]", "1", "true"],
     ),
 }  # fmt: skip

@@ -11,12 +11,14 @@ import pandas as pd
 from src.data import cells, columns, leaks, target, tokenizer
 from src.data.digest import digest
 from src.data.parse import NA_WORDS
-from src.data.roles import ROLES, Table, arrange
-from src.data.split import split
+from src.data.roles import ROLES, Table, arrange, text_kind
+from src.data.similar import clusters
+from src.data.split import moments, split
+from src.data.strands import complements, on_both
 from src.system.errors import UserError, nearest, printable
 
 Part = dict[str, np.ndarray]
-COLUMN_KEYS = ("target", "split", "group", "weight", "id")  # each names one column
+COLUMN_KEYS = ("target", "split", "group", "weight", "id", "time")  # each names one column
 
 
 @dataclass
@@ -58,15 +60,35 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     some = Rows(frame, usable)
     classes = target.class_of_row(y.iloc[usable]) if task == "classification" else None
     groups = np.array(cells.as_text(some[dataset["group"]])) if dataset["group"] else None
-    named = cells.as_text(some[dataset["split"]]) if dataset["split"] else None
+    by = {"named": cells.as_text(some[dataset["split"]]) if dataset["split"] else None}
+    if dataset.get("time"):
+        by["times"] = moments(some[dataset["time"]])
+    if dataset.get("split_by") == "similarity":
+        groups = _alike(frame, dataset, usable)
+    by |= {"groups": groups, "classes": None if dataset.get("split_by") == "random" else classes}
     sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
-    parts = split(len(usable), classes=classes, groups=groups, named=named, seed=seed, **sizes)
+    parts = split(len(usable), seed=seed, **by, **sizes)
     rng = np.random.default_rng(dataset["split_seed"])
     for name, index in parts.items():
         if dataset["max_rows"]:
             index = np.sort(rng.permutation(index)[: dataset["max_rows"]])
         parts[name] = usable[index]
     return parts
+
+
+def _alike(frame: pd.DataFrame, dataset: dict, rows: np.ndarray) -> np.ndarray:
+    """Return the cluster of similar sequences of each of ``rows``."""
+    if dataset["group"]:
+        raise UserError("dataset.group and dataset.split_by=similarity both make groups: choose one")
+    table = arrange(frame, dataset, _apart(dataset))
+    if not table.roles["text"]:
+        raise UserError("dataset.split_by=similarity needs a column of sequences: dataset.text=[name]")
+    texts = tokenizer.joined(Rows(table.frame, rows), table.roles["text"])
+    return clusters(texts, text_kind(table, dataset), dataset["similarity"])
+
+
+def _apart(dataset: dict) -> set:
+    return {dataset.get(key) for key in COLUMN_KEYS} | {*dataset["ignore"]}
 
 
 def shape(
@@ -82,7 +104,7 @@ def shape(
     task, y = _target(frame, dataset)
     info = target.target_info(y.iloc[rows["train"]], task, dataset["positive"])
     ids = _ids(frame, dataset["id"])
-    table = arrange(frame, dataset, {dataset[key] for key in COLUMN_KEYS} | {*dataset["ignore"]})
+    table = arrange(frame, dataset, _apart(dataset))
     transforms = fit_transforms(table, rows["train"], dataset, scaler)
     parts = {}
     for name, index in rows.items():
@@ -101,6 +123,12 @@ def shape(
         "cat_cardinalities": [len(values) + 2 for values in transforms["categories"].values()],
         "vocab_size": len(text["words"]) + 2 if text else 0, "max_len": text["max_len"] if text else 0,
     }
+    if text and text.get("kind"):
+        info |= {"sequence": text["kind"], "sequence_as": dataset["sequence_as"]}
+        info["ngrams"] = tokenizer.NGRAMS[text["kind"]] if text["tokenizer"] == "char" else 2
+        if dataset["reverse_complement"]:
+            info |= {"complements": complements(text), "special_tokens": text["special_tokens"]}
+            parts["train"] = on_both(parts["train"], info)
     if "dates" in dataset:
         table.notes["note"] += _hints(parts["train"], info, transforms)
         names = [info["target"], *(name for role in ROLES for name in table.roles.get(role, ()))]
@@ -145,8 +173,12 @@ def fit_transforms(table: Table, rows: np.ndarray, dataset: dict, scaler: str) -
     dates = roles.get("dates", ())
     transforms["numeric"] = columns.fit_numeric(train, roles["numeric"], scaler, dates, table.kinds)
     if roles["text"]:
-        options = {key: dataset[key] for key in ("tokenizer", "lower", "min_count", "max_vocab", "max_len")}
-        transforms["tokenizer"] = tokenizer.fit(_joined(train, roles["text"]), **options)
+        options = {key: dataset[key] for key in tokenizer.OPTIONS}
+        if "alphabet" in dataset:  # older configs know no sequences
+            options |= {"kind": text_kind(table, dataset)} | {key: dataset[key] for key in tokenizer.NEWER}
+        state = transforms["tokenizer"] = tokenizer.fit(tokenizer.joined(train, roles["text"]), **options)
+        whole = tokenizer.joined(table.frame, roles["text"])
+        table.notes["note"] += tokenizer.check(state, whole, roles["text"])
     return transforms
 
 
@@ -171,7 +203,7 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
     if roles["categorical"]:
         part["x_cat"] = columns.apply_categories(transforms["categories"], frame)
     if roles["text"]:
-        texts = _joined(frame, roles["text"])
+        texts = tokenizer.joined(frame, roles["text"])
         part["input_ids"], part["attention_mask"] = tokenizer.apply(transforms["tokenizer"], texts)
     return part
 
@@ -180,7 +212,7 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     """Return the frame with row numbers as its index, and the config with names as text: dataset.target=0."""
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
-    dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None}
+    dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
     several = [key for key in (*ROLES, "ignore") if key in dataset]  # older configs have no dates
     for key in several:
         value = dataset[key] or []
@@ -188,7 +220,7 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
         dataset[key] = {str(k): v for k, v in value.items()} if is_dict else [str(name) for name in value]
         if dataset["target"] in dataset[key]:
             raise UserError(f"dataset.{key} names the target {dataset['target']}")
-    named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset[key] is not None]
+    named = [(key, dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None]
     named += [(key, name) for key in several for name in dataset[key]]
     known = frame.columns
     for key, name in named:
@@ -221,8 +253,3 @@ def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
         ids = ids.infer_objects()
     whole = ids.dtype.kind in "iu" and ids.max() < 2**63
     return ids.to_numpy(np.int64) if whole else np.array(cells.as_text(ids))
-
-
-def _joined(frame: pd.DataFrame | Rows, names: list[str]) -> list[str]:
-    """Return the text columns of each row as one text; empty cells count as empty text."""
-    return list(map(" ".join, zip(*(cells.as_text(frame[name]) for name in names), strict=True)))

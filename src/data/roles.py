@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 
 from src.data.cells import as_text, holds_several, numbers, read, sampled, typed
+from src.data.letters import kind_of
 from src.data.words import CHINESE, THAI
 from src.system.errors import UserError
 
 ROLES = ("numeric", "dates", "categorical", "text")  # keys of the config; each names several columns
+OF_TEXT = ("categorical", "ignored")  # roles of other text
 NAMELESS = re.compile(r"(Unnamed: \d+|index|level_\d+|__index_level_\d+__)?")  # what pandas calls an index
 
 
@@ -44,12 +46,20 @@ def arrange(frame: pd.DataFrame, dataset: dict, apart: set) -> Table:
             role = _as_inferred(table, frame[name], older="dates" not in dataset)
         else:
             continue
+        if "alphabet" in dataset and (role == "text" or (name not in named and role in OF_TEXT)):
+            role = _as_sequence(table, frame[name], role)
         roles[role].append(name)
     if not any(roles[role] for role in ROLES):
         raise UserError("no column is left to learn from")
     if not roles["dates"]:
         del roles["dates"]
     return table
+
+
+def text_kind(table: Table, dataset: dict) -> str:
+    """Return the kind of the text columns: that which all have, else "text"."""
+    kinds = {table.kinds.get(name, {"kind": "text"})["kind"] for name in table.roles["text"]}
+    return dataset["alphabet"] or (kinds.pop() if len(kinds) == 1 else "text")
 
 
 def _as_named(table: Table, column: pd.Series, role: str, format: str | None) -> str:
@@ -85,6 +95,20 @@ def _as_inferred(table: Table, column: pd.Series, older: bool) -> str:
     if reason:
         table.notes["ignored"].append(f"{column.name}: {reason}")
     return role
+
+
+def _as_sequence(table: Table, column: pd.Series, role: str) -> str:
+    """Return "text", with its kind, for sequences of letters that hardly repeat; else the ``role``."""
+    texts = as_text(sampled(column))
+    kind, n = kind_of(texts), len(set(texts))
+    if kind == "text" or (role != "text" and n <= min(len(texts) / 2, 100)):
+        return role
+    table.kinds[column.name] = {"kind": kind}
+    notes, lengths = table.notes["ignored"], [*map(len, texts)]
+    notes[:] = [note for note in notes if not note.startswith(f"{column.name}: ")]
+    size = f"{min(lengths):,} to {max(lengths):,}" if min(lengths) < max(lengths) else f"{lengths[0]:,}"
+    table.notes["read"].append(f"{column.name}: {kind}, {size} letters; dataset.alphabet=text if it is not")
+    return "text"
 
 
 def _useless(column: pd.Series, cells: pd.Series, kind: dict) -> str:

@@ -1,13 +1,16 @@
-"""Cut rows into train, val and test: by a column, by whole groups, or at random within each class."""
+"""Cut rows into train, val and test: by a column, time or whole groups, or at random within each class."""
 
 import numpy as np
 
+from src.data.cells import read
 from src.system.errors import UserError
 
 NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size, split_seed, seed):
+def split(
+    n_rows, *, named=None, classes=None, groups=None, times=None, test_size, val_size, split_seed, seed
+):  # fmt: skip
     """Return the row numbers of each part, ascending: {"train", "val", "test"}.
 
     named : (n_rows,) text or None
@@ -16,6 +19,8 @@ def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size,
         keeps each class's share in every part.
     groups : (n_rows,) or None
         rows of one group stay in one part.
+    times : (n_rows,) numbers or None
+        the latest rows are test, those before them val; rows of one moment stay in one part.
     split_seed, seed : int
         ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share their test rows.
     """
@@ -26,11 +31,22 @@ def split(n_rows, *, named=None, classes=None, groups=None, test_size, val_size,
         if not 0 < size < 1:
             raise UserError(f"dataset.{name}_size={size} must lie between 0 and 1")
         rows, rng = parts["train"], np.random.default_rng(seeds)
-        held = _draw(rng, size, len(rows), *(None if x is None else x[rows] for x in (classes, groups)))
+        if times is not None:
+            held = times[rows] >= np.sort(times[rows])[-max(1, round(size * len(rows)))]
+        else:
+            held = _draw(rng, size, len(rows), *(None if x is None else x[rows] for x in (classes, groups)))
         if not held.any() or held.all():
             raise UserError(f"{len(rows)} rows are too few to cut a {name} part of {size:.0%} from them")
         parts[name], parts["train"] = rows[held], rows[~held]
     return {name: parts[name] for name in ("train", "val", "test")}
+
+
+def moments(column) -> np.ndarray:
+    """Return a column of dates or numbers as numbers (n,); refuse others, and empty cells."""
+    kind, times = read(column)
+    if kind["kind"] not in ("number", "date") or np.isnan(times).any():
+        raise UserError(f"dataset.time={column.name} should hold a date or a number in each row")
+    return times
 
 
 def _named_parts(named) -> dict:

@@ -1,55 +1,144 @@
-"""Text to token numbers, with a vocabulary learned from the training rows only."""
+"""Text and sequences to token numbers, with a vocabulary learned from the training rows only."""
 
 import re
 import unicodedata
 from collections import Counter
 from functools import cache
+from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 
-from src.data.words import CHINESE, THAI, TOKENIZERS
+from src.data import letters, pieces
+from src.data.cells import as_array, as_text
+from src.data.words import CHINESE, CUTTERS, KINDS, THAI, TOKENIZERS
 from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
+SPECIAL = ["[CLS]", "[SEP]"]  # 2 and 3 where dataset.special_tokens asks for them
+CELLS = 1 << 20  # of the matrix of token numbers that are filled at once
+NGRAMS = {"dna": 6, "rna": 6, "protein": 3, "smiles": 4, "text": 4}  # longest of letters, for scikit-learn
+OPTIONS = ("tokenizer", "lower", "min_count", "max_vocab", "max_len")  # keys of the config, and newer ones
+NEWER = ("k", "overlap", "truncate", "special_tokens", "unknown_letters", "pretrained")
 
 
-def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len) -> dict:
-    """Return the tokenizer as a plain dict: vocabulary by falling count, and where long texts are cut."""
-    if tokenizer not in TOKENIZERS:
-        raise UserError(f"dataset.tokenizer={tokenizer} is unknown; known: {', '.join(TOKENIZERS)}")
-    state = {"tokenizer": tokenizer, "lower": lower, "scripts": True}
+def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len, kind=None, **newer) -> dict:
+    """Return the tokenizer as a plain dict: vocabulary by falling count, and where long texts are cut.
+
+    texts : texts of the training rows, a list or an Arrow array
+    kind : a key of `KINDS`; None for configs that are older than it
+    newer : values of `NEWER`
+    """
+    name = tokenizer or ("word" if kind == "text" else "char")
+    if name not in (*TOKENIZERS, *CUTTERS):
+        raise UserError(f"dataset.tokenizer={name} is unknown; known: {', '.join(TOKENIZERS)}")
+    state = {"tokenizer": name, "lower": lower, "scripts": True}
+    if kind:
+        state |= {"tokenizer": {"words": "word", "chars": "char"}.get(name, name), "kind": kind} | newer
+        state |= {} if name == "kmer" else {"k": 1, "overlap": True}
+    max_len = max_len or (256 if kind in (None, "text") else 1024)
+    if name in pieces.KNOWN:
+        state = pieces.fit(_array(texts), state, min_count, max_vocab)
+        longest = int(pieces.encode(_array(texts), state)[1].max(initial=1))
+    else:
+        counts, longest = _count(texts, state)
+        frequent = [word for word, count in counts.items() if count >= min_count]
+        words = sorted(frequent, key=lambda word: (-counts[word], word))[: max_vocab or 50_000]
+        state["words"] = (SPECIAL if state.get("special_tokens") else []) + words
+    n_special = len(SPECIAL) * bool(state.get("special_tokens"))
+    state["max_len"] = max(1 + n_special, min(max_len, longest + n_special))
+    if kind:
+        state |= {"longest": longest + n_special, "dtype": str(np.min_scalar_type(-2 - len(state["words"])))}
+    return state
+
+
+def check(state: dict, texts: pa.Array, names: list[str]) -> list[str]:
+    """Return sentences on letters outside the alphabet and on rows that are cut; or refuse such letters."""
+    kind, said, name = state.get("kind"), [], ", ".join(names)
+    if KINDS.get(kind):
+        counts, rows = letters.strangers(texts, kind)
+        shown = ", ".join(f"{letter!r} {n:,}" for letter, n in counts.most_common(5))
+        found = f"{name}: {counts.total():,} letters of {len(rows):,} rows are not of {kind} ({shown})"
+        if counts and state["unknown_letters"] == "error":
+            advice = "dataset.unknown_letters=mask or drop goes on without them"
+            raise UserError(f"{found}, first in row {rows[0]}: {advice}")
+        done = {"mask": "masked", "drop": "dropped"}.get(state["unknown_letters"])
+        said = [f"{found}: {done}"] if counts else []
+    if kind and state["longest"] > state["max_len"]:
+        end = f"longer rows keep their {state['truncate']} of {state['max_len']:,}"
+        said.append(f"{name}: up to {state['longest']:,} tokens; {end} (dataset.max_len)")
+    return said
+
+
+def _count(texts, state: dict) -> tuple[Counter, int]:
+    """Return how often each token occurs, and the number of tokens of the longest row."""
+    if state["tokenizer"] in ("char", "kmer"):
+        letters.check_k(state)
+        return letters.count(_array(texts), state)
     rows = _tokens(texts, state)
-    counts = Counter(token for row in rows for token in row)
-    frequent = [word for word, count in counts.items() if count >= min_count]
-    vocabulary = sorted(frequent, key=lambda word: (-counts[word], word))[:max_vocab]
-    max_len = max(1, min(max_len, max(map(len, rows), default=1)))
-    return state | {"words": vocabulary, "max_len": max_len}
+    return Counter(chain.from_iterable(rows)), max(map(len, rows), default=1)
 
 
 def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
-    """Return token numbers (n, T) int32 and mask (n, T) bool, T the longest text (at most ``max_len``).
+    """Return token numbers (n, T), int32 or smaller, and mask (n, T) bool, T the longest text.
 
-    An empty text is one unknown token, so that every row has something to attend to.
+    It is at most ``max_len``. An empty text is one unknown token: every row has something to attend to.
     """
+    if state.get("unknown_letters") == "error":
+        check(state, _array(texts), ["these rows"])
+    if state["tokenizer"] in pieces.KNOWN:
+        return _padded(state, *pieces.encode(_array(texts), state))
+    if state["tokenizer"] in ("char", "kmer"):
+        return _padded(state, *letters.encode(_array(texts), state))
     number_of = {word: i for i, word in enumerate(state["words"], start=2)}
-    rows = []
-    for tokens in _tokens(texts, state):
-        row = [number_of.get(token, UNKNOWN) for token in tokens[: state["max_len"]]]
-        rows.append(row or [UNKNOWN])
+    rows = _tokens(texts, state)
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]  # (T,) < (n, 1) -> (n, T)
-    input_ids = np.full(mask.shape, PAD, np.int32)
-    input_ids[mask] = np.concatenate(rows) if rows else []
-    return input_ids, mask
+    numbers = (number_of.get(token, UNKNOWN) for token in chain.from_iterable(rows))
+    return _padded(state, np.fromiter(numbers, np.int32, lengths.sum()), lengths)
+
+
+def _padded(state: dict, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of ``lengths`` (n,), which follow each other in ``ids``, as `apply` returns them."""
+    special, where = bool(state.get("special_tokens")), state.get("truncate", "head")
+    kept = np.minimum(lengths, state["max_len"] - 2 * special)
+    skipped = {"head": 0, "tail": lengths - kept, "centre": (lengths - kept) // 2}[where]
+    first = np.cumsum(lengths) - lengths + skipped - special  # place in ids of column 0
+    ids = np.append(ids, UNKNOWN)  # an empty row has it
+    empty = (kept == 0) & (not special)
+    first[empty], kept[empty] = len(ids) - 1, 1
+    columns = np.arange((kept + 2 * special).max(initial=1))
+    out = np.full((len(lengths), len(columns)), PAD, state.get("dtype", np.int32))
+    mask = columns < (kept + 2 * special)[:, None]  # (T,) < (n, 1) -> (n, T)
+    step = max(1, CELLS // len(columns))
+    for rows in (slice(i, i + step) for i in range(0, len(lengths), step)):  # places take 8 bytes each
+        inside = mask[rows] if not special else (columns > 0) & (columns <= kept[rows, None])
+        out[rows][inside] = ids[(first[rows, None] + columns)[inside]]
+    if special:
+        out[:, 0] = 2
+        out[np.arange(len(out)), kept + 1] = 3
+    return out, mask
+
+
+def joined(frame, names: list[str]) -> pa.Array:
+    """Return the text columns of each row as one text; empty cells count as empty text."""
+    if len(names) == 1:
+        return as_array(frame[names[0]]).fill_null("")
+    texts = map(" ".join, zip(*(as_text(frame[name]) for name in names), strict=True))
+    return pa.array(texts, pa.large_string())
+
+
+def _array(texts) -> pa.Array:
+    return texts if isinstance(texts, pa.Array) else pa.array(texts, pa.large_string())
 
 
 def _tokens(texts, state: dict) -> list[list[str]]:
     """Return the tokens of each text; by the plain rules in runs that were recorded before "scripts"."""
-    split = TOKENIZERS[state["tokenizer"]]
+    split = CUTTERS[state["tokenizer"]]
+    texts = texts.to_pylist() if isinstance(texts, pa.Array) else texts
     texts = (text.lower() if state["lower"] else text for text in texts)
     if not state.get("scripts"):
         return [split(text) for text in texts]
-    other = _words().findall if state["tokenizer"] == "words" else split
+    other = _words().findall if state["tokenizer"] in ("word", "words") else split
     return [split(text) if text.isascii() else other(unicodedata.normalize("NFC", text)) for text in texts]
 
 

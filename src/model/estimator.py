@@ -35,7 +35,7 @@ class Estimator:
         if cfg[kind] is None:
             raise UserError(f"model={cfg['name']} has no {kind}: {info['target']} is a {info['task']} target")
         self.info, self.categories, self.sparse = info, cfg["categories"], cfg["sparse"]
-        self.tfidf = _vectorizer(cfg) if info["vocab_size"] else None
+        self.tfidf = _vectorizer(cfg, info) if info["vocab_size"] else None
         spec = cfg.get("arguments", {}) | cfg[kind]  # older configs have no arguments that both kinds share
         self.model = build(spec)
         if "random_state" in self.model.get_params() and "random_state" not in spec:
@@ -58,7 +58,9 @@ class Estimator:
         if "x_cat" in part:
             onehot = self.categories == "onehot"
             blocks.append(self._one_hot(part["x_cat"]) if onehot else part["x_cat"].astype(np.float32))
-        if self.tfidf is not None:
+        if self.info.get("sequence_as") == "onehot" and "input_ids" in part:
+            blocks.append(self._by_place(part, learn))
+        elif self.tfidf is not None:
             texts = _as_text(part["input_ids"], part["attention_mask"])
             blocks.append(self.tfidf.fit_transform(texts) if learn else self.tfidf.transform(texts))
         dense = not any(map(sparse.issparse, blocks))
@@ -84,6 +86,21 @@ class Estimator:
         ones = np.ones(rows.size, np.float32)
         x = sparse.csr_matrix((ones, (rows, columns.ravel())), shape=(len(x_cat), sizes.sum()))
         return x if sizes.sum() > DENSE_ONE_HOT else x.toarray()
+
+    def _by_place(self, part: dict, learn: bool):
+        """Return a column for each letter at each place, if it varies in train: (n, T) -> (n, columns)."""
+        ids, mask, size = part["input_ids"], part["attention_mask"], self.info["vocab_size"]
+        lengths = mask.sum(1)
+        if learn and lengths.min() < lengths.max():
+            sizes = f"these have {lengths.min()} to {lengths.max()} tokens"
+            raise UserError(f"dataset.sequence_as=onehot is for rows of equal length, {sizes}: use tfidf")
+        rows, places = np.nonzero(mask[:, : self.info["max_len"]])
+        columns, shape = places * size + ids[rows, places], (len(ids), self.info["max_len"] * size)
+        x = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape)
+        if learn:
+            counts = np.asarray(x.sum(0)).ravel()
+            self.varying = np.flatnonzero((counts > 0) & (counts < len(ids)))
+        return x[:, self.varying]
 
     def target(self, part: dict) -> np.ndarray:
         """Return class numbers, or standardized values: (n,)."""
@@ -114,10 +131,11 @@ class Estimator:
         return np.stack([1 - expit(score), expit(score)], 1)  # two classes: (n,) -> (n, 2)
 
 
-def _vectorizer(cfg: dict):
+def _vectorizer(cfg: dict, info: dict):
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg["tfidf"].items()}
+    options["ngram_range"] = options["ngram_range"] or (1, info.get("ngrams", 2))
     if not cfg["sparse"]:
         options["max_features"] = min(options["max_features"] or MAX_DENSE, MAX_DENSE)
     return TfidfVectorizer(token_pattern=r"\S+", lowercase=False, dtype=np.float32, **options)

@@ -53,6 +53,14 @@ def locate(dotted: str):
         raise UserError(f"{dotted} cannot be imported: {reason}", places(error, {module})) from None
 
 
+def needed(package: str, extra: str, what: str) -> ModuleType:
+    """Import and return a package that ``what`` needs, of an extra in pyproject.toml."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(f"{what} needs {package}: pip install -e '.[{extra}]' -c constraints.txt") from None
+
+
 def places(error: BaseException, modules=()) -> tuple[str, ...]:
     """Return where the user's own code raised ``error``, a line each; ``modules`` of src/ are the user's."""
     found = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
+from src.data.strands import averaged
 from src.metric.choose import compute, loss
 from src.model.estimator import Estimator
 from src.system.errors import UserError
@@ -88,6 +89,7 @@ def n_epochs(model: dict, trainer: dict) -> int:
     return (trainer["max_epochs"] or 0) if model["progress"] == "partial_fit" else MAX_ROWS["staged"]
 
 
+@averaged
 def predict(estimator: Estimator, part: dict, info: dict) -> np.ndarray:
     return estimator.predict(estimator.matrix(part))
 

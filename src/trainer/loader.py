@@ -1,5 +1,6 @@
 """Minibatches sliced from arrays in memory, in an order that depends on (seed, epoch) alone."""
 
+import logging
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from src.model.words import INPUTS
 
+log = logging.getLogger("reprise")
 POOL = 50  # batches sorted by length together: enough to save padding, few enough to stay random
 
 
@@ -91,11 +93,22 @@ class Loader:
                     longest = int(lengths[index].max(initial=1))
                     for name in ("input_ids", "attention_mask"):
                         batch[name] = batch[name][:, :longest]
+                    batch["input_ids"] = batch["input_ids"].int()  # nn.Embedding takes no int8
             if world > 1:
                 for batch, rows in zip(chunk, whole[i : i + self.chunk], strict=True):
                     each = self.tensors["weight"][rows] if "weight" in batch else torch.ones(len(rows))
                     batch["denominator"] = each.sum() / world
             yield chunk
+
+
+def show_padding(order: BatchOrder) -> None:
+    """Print how many tokens are padding: in one matrix of all rows, and in batches of similar length."""
+    if order.lengths is None or order.lengths.min() == order.lengths.max():
+        return
+    n_tokens, longest = order.lengths.sum(), order.lengths.max()
+    n_batches = sum(len(rows) * order.lengths[rows].max() for rows in order.batches())
+    before, after = 1 - n_tokens / (order.n_rows * longest), 1 - n_tokens / n_batches
+    log.info("padding  %.1f%% in one matrix, %.1f%% in batches of similar length", 100 * before, 100 * after)
 
 
 def tensors(part: dict, info: dict) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from src.data.strands import averaged
 from src.model.build import build, start
 from src.model.lit import LitModel, in_full, to_predictions
 from src.model.words import INPUTS
@@ -24,7 +25,7 @@ from src.trainer import history, ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
-from src.trainer.loader import BatchOrder, Loader, lengths, tensors
+from src.trainer.loader import BatchOrder, Loader, lengths, show_padding, tensors
 
 SUFFIX = "pt"
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
@@ -70,6 +71,7 @@ def fit(
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
     if n_ranks > 1 and any(isinstance(part, BATCH_NORM) for part in net.modules()):
         train.sampler.least = 2 * n_ranks  # each rank needs two rows, too
+    show_padding(train.sampler)
     keep = KeepBest(metric, model["patience"], folder)
     if n_ranks > 1:
         train.shard = val.shard = (ranks.rank(), n_ranks)
@@ -200,6 +202,7 @@ def n_epochs(model: dict, trainer: dict) -> int:
     return trainer["max_epochs"] or 0
 
 
+@averaged
 @torch.inference_mode()
 def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
     """Return `to_predictions` for the rows of ``part``, in their order, computed in the net's own dtype."""

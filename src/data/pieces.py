@@ -1,0 +1,80 @@
+"""Pieces of words: BPE and WordPiece, learned here, or a pretrained model's own (Hugging Face tokenizers)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from src.system.code import needed
+from src.system.errors import UserError
+
+KNOWN = ("bpe", "wordpiece", "hf")
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+BATCH = 10_000  # texts that are Python objects at once
+
+
+def fit(texts: pa.Array, state: dict, min_count: int, max_vocab: int | None) -> dict:
+    """Return the state with what `tokenizers` needs, as JSON, and the words by their numbers, from 2 on."""
+    tokenizer = _pretrained(state["pretrained"]) if state["tokenizer"] == "hf" else _new(state)
+    if state["tokenizer"] == "hf":
+        state = state | {"special_tokens": False}  # its own template adds them
+    else:
+        from tokenizers.trainers import BpeTrainer, WordPieceTrainer
+
+        trainer = BpeTrainer if state["tokenizer"] == "bpe" else WordPieceTrainer
+        special = [PAD, UNKNOWN, *(["[CLS]", "[SEP]"] if state["special_tokens"] else [])]
+        options = {"vocab_size": max_vocab or 4096, "min_frequency": min_count, "show_progress": False}
+        tokenizer.train_from_iterator(texts.to_pylist(), trainer(special_tokens=special, **options))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    names = dict.fromkeys(range(words[-1][1] + 1), "") | {i: word for word, i in words}
+    return state | {"pieces": json.loads(tokenizer.to_str()), "words": list(names.values())[2:]}
+
+
+def encode(texts: pa.Array, state: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return the token numbers of all rows one after the other, and the number of tokens of each row."""
+    tokenizer, ids, lengths = _library().Tokenizer.from_str(json.dumps(state["pieces"])), [[]], []
+    for start in range(0, len(texts), BATCH):
+        found = tokenizer.encode_batch(texts.slice(start, BATCH).to_pylist())
+        ids += [one.ids for one in found]
+        lengths += [len(one.ids) for one in found]
+    return np.concatenate(ids).astype(np.int32), np.array(lengths, np.int64)
+
+
+def _library():
+    return needed("tokenizers", extra="hf", what="dataset.tokenizer=bpe, wordpiece and hf")
+
+
+def _new(state: dict):
+    """Return a tokenizer without vocabulary; sequences of letters are not cut into words first."""
+    library = _library()
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    model = models.BPE if state["tokenizer"] == "bpe" else models.WordPiece
+    tokenizer = library.Tokenizer(model(unk_token=UNKNOWN))
+    if state["kind"] == "text":
+        lower = [normalizers.Lowercase()] if state["lower"] else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *lower])
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def _pretrained(name: str | None):
+    """Return the tokenizer of a pretrained model: ``tokenizer.json`` in a folder, or a name of the hub."""
+    if not name:
+        raise UserError("dataset.tokenizer=hf needs dataset.pretrained=..., a folder or a name of the hub")
+    library, folder = _library(), Path(name).expanduser()
+    file = folder / "tokenizer.json" if folder.is_dir() else folder
+    try:
+        if file.is_file():
+            return library.Tokenizer.from_file(str(file))
+        if folder.exists():
+            raise UserError(f"dataset.pretrained={name}: there is no tokenizer.json in this folder")
+        return library.Tokenizer.from_pretrained(name)
+    except Exception as error:  # the library raises plain Exceptions
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"dataset.pretrained={name} is no tokenizer, here or on the hub: {reason}") from None

@@ -1,0 +1,293 @@
+"""DNA, RNA, protein and text: what a column holds, its tokens, its parts, its strands."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_data import BASE
+
+from src.config.compose import compose
+from src.data.letters import kind_of
+from src.data.load import load_data
+from src.data.prepare import apply_transforms, cut, shape
+from src.data.split import split
+from src.data.strands import other_strand
+from src.dataset import dna_sample, protein_sample
+from src.system.errors import UserError
+
+RNG = np.random.default_rng(0)
+
+
+def random_dna(n: int, size: int, letters: str = "ACGT") -> list[str]:
+    return ["".join(row) for row in RNG.choice(list(letters), (n, size))]
+
+
+def prepare(texts, **dataset):
+    """Return the `Data` of sequences in a column ``s``, of which the last fifth are val and test."""
+    n = len(texts)
+    parts = ["train"] * (n - 2 * (n // 10)) + ["val"] * (n // 10) + ["test"] * (n // 10)
+    frame = pd.DataFrame({"s": texts, "y": np.arange(n) % 2, "part": parts})
+    cfg = BASE | {"split": "part", "min_count": 1} | dataset
+    return shape(frame, cut(frame, cfg, 0), cfg, scaler="none")
+
+
+def tokens(data, part="train") -> list[list[str]]:
+    words = ["[PAD]", "[UNK]", *data.transforms["tokenizer"]["words"]]
+    arrays = data.parts[part]
+    rows = zip(arrays["input_ids"], arrays["attention_mask"], strict=True)
+    return [[words[i] for i in ids[mask]] for ids, mask in rows]
+
+
+# -- what a column holds
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (random_dna(50, 40), "dna"),
+        ([text.lower() for text in random_dna(50, 40)], "dna"),
+        (random_dna(50, 40, "ACGTACGTACGTACGTACGTN"), "dna"),
+        (random_dna(50, 40, "ACGU"), "rna"),
+        (random_dna(50, 9, "ACDEFGHIKLMNPQRSTVWY"), "protein"),
+        ([text + "*" for text in random_dna(50, 60, "ACDEFGHIKLMNPQRSTVWY")], "protein"),
+        (["CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "[Na+].[Cl-]CCCCBr"], "smiles"),
+        (["the plot is gripping and warm", "a dull film"], "text"),
+        (["2021-03-05", "2021-04-06"], "text"),
+        (["JOHNSON", "SCHUHMACHER", "WASHINGTON"], "text"),
+        (["3F2504E0-4F89-11D3-9A0C-0305E82C3301"] * 3, "text"),
+        (["Donaudampfschiff", "Kraftwerk"], "text"),
+        (["TATA", "CAAT"], "text"),
+        ([], "text"),
+    ],
+)
+def test_the_kind_of_a_column_is_inferred(texts, kind):
+    assert kind_of(texts) == kind
+
+
+def test_a_column_of_dna_is_no_identifier_and_is_shown():
+    data = prepare(random_dna(300, 30))
+    assert data.info["columns"]["text"] == ["s"] and data.info["sequence"] == "dna"
+    assert data.notes["read"] == ["s: dna, 30 letters; dataset.alphabet=text if it is not"]
+    assert data.notes["ignored"] == []
+
+
+def test_barcodes_that_repeat_stay_categories():
+    codes = random_dna(8, 12)
+    data = prepare([codes[i % 8] for i in range(400)])
+    assert data.info["columns"]["categorical"] == ["s"] and data.info["columns"]["text"] == []
+
+
+def test_the_config_says_what_it_is_otherwise():
+    data = prepare(random_dna(50, 20), alphabet="text", text=["s"])
+    assert data.info["sequence"] == "text" and data.info["max_len"] == 1  # one word a row
+
+
+# -- tokens
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("overlap", [True, False])
+def test_kmers_are_those_of_a_plain_loop(k, overlap):
+    texts = [text[: RNG.integers(0, 30)] for text in random_dna(200, 30)]
+    data = prepare(texts, text=["s"], alphabet="dna", tokenizer="kmer", k=k, overlap=overlap)
+    for text, row in zip(texts, tokens(data), strict=False):
+        step = 1 if overlap else k
+        expected = [text[i : i + k] for i in range(0, len(text) - k + 1, step)]
+        assert row == (expected or ["[UNK]"])
+
+
+def test_letters_of_any_script_and_chunks_make_no_difference(monkeypatch):
+    from src.data import letters
+
+    texts = [*random_dna(30, 20), "", "ÄÖÜ 中文", "a\U0001f9ecb"] * 5
+    whole = prepare(texts, text=["s"], alphabet="text", tokenizer="char")
+    assert tokens(whole)[31] == list("äöü 中文") and tokens(whole)[32] == ["a", "\U0001f9ec", "b"]
+    monkeypatch.setattr(letters, "CHUNK", 7)
+    again = prepare(texts, text=["s"], alphabet="text", tokenizer="char")
+    assert np.array_equal(whole.parts["train"]["input_ids"], again.parts["train"]["input_ids"])
+
+
+@pytest.mark.parametrize(
+    ("where", "special", "expected"),
+    [
+        ("head", False, "ACGT"),
+        ("tail", False, "TTTA"),
+        ("centre", False, "GTTT"),
+        ("head", True, ["[CLS]", "A", "C", "[SEP]"]),
+        ("tail", True, ["[CLS]", "T", "A", "[SEP]"]),
+    ],
+)
+def test_a_long_row_keeps_its_head_tail_or_centre(where, special, expected):
+    options = {"max_len": 4, "truncate": where, "special_tokens": special}
+    data = prepare(["ACGTTTTA"] * 20, alphabet="dna", text=["s"], **options)
+    assert tokens(data)[0] == list(expected)
+    assert f"longer rows keep their {where} of 4" in data.notes["note"][0]
+
+
+def test_an_empty_row_with_special_tokens_is_those_two():
+    data = prepare(["ACGT", "", *["ACGT"] * 18], alphabet="dna", text=["s"], special_tokens=True)
+    assert tokens(data)[1] == ["[CLS]", "[SEP]"] and data.info["max_len"] == 6
+
+
+def test_ids_are_of_the_smallest_type():
+    small, large = (prepare(random_dna(300, 60), tokenizer="kmer", k=k) for k in (3, 5))
+    assert small.info["vocab_size"] == 66 and small.parts["train"]["input_ids"].dtype == np.int8
+    assert large.info["vocab_size"] == 1026 and large.parts["train"]["input_ids"].dtype == np.int16
+
+
+@pytest.mark.parametrize("n", [125, 126, 127])
+def test_the_largest_id_fits_its_type(n):
+    from src.data import tokenizer
+
+    texts = [chr(0x4E00 + i) for i in range(n)]
+    options = {"lower": False, "min_count": 1, "max_vocab": None, "max_len": None, "kind": "text", "k": 1}
+    newer = {"overlap": True, "truncate": "head", "special_tokens": False, "unknown_letters": "mask"}
+    state = tokenizer.fit(texts, tokenizer="char", **options, **newer)
+    ids, _ = tokenizer.apply(state, texts)
+    assert sorted(ids[:, 0].tolist()) == list(range(2, n + 2))
+    assert ids.dtype == (np.int8 if n < 127 else np.int16)
+
+
+def test_lower_case_is_read_as_upper_case_but_not_in_smiles():
+    data = prepare(["acgt", "ACGT"] * 20, alphabet="dna", text=["s"])
+    assert tokens(data)[0] == tokens(data)[1] == list("ACGT")
+    data = prepare(["CCcc1", "CC"] * 20, alphabet="smiles", text=["s"])
+    assert tokens(data)[0] == list("CCcc1")
+
+
+@pytest.mark.parametrize(("what", "expected"), [("mask", ["A", "[UNK]", "C"]), ("drop", ["A", "C"])])
+def test_letters_outside_the_alphabet_are_counted(what, expected):
+    data = prepare(["AJC", "ACC"] * 20, alphabet="dna", text=["s"], unknown_letters=what)
+    assert tokens(data)[0] == expected
+    done = {"mask": "masked", "drop": "dropped"}[what]
+    assert data.notes["note"][0] == f"s: 20 letters of 20 rows are not of dna ('J' 20): {done}"
+
+
+def test_letters_outside_the_alphabet_are_refused_if_asked():
+    with pytest.raises(UserError, match=r"s: 1 letters of 1 rows are not of dna \('J' 1\), first in row 3"):
+        prepare([*["ACG"] * 3, "AJ", *["ACG"] * 16], alphabet="dna", text=["s"], unknown_letters="error")
+    data = prepare(["ACG"] * 20, alphabet="dna", text=["s"], unknown_letters="error")
+    with pytest.raises(UserError, match=r"first in row 1"):
+        apply_transforms(data.transforms, pd.DataFrame({"s": ["ACG", "AC?"]}))
+
+
+def test_a_k_that_is_too_long_is_refused():
+    with pytest.raises(UserError, match=r"dataset\.k=16 is too long for dna"):
+        prepare(random_dna(20, 30), alphabet="dna", text=["s"], tokenizer="kmer", k=16)
+
+
+# -- strands
+
+
+@pytest.mark.parametrize("options", [{}, {"tokenizer": "kmer", "k": 4}, {"special_tokens": True}])
+def test_the_other_strand_is_the_reverse_complement(options):
+    texts = [text[: RNG.integers(4, 30)] for text in random_dna(400, 30)]
+    table = str.maketrans("ACGT", "TGCA")
+    data = prepare(texts, alphabet="dna", text=["s"], reverse_complement=True, **options)
+    rows, n = tokens(data), len(data.parts["train"]["y"]) // 2
+    assert n == 320 and np.array_equal(data.parts["train"]["y"][:n], data.parts["train"]["y"][n:])
+    given = prepare([text.translate(table)[::-1] for text in texts], alphabet="dna", text=["s"], **options)
+    assert rows[n:] == tokens(given)
+    back = other_strand(other_strand(data.parts["train"], data.info), data.info)
+    assert np.array_equal(back["input_ids"], data.parts["train"]["input_ids"])
+
+
+@pytest.mark.parametrize("options", [{"alphabet": "protein"}, {"tokenizer": "kmer", "overlap": False}])
+def test_other_strands_are_of_dna_alone(options):
+    with pytest.raises(UserError, match="reverse complements are of dna or rna"):
+        prepare(random_dna(40, 20), text=["s"], reverse_complement=True, **options)
+
+
+# -- splits
+
+
+def test_by_time_the_latest_rows_are_test():
+    frame = pd.DataFrame({"a": RNG.normal(size=100), "y": np.arange(100) % 2})
+    frame["day"] = pd.date_range("2020-01-01", periods=100)[RNG.permutation(100)].astype(str)
+    parts = cut(frame, BASE | {"time": "day"}, 0)
+    days = {name: frame["day"].iloc[rows] for name, rows in parts.items()}
+    assert days["train"].max() < days["val"].min() <= days["val"].max() < days["test"].min()
+    assert [len(rows) for rows in parts.values()] == [68, 12, 20]
+    data = shape(frame, parts, BASE | {"time": "day"}, scaler="none")
+    assert data.info["columns"] == {"numeric": ["a"], "categorical": [], "text": [], "ignored": []}
+
+
+def test_rows_of_one_moment_stay_in_one_part():
+    parts = split(100, times=np.arange(100) // 7, test_size=0.2, val_size=0.15, split_seed=0, seed=0)
+    assert parts["test"].tolist() == list(range(77, 100))
+    assert parts["val"].tolist() == list(range(63, 77))
+
+
+def test_a_time_that_is_text_or_empty_is_refused():
+    frame = pd.DataFrame({"a": range(40), "y": [0, 1] * 20, "t": ["early", "late"] * 20})
+    with pytest.raises(UserError, match=r"dataset\.time=t should hold a date or a number in each row"):
+        cut(frame, BASE | {"time": "t"}, 0)
+
+
+def test_random_parts_leave_classes_out_of_account():
+    frame = pd.DataFrame({"a": range(1000), "y": [0] * 900 + [1] * 100})
+    shares = {by: [] for by in ("stratified", "random")}
+    for by in shares:
+        for seed in range(5):
+            rows = cut(frame, BASE | {"split_by": by, "split_seed": seed}, 0)["test"]
+            shares[by].append(int((rows >= 900).sum()))
+    assert set(shares["stratified"]) <= {19, 20, 21} and len(set(shares["random"])) > 2
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "ACDEFGHIKLMNPQRSTVWY"])
+def test_similar_sequences_stay_in_one_part(letters):
+    parents = random_dna(60, 120, letters)
+    texts, family = [], []
+    for i, parent in enumerate(parents):
+        for _ in range(RNG.integers(1, 8)):
+            child = list(parent)
+            for place in RNG.choice(120, 6, replace=False):  # 95% identical to the parent
+                child[place] = RNG.choice(list(letters))
+            texts.append("".join(child))
+            family.append(i)
+    frame = pd.DataFrame({"s": texts, "y": RNG.integers(0, 2, len(texts))})
+    parts = cut(frame, BASE | {"split_by": "similarity", "similarity": 0.8}, 0)
+    families = [{family[i] for i in rows} for rows in parts.values()]
+    assert sum(map(len, families)) == 60, "no family is in two parts"
+    assert len(parts["test"]) == pytest.approx(0.2 * len(texts), abs=8)
+    plain = [{family[i] for i in rows} for rows in cut(frame, BASE, 0).values()]
+    assert sum(map(len, plain)) > 90
+
+
+def test_one_large_family_cannot_be_split_by_similarity():
+    texts = ["ACGTTGCA" * 10 for _ in range(50)]
+    frame = pd.DataFrame({"s": texts, "y": [0, 1] * 25})
+    with pytest.raises(UserError, match="too few to cut a test part"):
+        cut(frame, BASE | {"split_by": "similarity", "text": ["s"]}, 0)
+
+
+# -- made-up sets
+
+
+@pytest.mark.parametrize("motif", ["place", "word"])
+def test_the_motif_of_dna_sample_is_where_it_says(motif):
+    frame, planted = dna_sample.read({"motif": motif}), dna_sample.MOTIFS[motif]
+    table = str.maketrans("ACGT", "TGCA")
+    pairs = zip(frame["sequence"], frame["start"], strict=True)
+    found = [text[i : i + len(planted)] for text, i in pairs if i >= 0]
+    forward, backward = found.count(planted), found.count(planted.translate(table)[::-1])
+    assert forward + backward == len(found) and (backward > 900) == (motif == "word")
+    agree = (frame["start"] >= 0) == (frame["label"] == "yes")
+    assert agree.mean() == pytest.approx(0.98, abs=0.01)
+
+
+def test_protein_sample_has_stops():
+    frame = protein_sample.read({})
+    stopped = frame["sequence"].str.contains("*", regex=False)
+    assert stopped.mean() == pytest.approx(0.05, abs=0.02) and frame.loc[stopped, "stability"].max() < -7
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "rows"), [("prom_core_all", (47356, 5920)), ("prom_core_tata", (4904, 613))]
+)
+def test_core_promoters(name, rows):
+    cfg = compose([f"dataset={name}"])["dataset"]
+    data = load_data(cfg, scaler="none", class_weight=None, seed=0)
+    sizes = [len(part["y"]) for part in data.parts.values()]
+    assert (sizes[0] + sizes[1], sizes[2]) == rows
+    assert data.parts["train"]["input_ids"].dtype == np.int8 and data.info["max_len"] == 70
