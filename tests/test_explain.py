@@ -27,7 +27,7 @@ def reads(n: int = 400, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def run(outputs) -> Run:
     """A net that reads by place."""
-    of_letters = ("dataset.target=y", "dataset.text=[read]", "dataset.tokenizer=chars", "dataset.min_count=1")
+    of_letters = ("dataset.target=y", "dataset.text=[read]", "dataset.tokenizer=char", "dataset.min_count=1")
     small = ("model.net.n_filters=16", "model.net.d_place=8", "model.batch_size=64", "trainer.max_epochs=10")
     run = fit("model=dna_cnn", *of_letters, *small, *QUIET, data=reads())
     assert run.report["metrics"]["test/accuracy"] > 0.9

@@ -175,7 +175,7 @@ def test_a_net_by_place_learns_what_the_mean_of_tokens_cannot(outputs):
     rng = np.random.default_rng(0)
     rows = [("".join(rng.permutation(list("AACC"))), rng.choice(list("GT"))) for _ in range(200)]
     frame = pd.DataFrame({"s": [f"GG{a}{b}GG" for a, b in rows], "y": [a[-1] for a, _ in rows]})
-    common = ("model=mlp", "dataset.target=y", "dataset.text=[s]", "dataset.tokenizer=chars", *QUIET)
+    common = ("model=mlp", "dataset.target=y", "dataset.text=[s]", "dataset.tokenizer=char", *QUIET)
     short = ("trainer.max_epochs=8", "model.lr=0.02", "model.batch_size=32")
     run = fit(*common, *short, "model.net.by_place=true", data=frame)
     assert run.report["metrics"]["test/accuracy"] == 1.0

@@ -22,6 +22,19 @@ OBJECTS = {  # pandas' names of what an object column holds
 }  # fmt: skip
 
 
+class Rows:
+    """Some rows of a frame, read like one; a column is copied when it is asked for, the frame never."""
+
+    def __init__(self, frame: pd.DataFrame, rows: np.ndarray):
+        self.frame, self.rows, self.columns = frame, rows, frame.columns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        return self.frame[name].iloc[self.rows]
+
+
 def bare(column: pd.Series) -> pd.Series:
     """Return the cells in numpy's dtypes, as str, or as objects; never sparse, nullable, Arrow's, ...."""
     dtype = column.dtype

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.data import cells, columns, leaks, target, tokenizer
+from src.data.cells import Rows
 from src.data.digest import digest
 from src.data.parse import NA_WORDS
 from src.data.roles import ROLES, Table, arrange, text_kind
@@ -28,19 +29,6 @@ class Data:
     transforms: dict  # how to turn new rows into the same arrays; JSON
     notes: dict[str, list[str]] = field(default_factory=dict)  # for people; those of `Table`
     source: dict = field(default_factory=dict)  # input_path (or None) and input_digest of the table
-
-
-class Rows:
-    """Some rows of a frame, read like one; a column is copied when it is asked for, the frame never."""
-
-    def __init__(self, frame: pd.DataFrame, rows: np.ndarray):
-        self.frame, self.rows, self.columns = frame, rows, frame.columns
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, name: str) -> pd.Series:
-        return self.frame[name].iloc[self.rows]
 
 
 def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:

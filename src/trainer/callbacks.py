@@ -1,7 +1,9 @@
 """Lightning callbacks: keep the best weights and all that a resume needs, report progress."""
 
 import io
+import logging
 import math
+import warnings
 from pathlib import Path
 
 import torch
@@ -72,3 +74,11 @@ class KeepBest(Checkpoint):
 
     def load_state_dict(self, state: dict) -> None:
         self.history.best, self.history.since = state["best"], state["since"]
+
+
+def silence_lightning() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the run's folder is ours
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")

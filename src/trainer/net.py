@@ -1,11 +1,9 @@
 """Train a torch net with Lightning, predict with it, save it, load it."""
 
-import logging
 import math
 import re
 import shutil
 import signal
-import warnings
 from pathlib import Path
 
 import lightning as L
@@ -22,7 +20,7 @@ from src.system.code import locate
 from src.system.environment import check_memory
 from src.system.errors import UserError
 from src.trainer import history, ranks
-from src.trainer.callbacks import KeepBest, ReportProgress, save_weights
+from src.trainer.callbacks import KeepBest, ReportProgress, save_weights, silence_lightning
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
 from src.trainer.loader import BatchOrder, Loader, lengths, show_padding, tensors
@@ -56,7 +54,7 @@ def fit(
         request = {"model": model, "trainer": trainer, "seed": seed, "resume": resume, "n_ranks": n_ranks}
         request |= {"metric": [metric["override"], metric["mode"]], "n_threads": max(1, n_threads // n_ranks)}
         return fit_in_ranks(request, data, folder, history.watched(log_row, watch), progress)
-    _silence_lightning()
+    silence_lightning()
     torch.manual_seed(seed)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     checkpoint = last if resume and last.is_file() else None
@@ -184,14 +182,6 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
             torch.distributed.destroy_process_group()
     if trainer.interrupted:
         raise KeyboardInterrupt
-
-
-def _silence_lightning() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the run's folder is ours
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
 
 
 def eval_batch(info: dict) -> int:
