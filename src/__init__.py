@@ -44,6 +44,7 @@ def fit(*overrides: str, data=None, **keywords):
     from src.config.compose import compose
     from src.config.keywords import overrides_of
     from src.run.job import run_job
+    from src.run.needed import done_before
     from src.system.errors import UserError, without_password
 
     shell.console()
@@ -59,7 +60,8 @@ def fit(*overrides: str, data=None, **keywords):
         overrides = ("dataset=frame", *overrides)
     overrides = (*overrides, *overrides_of(keywords, overrides))
     cfg = compose(overrides)
-    return run_job(cfg, frame=data, report={"overrides": list(map(without_password, overrides))})
+    report = {"overrides": list(map(without_password, overrides))}
+    return done_before(cfg, frame=data) or run_job(cfg, frame=data, report=report)
 
 
 def load(name: str | int, trust: bool = False):

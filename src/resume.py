@@ -1,6 +1,8 @@
 """Go on with a run that was stopped, killed or failed: ``run=t7``."""
 
 import logging
+import os
+import sys
 
 from src.config import shell
 from src.run.again import check_code, config_to_resume, origin
@@ -21,8 +23,9 @@ def resume(
     python -m src.resume run=t7
     python -m src.resume run=t7 max_epochs=200
     python -m src.resume run=t7 finish=true
+    python -m src.resume sweep=s3
 
-    run : the run, t7
+    run : the run, t7; a sweep's name, s3, trains what is missing of the sweep
     max_epochs : train longer than the run's trainer.max_epochs; may only rise
     trust : run its code though it was not made here, or was changed since
     force : even if another process seems to hold the run; two in one folder spoil it
@@ -32,7 +35,10 @@ def resume(
     data : in a notebook, the DataFrame that the run was trained on
     """
     from src.run.job import run_job  # here: it loads pandas
+    from src.study.sweep import run_sweep
 
+    if str(run).startswith("s"):
+        return run_sweep(f"sweep_resume={run}")
     run = find(run).name  # of "latest", once: another run may begin meanwhile
 
     def go_on(started: Run, cfg: dict) -> Run | None:
@@ -57,4 +63,7 @@ def resume(
 
 
 if __name__ == "__main__":
+    if any(word.startswith("sweep=") for word in sys.argv):  # its exit code and its Ctrl-C
+        words = [word.replace("sweep=", "sweep_resume=") for word in sys.argv[1:]]
+        os.execv(sys.executable, [sys.executable, "-m", "src.train", *words])
     shell.call(resume)

@@ -113,6 +113,7 @@ def test_a_job_that_writes_into_its_arrays_changes_no_other_job(outputs, table, 
     assert arrays_digest(load_shared(tmp_path / "s", cfg, seed=0, **OPTIONS).parts) == before
 
 
+@pytest.mark.slow
 def test_tables_kept_in_memory_are_bounded(outputs, tmp_path, monkeypatch, counted):
     """In number and in size; the arrays of a table that is not kept are."""
     monkeypatch.setattr(shared, "N_FRAMES", 1)

@@ -29,12 +29,11 @@ def load_shared(folder: Path, dataset: dict, *, seed: int, origin: dict | None =
 
     Two seeds share their arrays, too, where a column of the table cuts val.
     """
-    files = _stamps(Path(dataset["path"])) if dataset.get("path") else None
-    source = _digest(dataset, origin and [origin["input"], origin["output"]], files, CODE)
+    source = _source(dataset, origin)
     link = folder / _digest(source, options, seed)
     with locked(link.with_suffix(".lock"), DAY):
         if not link.is_dir():
-            frame, record = _frame(source, dataset, origin)
+            frame, record = kept_frame(dataset, origin)
             rows = cut(frame, dataset, seed)
             place = folder / _digest(source, options, *rows.values())
             with locked(place.with_suffix(".lock"), DAY):
@@ -46,8 +45,14 @@ def load_shared(folder: Path, dataset: dict, *, seed: int, origin: dict | None =
         return _read(link)
 
 
-def _frame(key: str, dataset: dict, origin: dict | None) -> tuple:
+def _source(dataset: dict, origin: dict | None) -> str:
+    files = _stamps(Path(dataset["path"])) if dataset.get("path") else None
+    return _digest(dataset, origin and [origin["input"], origin["output"]], files, CODE)
+
+
+def kept_frame(dataset: dict, origin: dict | None = None) -> tuple:
     """Return `prepared_frame`, kept in memory for the next jobs if it is not too large."""
+    key = _source(dataset, origin)
     if key not in _frames:
         found = prepared_frame(dataset, None, origin)
         if found[0].memory_usage(deep=True).sum() > MAX_FRAME:

@@ -15,6 +15,7 @@ from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import run_job
 from src.run.lock import hold
+from src.run.needed import done_before
 from src.study import search
 from src.study.pruning import watch
 from src.system.errors import UserError, is_told, sentence, without_password
@@ -38,17 +39,21 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     typed = [text for text in settings.overrides.task if not text.startswith("sweep.trial=")]
     report = member | {"overrides": [*map(without_password, typed)]}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
-    earlier = run_of(member) if folder else None
+    shared = folder and folder / SHARED
+    earlier = (run_of(member) if folder else None) or done_before(cfg, shared)
     if earlier and earlier.status in FINISHED:
-        _done(folder, earlier, member["job"], section)
+        if folder:
+            _done(folder, earlier, member["job"], section, report["overrides"])
         return earlier.objective
     if folder and (folder / STOP).is_file():
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
     launcher = settings.launcher
-    options = {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": folder and folder / SHARED}
+    options = {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": shared}
     if "cpus_per_task" in launcher and cfg["threads"] is None:
         cfg = cfg | {"threads": launcher.cpus_per_task or 1}
+    if folder:
+        _mark(folder, member["job"]).touch()
     for left in reversed(range(1 + int(times or 0))):
         try:
             options["watch"] = watch(folder, section, cfg["trainer"]["max_epochs"])
@@ -76,18 +81,28 @@ def _resumed(run: Run, options: dict) -> Run | None:
         return run_job(cfg, resume=run, report=check_code(run, False), origin=origin(run, True), **options)
 
 
-def _done(folder: Path, run: Run, job: int, section: dict) -> None:
-    """Record once, and tell the search, that a job is done or pruned: a kill may have come between."""
+def _done(folder: Path, run: Run, job: int, section: dict, overrides=()) -> None:
+    """Record once, and tell the search, that a job is done or pruned: a kill may have come between.
+
+    overrides : of the job, where an earlier run has done the same
+    """
     if not any(row["job"] == job and row["status"] in FINISHED for row in rows(folder)):
-        ended(folder, run, job, section=section)
+        ended(folder, run, job, overrides, section=section)
     if section.get("trial") is not None:
         search.tell(folder, section, run)
+
+
+def _mark(folder: Path, job) -> Path:
+    """Return the file that says that a job runs."""
+    return folder / f".{job}.running"
 
 
 def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed) -> None:
     """Write a failure down; raise what is no user's mistake, with its traceback, unless a sweep goes on."""
     if folder and name:
         ended(folder, Run.open(name), member["job"])
+    elif folder:
+        _mark(folder, member["job"]).unlink(missing_ok=True)
     if folder and kind == "stop":
         (folder / STOP).touch()
     if not is_told(error):
@@ -128,7 +143,8 @@ def ended(
 
     Jobs in several processes write at once: a line is one write at the end of the file.
 
-    run : None where the job died before it had one; then ``overrides`` and ``error`` are known
+    run : None where the job died before it had one; then ``overrides`` and ``error`` are known; a run of
+        another sweep, or of none, where that has done the same
     """
     report = run.report if run else {"overrides": overrides, "error": error}
     metric = report.get("metric") or {"name": None, "mode": None}
@@ -137,8 +153,10 @@ def ended(
         "dataset": report.get("dataset"), "metric": metric["name"], "mode": metric["mode"],
         "value": report.get("metrics", {}).get(f"val/{metric['name']}"),
         "seconds": round(sum(report.get("timings", {}).values()), 1), "error": report.get("error"),
-        "ended": time.time(), "overrides": report.get("overrides", []),
+        "ended": time.time(), "overrides": list(overrides) or report.get("overrides", []),
+        "reused": bool(run) and (report["sweep"], report.get("job")) != (folder.name, job),
     }  # fmt: skip
+    _mark(folder, job).unlink(missing_ok=True)
     if section and section.get("trial") is not None:
         row["objectives"] = search.ends(run.report, section)
     path = folder / ENDED
@@ -171,6 +189,10 @@ def progress(folder: Path) -> str:
     text = f"{folder.name}   {n_done} of {sweep['n_jobs']} jobs done"
     for n, how in ((n_pruned, "pruned"), (len(ends) - n_done - n_pruned, "failed")):
         text += f", {n} {how}" if n else ""
+    n_reused = sum(row.get("reused", False) for row in ends)
+    text += f" ({n_reused} by earlier runs)" if n_reused else ""
+    n_running = sum(1 for _ in folder.glob(_mark(folder, "*").name))
+    text += f", {n_running} running" if n_running else ""
     if best := front(ends):
         n_objectives = len(goals(best[0]))
         text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"

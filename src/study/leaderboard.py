@@ -11,14 +11,16 @@ import pandas as pd
 from src.config.tree import flat
 from src.metric.choose import choose
 from src.run.folder import BrokenRun, Run, all_runs
+from src.study.jobs import rows
 from src.study.statistics import difference, holm, jackknife, sd
 from src.system.errors import UserError, one_line
+from src.system.paths import outputs
 
 log = logging.getLogger("reprise")
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
 ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
-ASIDE += ("logger.", "trainer.devices", "sweep.")
+ASIDE += ("logger.", "trainer.devices", "sweep.", "needed")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
@@ -126,8 +128,11 @@ def leaderboards(
     metric : another metric than the one that decided
     """
     filters, runs = {"dataset": dataset, "model": model, "sweep": sweep}, []
+    ends = rows(outputs() / "sweeps" / sweep) if sweep else ()
+    reused = {row["run"] for row in ends if row.get("reused")}
     for run in all_runs():
-        if all(value in (None, str(run.report.get(key))) for key, value in filters.items()):
+        report = run.report | ({"sweep": sweep} if run.name in reused else {})
+        if all(value in (None, str(report.get(key))) for key, value in filters.items()):
             runs.append(run)
     groups = comparable(runs, metric)
     if not groups:

@@ -54,7 +54,8 @@ def sweep(words: list[str], cfg: dict, n_jobs: int, failed: list, again: str | N
             "parent": parent, "words": words, "argv": flags, "folder": os.getcwd(), "n_jobs": n_jobs,
             "began": time.time(), "runs": jobs.newest(name) if again else {},
         })  # fmt: skip
-        (folder / jobs.STOP).unlink(missing_ok=True)
+        for mark in (folder / jobs.STOP, *folder.glob(".*.running")):
+            mark.unlink(missing_ok=True)
         shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)  # of a sweep that was killed
         replace_joblib(failed)
         if "submitit" in " ".join(words):  # else its import costs 0.1 s
@@ -179,18 +180,21 @@ def run_sweep(*overrides: str) -> pd.DataFrame:
 
 def results(name: str) -> pd.DataFrame:
     """Return a row for each run of a sweep: job, run, status, its overrides, metrics, seconds, error."""
-    found = []
-    for run in all_runs():
-        if run.report.get("sweep") == name:
-            report, metric = run.report, run.report["metric"]
-            row = {"job": report.get("job"), "run": run.name, "status": run.status}
-            typed = map(str, report.get("overrides") or [])
-            row |= dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text)
-            for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
-                row[key] = report["metrics"].get(key)
-            seconds = round(sum(report["timings"].values()), 1)
-            found.append(row | {"seconds": seconds, "error": report.get("error")})
-    for row in jobs.rows(outputs() / "sweeps" / name):
+    found, runs, ends = [], {run.name: run for run in all_runs()}, jobs.rows(outputs() / "sweeps" / name)
+    members = [(run, run.report) for run in runs.values() if run.report.get("sweep") == name]
+    for row in ends:
+        if row.get("reused") and row["run"] in runs:
+            run = runs[row["run"]]
+            members.append((run, run.report | {"job": row["job"], "overrides": row["overrides"]}))
+    for run, report in members:
+        row, metric = {"job": report.get("job"), "run": run.name, "status": run.status}, report["metric"]
+        typed = map(str, report.get("overrides") or [])
+        row |= dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text)
+        for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
+            row[key] = report["metrics"].get(key)
+        seconds = round(sum(report["timings"].values()), 1)
+        found.append(row | {"seconds": seconds, "error": report.get("error")})
+    for row in ends:
         if row["run"] is None and all(row["job"] != other["job"] for other in found):
             typed = dict(text.split("=", 1) for text in row["overrides"] if "=" in text)
             known = {key: row[key] for key in ("job", "run", "status")}
