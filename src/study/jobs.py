@@ -187,12 +187,11 @@ def progress(folder: Path) -> str:
     sweep, ends = read_json(folder / "sweep.json"), rows(folder)
     n_done, n_pruned = (sum(row["status"] == status for row in ends) for status in FINISHED)
     text = f"{folder.name}   {n_done} of {sweep['n_jobs']} jobs done"
-    for n, how in ((n_pruned, "pruned"), (len(ends) - n_done - n_pruned, "failed")):
-        text += f", {n} {how}" if n else ""
-    n_reused = sum(row.get("reused", False) for row in ends)
+    n_reused, n_running = sum(row.get("reused", False) for row in ends), len([*folder.glob(".*.running")])
     text += f" ({n_reused} by earlier runs)" if n_reused else ""
-    n_running = sum(1 for _ in folder.glob(_mark(folder, "*").name))
-    text += f", {n_running} running" if n_running else ""
+    n_failed = len(ends) - n_done - n_pruned
+    for n, how in ((n_pruned, "pruned"), (n_failed, "failed"), (n_running, "running")):
+        text += f", {n} {how}" if n else ""
     if best := front(ends):
         n_objectives = len(goals(best[0]))
         text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"
