@@ -13,14 +13,14 @@ from src.system.environment import set_wait_policy
 
 set_wait_policy()  # before anything loads numpy or torch
 
-__all__ = ["fit", "load", "reload_etl", "replay_train", "resume_train", "run_etl", "run_sweep", "runs"]
-__all__ += ["leaderboards", "sweep"]
+__all__ = ["ask", "fit", "leaderboards", "load", "reload_etl", "replay_train", "resume_train", "run_etl"]
+__all__ += ["run_sweep", "runs", "sweep"]
 
 
 def __getattr__(name: str):
     """Return a function of the notebook that another file defines; the file is imported only now."""
     places = {
-        "run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl",
+        "ask": "ask.ask", "run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl",
         "replay_train": "replay.replay", "resume_train": "resume.resume",
         "run_sweep": "study.sweep.run_sweep", "sweep": "study.sweep.results",
         "leaderboards": "study.leaderboard.leaderboards",

@@ -90,6 +90,8 @@ def assert_same(run, other):
         torch.load(one.folder / "model" / f"model_{one.name}.pt", weights_only=True) for one in (run, other)
     )
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    ours, theirs = (one.folder / "val_epochs.bin" for one in (run, other))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def until(condition, seconds: float = 120):

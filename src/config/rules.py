@@ -70,6 +70,7 @@ RULES = {
     "metric dataset.etl": [TEXT, NULL],
     "metric_mode": [one_of("min", "max"), NULL],
     "class_weight": [MAPPING, one_of("balanced"), NULL],
+    "keep_predictions": number(0),
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),
     "pictures": [FLAG, NULL],
     "tags": TAGS,

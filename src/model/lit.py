@@ -10,6 +10,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from src.metric.choose import compute, loss
+from src.metric.functions import to_predictions
 from src.model.build import build
 from src.model.schedule import SCHEDULES
 from src.model.words import INPUTS
@@ -43,6 +44,7 @@ class LitModel(L.LightningModule):
         self.schedule, self.warmup, self.label_smoothing, self.seed = schedule, warmup, label_smoothing, seed
         self.ema, self.average = ema, copy.deepcopy(net).requires_grad_(False) if ema else None
         self.row = self.scores = None  # of the last epoch, and of its val part; None without a validation
+        self.kept = None  # y (n,) and logits (n, n_outputs) of the last validation
         self.outputs = []  # (row numbers (B,), logits (B, n_outputs)) of each val batch
         self.n_seen = self.n_updates = 0  # minibatches, optimizer steps; fewer if gradients are accumulated
 
@@ -128,7 +130,8 @@ class LitModel(L.LightningModule):
             distributed.all_gather_object(of_ranks, (rows, logits))
             rows, logits = map(np.concatenate, zip(*of_ranks, strict=True))
         rows, first = np.unique(rows, return_index=True)  # in the part's order, whichever rank had them
-        y, p = self.val_y[rows], to_predictions(logits[first], self.info)
+        self.kept = self.val_y[rows], logits[first]
+        y, p = self.kept[0], to_predictions(logits[first], self.info)
         values = {"loss": loss(y, p, self.info)} | compute(self.info["task"], self.metric, y, p)
         self.scores = {f"val/{name}": value for name, value in values.items()}
 
@@ -169,15 +172,6 @@ class LitModel(L.LightningModule):
 def in_full(logits: Tensor) -> Tensor:
     """Return float64 logits as they are, others as float32: NumPy has no bfloat16."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def to_predictions(logits: np.ndarray, info: dict) -> np.ndarray:
-    """Return logits (n, n_outputs) as probabilities (n, n_classes), or values (n,) in the target's units."""
-    logits = logits.astype(np.float64)  # metrics are computed in float64 for both families
-    if info["task"] == "regression":
-        return logits[:, 0] * info["y_std"] + info["y_mean"]
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    return odds / odds.sum(1, keepdims=True)
 
 
 def fused(optimizer: dict) -> dict:

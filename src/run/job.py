@@ -92,8 +92,9 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
         with recorder.timed("import"), uninterrupted():
             _import(model)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
+            limit = {"keep_predictions": cfg.get("keep_predictions", 0)}  # older configs have no such key
             options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads, "watch": watch}
-            fitted, kept = _fit(recorder, model, data, metric, **options)
+            fitted, kept = _fit(recorder, model | limit, data, metric, **options)
         with recorder.timed("evaluate"):
             predict = family(model).predict
             predictions = {part: predict(fitted, data.parts[part], data.info) for part in ("val", "test")}

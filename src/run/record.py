@@ -18,6 +18,7 @@ from src.system.environment import describe_environment
 from src.system.errors import Lines, UserError, printable, without_password
 from src.system.files import host, to_json, write_json, write_text, write_yaml
 from src.system.process import Child
+from src.trainer import val_epochs
 
 log = logging.getLogger("reprise")
 PLOTS = "src.share.plots"  # the module whose process draws the pictures
@@ -102,6 +103,9 @@ class Recorder:
         (self.folder / "DONE").unlink(missing_ok=True)
         if (self.folder / "metrics.csv").is_file():
             csv.rewrite(self.folder / "metrics.csv", self.rows)
+        same_data = "data" not in self.report.get("changed", [])
+        n_epochs = self.rows[-1]["epoch"] if self.rows and same_data else 0
+        val_epochs.cut(self.folder / val_epochs.NAME, n_epochs)
         if (self.folder / "times.csv").is_file():
             times = [{"epoch": row["epoch"], "time": self._times[row["epoch"]]} for row in self.rows]
             csv.rewrite(self.folder / "times.csv", times)

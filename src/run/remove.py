@@ -13,13 +13,13 @@ from src.system.files import hidden
 from src.system.paths import remember_removed, versions_in
 
 
-def expand(names: str) -> list[str]:
+def expand(names: str, key: str = "remove") -> list[str]:
     """ "t3,t5-t7" -> ["t3", "t5", "t6", "t7"]; a range holds only the runs that exist."""
     known, out = versions_in(runs_folder(), "t"), []
     for name in map(str.strip, names.split(",")):
         match = re.fullmatch(r"t(\d+)(?:-t(\d+))?", name)
         if not match:
-            raise UserError(f"remove={names}: write runs as t3,t5-t9")
+            raise UserError(f"{key}={names}: write runs as t3,t5-t9")
         if match[2] is None and int(match[1]) not in known:
             find(name)  # refuses it
         out += [f"t{number}" for number in known if int(match[1]) <= number <= int(match[2] or match[1])]

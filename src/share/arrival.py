@@ -19,7 +19,7 @@ MAX_FILES, MAX_NAME = 10_000, 250
 MAX_LIST = 2_000_000  # bytes of a zip's list of files
 MAX_TEXT = 0.1  # share of the allowed size that a file may have which is read as a whole
 FILE = re.compile(  # a run's files: one folder deep, names of plain lower-case letters
-    r"(config|env|info|report|transforms)\.json|config\.yaml|code\.zip|metrics\.csv|predictions\.npz"
+    r"(config|env|info|report|transforms)\.json|config\.yaml|code\.zip|metrics\.csv|predictions\.npz|val_epochs\.bin"
     r"|(log|profile)\.txt|model/model_t[1-9]\d{0,8}\.(pt|joblib)|plots/[a-z0-9_]{1,80}\.png",
     re.ASCII,
 )

@@ -4,6 +4,7 @@ import io
 import logging
 import math
 import warnings
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.trainer.history import History
+from src.trainer.val_epochs import NAME, keep
 
 
 def save_weights(weights: dict, path: Path) -> None:
@@ -40,8 +42,9 @@ class KeepBest(Checkpoint):
 
     state_key = "Keep"  # the callback's name in last.ckpt, also in that of older runs
 
-    def __init__(self, metric: dict, patience: int | None, folder: Path):
+    def __init__(self, metric: dict, patience: int | None, folder: Path, megabytes: float = 0):
         self.history, self.patience, self.folder = History(metric), patience, folder
+        self.keep = partial(keep, folder.parent / NAME, megabytes)
 
     def _stop_early(self, trainer) -> None:
         if self.patience is not None and self.history.since >= self.patience:
@@ -61,6 +64,8 @@ class KeepBest(Checkpoint):
             raise UserError(f"the loss is not finite after epoch {row['epoch']}: {advice}")
         self.history.append(row)
         if trainer.is_global_zero:
+            if module.kept is not None:  # a subclass may validate in its own way
+                self.keep(row["epoch"], *module.kept, logits=True)
             if self.history.best is row:
                 save_weights(module.predictor.state_dict(), self.folder / "best.ckpt")
             with replacing(self.folder / "last.ckpt") as temporary:

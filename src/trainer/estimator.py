@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -13,6 +14,7 @@ from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History, watched
+from src.trainer.val_epochs import NAME, keep
 from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
 log = logging.getLogger("reprise")
@@ -25,7 +27,7 @@ def fit(
 ) -> tuple[Estimator, int | None]:  # fmt: skip
     """Fit the estimator that a model section describes; return it and the epoch that it kept.
 
-    It has no checkpoints and logs each row at once: ``folder``, ``resume`` and ``progress`` are for nets.
+    It has no checkpoints and logs each row at once: ``resume`` and ``progress`` are for nets.
     """
     estimator = Estimator(model, data.info, seed, n_threads)
     check_progress(model["progress"], estimator.model)
@@ -38,6 +40,7 @@ def fit(
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
     stages = StageLog(estimator, (x[some], train["y"][some]), (x_val, val["y"]), metric, log_row)
     stages.watch = watch
+    stages.keep = partial(keep, folder.parent / NAME, model.get("keep_predictions", 0))
     limits = {"max_epochs": trainer["max_epochs"], "patience": model["patience"], "seed": seed}
     try:
         kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
@@ -62,7 +65,7 @@ class StageLog:
 
     def __init__(self, estimator: Estimator, train: tuple, val: tuple, metric: dict, log_row):
         self.estimator, self.train, self.val = estimator, train, val
-        self.history, self.log_row, self.watch = History(metric), log_row, None
+        self.history, self.log_row, self.watch, self.keep = History(metric), log_row, None, None
 
     def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> None:
         info, y_val = self.estimator.info, self.val[1]
@@ -72,6 +75,7 @@ class StageLog:
         row |= {f"val/{name}": value for name, value in values.items()}
         self.history.append(row)
         watched(self.log_row, self.watch)(row)
+        self.keep(epoch, y_val, p_val)
 
     def now(self, epoch: int) -> None:
         """Log a row from the estimator as it is now."""

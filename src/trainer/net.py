@@ -36,7 +36,6 @@ COUNT_BATCHES = {
     "fast_dev_run": (False, 0), "gradient_clip_val": (None, 0), "accumulate_grad_batches": (1,),
     "precision": ("32-true", "64-true", "bf16-true", 32, 64), "strategy": ("auto",), "profiler": (None,),
 }  # fmt: skip
-BATCH_NORM = nn.modules.batchnorm._BatchNorm
 LIT_OPTIONS = ("optimizer", "lr", "weight_decay", "schedule", "warmup", "label_smoothing", "ema")
 
 
@@ -67,10 +66,10 @@ def fit(
     options = {name: model[name] for name in LIT_OPTIONS} | {"log_row": history.watched(log_row, watch)}
     module = lit_class(model)(net, data.info, metric, data.parts["val"]["y"], seed=seed, **options)
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
-    if n_ranks > 1 and any(isinstance(part, BATCH_NORM) for part in net.modules()):
+    if n_ranks > 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in net.modules()):
         train.sampler.least = 2 * n_ranks  # each rank needs two rows, too
     show_padding(train.sampler)
-    keep = KeepBest(metric, model["patience"], folder)
+    keep = KeepBest(metric, model["patience"], folder, model.get("keep_predictions", 0))
     if n_ranks > 1:
         train.shard = val.shard = (ranks.rank(), n_ranks)
         trainer = trainer | {"strategy": "ddp" if trainer["strategy"] == "auto" else trainer["strategy"]}
