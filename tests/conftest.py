@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +41,16 @@ def shell(outputs):
         return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def compose_once():
+    """Compose each set of overrides once: it takes a tenth of a second and depends on them alone."""
+    cached = lru_cache(lambda name, words, **more: hydra_itself(name, list(words), **more))
+    hydra_itself = hydra.compose
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hydra, "compose", lambda name, words, **more: cached(name, tuple(words), **more))
+        yield
 
 
 def tiny_table(task: str, n: int = 240, seed: int = 0) -> pd.DataFrame:

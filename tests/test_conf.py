@@ -5,7 +5,6 @@ import inspect
 import re
 import shlex
 import shutil
-from functools import lru_cache
 from pathlib import Path
 
 import hydra
@@ -50,14 +49,7 @@ def values_of(path: Path) -> dict:
     return flat(content)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compose_once():
-    """Compose each set of overrides once: it takes a tenth of a second and depends on them alone."""
-    cached = lru_cache(lambda name, words, **more: hydra_itself(name, list(words), **more))
-    hydra_itself = hydra.compose
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hydra, "compose", lambda name, words, **more: cached(name, tuple(words), **more))
-        yield
+pytestmark = pytest.mark.usefixtures("compose_once")
 
 
 def unchecked(*overrides: str) -> dict:

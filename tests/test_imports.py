@@ -32,7 +32,7 @@ FILES = {
     for path in sorted((CHECKOUT / "src").rglob("*.py"))
 }
 VERBS = tuple(verbs())
-HEAVY = ("torch", "lightning", "torchmetrics", "mlflow", "wandb", "sklearn", "pandas", "matplotlib")
+HEAVY = ("torch", "lightning", "torchmetrics", "mlflow", "wandb", "sklearn", "pandas", "matplotlib", "optuna")
 
 
 @cache
@@ -139,6 +139,7 @@ def loaded(code: str, **variables) -> set[str]:
         "from src.config.check import check; check(['model=random_forest', 'metric=f1'])",
         "from src.config.check import check; check(['model=mlp', '+model.net.d_category=4'])",
         "from src.config import shell; shell.help_text()",
+        "from src.config.check import check; check(['sweep=optuna', 'space=mlp', 'sweep.sampler=qmc'], True)",
     ],
 )
 def test_nothing_heavy_is_loaded_before_it_is_used(code):

@@ -12,9 +12,10 @@ from src.config.options import hydra_options
 from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
 from src.config.rules import OPEN, RESERVED, arguments, check_value
-from src.config.space import check_objectives, check_pruner, check_search, dimension, is_search, searcher
-from src.config.tree import CONF, GROUPS, addable, choices, flat, get, hydra_compose, leaves, parse
+from src.config.space import check_first, check_search, dimension, is_search, of_models, searcher
+from src.config.tree import GROUPS, addable, choices, flat, get, hydra_compose, leaves, parse
 from src.config.typed import weights
+from src.config.unknown import UnknownKey, composed
 from src.metric.words import check_name
 from src.system.errors import UserError, nearest, one_line
 
@@ -52,36 +53,14 @@ class Given(NamedTuple):
     adds: bool  # whether the key may be new: behind a plus, or of a preset
 
 
-class UnknownKey(UserError):
-    """A key that no yaml of the chosen groups names."""
-
-    def __init__(self, key: str, near: str):
-        super().__init__(f"{key} is unknown{near}")
-        self.key, self.near = key, near
-
-    def with_owners(self, base: dict, groups, compose) -> UserError:
-        """Return the error that names models that have the key: those of the sweep, else one of each kind."""
-        models = dict.fromkeys(one.value for one in groups if one.key == "model")
-        owners, last = [], self.key.rpartition(".")[2].lower()
-        yamls = (path.read_text(encoding="utf-8").lower() for path in (CONF / "model").glob("*.yaml"))
-        if not any(re.search(rf"\b{re.escape(last)}:", text) for text in yamls):
-            return self  # without the three composes below, 0.2 s
-        for model in models if len(models) > 1 else ("mlp", "linear", "random_forest"):
-            known = [f"model.{key}" for key in flat(_composed(compose, [f"model={model}"])["model"])]
-            alike = [key for key in known if key.rpartition(".")[2].lower() == last]
-            if self.key in known or alike:
-                owners.append(f"model={model} has{'' if self.key in known else f' {alike[0]}'}")
-        if not owners or f".{last}?" in self.near.lower():  # a key of this model has the same name
-            return self
-        without = f"model={model_group(base)} has no {self.key.removeprefix('model.')}"
-        return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")
-
-
 def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     """Check every override of every job; return the number of jobs and the config of the first one.
 
     Raises a `UserError` that names what is wrong, where, and the nearest right name.
     """
+    if grids := of_models(expand(overrides)) if multirun else []:
+        checked = [check(words, multirun) for words in grids]
+        return sum(n for n, _ in checked), checked[0][1]
     options = hydra_options(overrides, multirun)
     parsed = list(map(parse, expand(overrides)))
     section, ready = searcher(parsed)
@@ -98,7 +77,7 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
         if options:
             compose("train", options, return_hydra_config=True)  # refuses wrong values
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
-            base = _composed(compose, [group.typed for group in groups])
+            base = composed(compose, [group.typed for group in groups])
             if section is None and "sweep" in base:
                 raise UserError("sweep=... is typed, or Hydra leaves it out: take it out of the preset")
             _check_presets(base, groups, compose)
@@ -106,25 +85,18 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
                 _check_values(base, list(chain(*others)))
             except UnknownKey as error:
                 raise error.with_owners(base, chain(*grouped), compose) from None
+            except UserError as error:
+                if searched and re.search(r"=\d+\.0: .*whole number", str(error)):
+                    raise UserError(f"{error}; int(interval(1,4)) holds whole numbers") from None
+                raise
             every = METRIC if "${" not in str((base, others)) else [values[0].key for values in others]
             for job in product(*(values if values[0].key in every else values[:1] for values in others)):
                 cfg = _config(base, job)
                 first = first or cfg
     if not searched:
         return math.prod(map(len, alternatives)), first
-    check_objectives(first["sweep"], *(get(first, key)[0] for key in METRIC))
-    check_pruner(first["sweep"], first["model"], parsed)
+    check_first(first, parsed)
     return first["sweep"]["n_trials"], first
-
-
-def _composed(compose, groups: list[str]) -> dict:
-    """Return the config that groups make; both kinds of an estimator get their shared arguments."""
-    base = OmegaConf.to_container(compose("train", groups))
-    shared = base["model"].get("arguments")
-    for kind in KINDS:
-        if shared and base["model"].get(kind):  # hints name the shared ones first
-            base["model"] = {"arguments": shared} | base["model"] | {kind: shared | base["model"][kind]}
-    return base
 
 
 def _alternatives(override, multirun: bool, searched: bool = False) -> list[Given]:
@@ -159,7 +131,7 @@ def _check_presets(base: dict, groups: tuple, compose) -> None:
     if not presets:
         return
     model = f"model={model_group(base)}"
-    plain = _composed(compose, [model, f"dataset={base['dataset']['name']}"])
+    plain = composed(compose, [model, f"dataset={base['dataset']['name']}"])
     changed = [(key, value) for key, value in flat(base).items() if get(plain, key) != (value, True)]
     try:
         _check_values(plain, [Given(key, value, f"{key}={value}", True) for key, value in changed])

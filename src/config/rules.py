@@ -58,6 +58,7 @@ FLAG = Check("true or false", lambda x: type(x) is bool)
 ITEMS = Check("a list", lambda x: type(x) is list)
 SOME = Check("a list with an item", lambda x: type(x) is list and x)
 TAGS = Check("a list of text without control characters", lambda x: type(x) is list and all(map(is_name, x)))
+METRICS = Check("a list of metrics", lambda x: type(x) is list and {*map(type, x)} <= {str, type(None)})
 MAPPING = Check("a dict", lambda x: type(x) is dict)
 SHARE = Check("a number above 0 and below 1", lambda x: type(x) in (int, float) and 0 < x < 1)
 CLASS = Check("the dotted name of a class", lambda x: type(x) is str and locate(x))
@@ -76,8 +77,8 @@ RULES = {
     "tags": TAGS,
     "sweep.sampler": "src.config.space.SAMPLERS",
     "sweep.n_trials": whole(1),
-    "sweep.timeout": [number(0), NULL],
-    "sweep.metric": [TEXT, SOME, NULL],
+    "sweep.timeout": [number(1), NULL],
+    "sweep.metric": [TEXT, METRICS, NULL],
     "sweep.pruner": ["src.config.space.PRUNERS", NULL],
     "sweep.n_startup_trials sweep.n_warmup_epochs": whole(0),
     "sweep.min_epochs": whole(1),

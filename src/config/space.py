@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 
 from hydra.core.override_parser.types import IntervalSweep, QuotedString
 from omegaconf import OmegaConf
 
-from src.config.tree import addable, choices, hydra_compose, parse
+from src.config.tree import addable, choices, hydra_compose, parse, quoted
 from src.metric.words import check_name
 from src.system.errors import UserError, without_password
 
 SAMPLERS = ("tpe", "cmaes", "qmc", "nsga2", "random")
 PRUNERS = ("median", "hyperband")
-SEARCH = tuple(f"sweep.{key}" for key in "sampler n_trials metric pruner storage study trial".split())
 SECONDS = "seconds"  # of the fit: an objective that no model logs
 
 
@@ -36,6 +36,46 @@ def space(params: dict, overrides: Iterable[str]) -> tuple[dict, list[str]]:
         else:
             fixed.append(text)
     return found, fixed
+
+
+def of_models(overrides: list[str]) -> list[list[str]]:
+    """Return the overrides of each model in ``sweep.models={mlp:{model.lr:[1e-3,1e-2]},linear:{}}``."""
+    typed = {parse(text).key_or_group: text for text in overrides}
+    given = typed.pop("sweep.models", None)
+    if given is None:
+        return []
+    if typed.pop("sweep", None) != "sweep=models":
+        raise UserError(f"{given} is for sweep=models: add it")
+    models, grids = parse(given).value(), []
+    for name, values in models.items() if isinstance(models, dict) else ():
+        if not isinstance(values, dict):
+            raise UserError(f"{given}: write {{{name}: {{key: value}}}}, {{}} for the defaults of {name}")
+        lists = {key: one if isinstance(one, list) and one else [one] for key, one in values.items()}
+        own = [addable(f"{key}={','.join(map(written, one))}") for key, one in lists.items()]
+        grids.append([f"model={name}", *own, *typed.values()])
+    if not grids or "model" in typed:
+        typed = typed.get("model", given)
+        raise UserError(f"{typed}: write the models as sweep.models={{mlp:{{}},knn:{{}}}}, and no model=...")
+    return grids
+
+
+def written(value) -> str:
+    """Return a value as Hydra reads it.
+
+    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a b"]}})
+    "{mlp:{model.lr:[0.001,null],tags:['a b']}}"
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, str):
+        with suppress(UserError):
+            if parse(f"key={value}").value() == value:
+                return value
+        return quoted(value)
+    return "null" if value is None else str(value)
 
 
 def dimension(override) -> dict:
@@ -86,14 +126,18 @@ def _interval(value: IntervalSweep, typed: str) -> dict:
 
 def searcher(parsed: list) -> tuple[dict | None, dict]:
     """Return the section ``sweep`` of the config, null without a searcher, and the ready space."""
-    plain = {one.key_or_group: one for one in parsed if not one.is_sweep_override()}
-    chosen = [plain[key] for key in ("sweep", "space") if key in plain]
+    for one in parsed:
+        if one.key_or_group.partition(".")[0] in ("sweep", "space") and one.is_sweep_override():
+            raise UserError(f"{one.input_line}: a sweep has one searcher and one space")
+    typed = {one.key_or_group: one for one in parsed}
+    chosen = [typed[key] for key in ("sweep", "space") if key in typed]
     if not chosen or any(one.value() not in choices(one.key_or_group) for one in chosen):
         return None, {}  # an unknown one is refused with all other overrides
-    chosen += [plain[key] for key in plain if key in SEARCH]
     with hydra_compose() as compose:
         cfg = compose("train", [one.input_line for one in chosen], return_hydra_config=True)
     section = OmegaConf.to_container(cfg.sweep) if "sweep" in cfg else None
+    for key in section or ():
+        section[key] = typed[f"sweep.{key}"].value() if f"sweep.{key}" in typed else section[key]
     return section, dict(cfg.hydra.sweeper.get("params") or {})
 
 
@@ -101,16 +145,15 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
     """Refuse what no searcher can do; ``overrides`` are parsed, ``params`` those of a ready space."""
     if params and not is_search(section):
         raise UserError("space=... is for a search: add sweep=optuna, or sweep=random")
-    if not section:
-        return
-    if not multirun:
+    typed = {one.key_or_group: one.input_line for one in overrides}
+    options = [typed[key] for key in typed if key.startswith("sweep.")]
+    if section is None and "sweep" not in typed and options:
+        raise UserError(f"{options[0]} is for a search: add sweep=optuna")
+    if section is not None and not multirun:
         raise UserError("sweep=... is for several runs: add --multirun")
-    swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
-    for key, typed in swept.items():
-        if key.partition(".")[0] in ("sweep", "space"):
-            raise UserError(f"{typed}: a sweep has one searcher and one space")
     if not is_search(section):
         return
+    swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
     if not swept and not params:
         raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
     for key in {"dataset", "dataset.path", "metric", "metric_mode"} & swept.keys():
@@ -118,7 +161,10 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
     if section["trial"] is not None:
         raise UserError("sweep.trial is set for each job: leave it out")
     _check_storage(section)
-    if section["pruner"] and len(objectives(section)) > 1:
+    several = len(objectives(section)) > 1
+    if several and section["sampler"] == "cmaes":
+        raise UserError("sweep.sampler=cmaes optimises one metric: take tpe or nsga2 for two")
+    if several and section["pruner"]:
         raise UserError("sweep.pruner compares one metric: leave it out, or one of the two in sweep.metric")
 
 
@@ -126,7 +172,8 @@ def _check_storage(section: dict) -> None:
     storage = section["storage"]
     if storage is None:
         return
-    if without_password(storage) != storage and ":" in storage.partition("://")[2].rpartition("@")[0]:
+    login, _, place = storage.partition("://")[2].rpartition("@")
+    if ":" in login or without_password(place) != place:
         raise UserError("sweep.storage holds a password: leave it out, PGPASSWORD or ~/.pgpass gives it")
     if "://" not in storage:
         raise UserError(f"sweep.storage={storage}: should be a URL, postgresql+psycopg://host/database")
@@ -146,12 +193,20 @@ def check_objectives(section: dict, metric: str | None, mode: str | None, task: 
     if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
         raise UserError(f"sweep.metric={names}: should be one metric, or two different ones")
     for name in names:
-        if name not in (None, SECONDS, metric):
-            if "." in name:
-                raise UserError(f"sweep.metric={name} is your own function: add metric={name}, which logs it")
-            check_name(name, None, task)
-        elif name != SECONDS:
-            check_name(name or metric, mode, task) if name or metric else None
+        if name == SECONDS or (name or metric) is None:
+            continue
+        if "." in (name or "") and name != metric:
+            raise UserError(f"sweep.metric={name} is your own function: add metric={name}, which logs it")
+        try:
+            check_name(name or metric, mode if name in (None, metric) else None, task)
+        except UserError as error:
+            raise UserError(f"{'sweep.' if name else ''}{error}") from None
+
+
+def check_first(cfg: dict, overrides: list) -> None:
+    """Refuse a search that cannot begin with ``cfg``, the config of its first job."""
+    check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], cfg["dataset"]["task"])
+    check_pruner(cfg["sweep"], cfg["model"], overrides)
 
 
 def check_pruner(section: dict, model: dict, overrides: list) -> None:

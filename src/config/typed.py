@@ -9,6 +9,7 @@ from src.system.tables import SUFFIXES, find_table, is_parquet, is_table
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
+TEXTS += ["sweep.storage"]
 LISTS = [f"dataset.{key}" for key in ("numeric", "dates", "categorical", "text", "ignore")]
 LISTS += ["dataset.read.na_values", "dataset.read.parse_dates"]
 FIRST = "|".join([*GROUPS, "seed", "threads", "metric", "metric_mode", "class_weight", "tags", "hydra"])
@@ -57,7 +58,9 @@ def _spelled(word: str, multirun: bool) -> list[str]:
     plain = key.lstrip("+")
     if plain in GROUPS and multirun and value.startswith("glob(") and _reads(word, sweep=True):
         named = parse(word).value().filter(choices(plain))  # Hydra's own glob also finds _base
-        return [f"{key}={','.join(named)}" if named else word]
+        if not named:
+            raise UserError(f"{word} matches none of {', '.join(choices(plain))}")
+        return [f"{key}={','.join(named)}"]
     if plain == "dataset":
         return _dataset(key, value, multirun) or [word]
     spell = _weights if plain == "class_weight" else _names if plain in LISTS else _name

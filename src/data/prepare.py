@@ -227,11 +227,6 @@ def _target(frame: pd.DataFrame, dataset: dict) -> tuple[str, pd.Series]:
     return task, target.readable(y, task)
 
 
-def task_in(frame: pd.DataFrame, dataset: dict) -> str:
-    """Return the task of a table: regression, classification, or as the config names it."""
-    return _target(*_checked(frame, dataset))[0]
-
-
 def _ids(frame: pd.DataFrame, name: str | None) -> np.ndarray:
     """Return (n,) the id column as int64, or as text unless all cells are such; without one row numbers."""
     if not name:

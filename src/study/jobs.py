@@ -18,12 +18,13 @@ from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
 from src.study.pruning import watch
+from src.study.search import SHARED, STOP
 from src.system.errors import UserError, is_told, sentence, without_password
 from src.system.files import read_json
 from src.system.paths import outputs
 
 log = logging.getLogger("reprise")
-ENDED, STOP, SHARED = "jobs.jsonl", ".stop", ".data"  # in the folder of a sweep
+ENDED = "jobs.jsonl"  # in the folder of a sweep
 FINISHED = ("done", "pruned")  # a job that ended so is not trained again
 GOAL = ("name", "mode", "value")
 
@@ -234,9 +235,14 @@ def front(ends: list[dict]) -> list[dict]:
 
 
 def answer(folder: Path) -> str:
-    """Return what a search has found: the best job with its overrides, or those on the front."""
-    best = [row for row in front(rows(folder)) if row.get("objectives")]
-    return "\n".join(f"{_scored(row)}   {' '.join(row['overrides'])}" for row in best)
+    """Return what a search has found: the best job with what was chosen for it, or those on the front."""
+    ends = [row for row in rows(folder) if row.get("objectives")]
+    same = set.intersection(*(set(row["overrides"]) for row in ends)) if len(ends) > 1 else ()
+    lines = []
+    for row in front(ends):
+        chosen = [text.lstrip("+") for text in row["overrides"] if text not in same]
+        lines.append(" ".join([_scored(row), "", *chosen]))
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

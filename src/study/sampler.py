@@ -1,15 +1,15 @@
 """The searchers of Optuna, and a space in its words."""
 
-from src.system.errors import UserError
+import numpy as np
 
 
-def sampler(kind: str, seed: int):
+def sampler(kind: str, seed: int, n_trials: int):
     """Return a sampler that begins anew with each trial, so that a search goes on as if never disturbed."""
     from optuna import samplers
 
     class Again(samplers.BaseSampler):
         def before_trial(self, study, trial):
-            self.one = _made(samplers, kind, seed, trial.number, len(study.directions))
+            self.one = _made(samplers, kind, seed, trial.number, n_trials)
             self.one.before_trial(study, trial)
 
         def infer_relative_search_space(self, study, trial):
@@ -24,23 +24,21 @@ def sampler(kind: str, seed: int):
     return Again()
 
 
-def _made(samplers, kind: str, seed: int, number: int, n_objectives: int):
-    """Return the sampler of one trial; its seed is that of the search and the trial's number."""
-    import numpy as np
-
+def _made(samplers, kind: str, seed: int, number: int, n_trials: int):
+    """Return the sampler of one trial; its seed is made of that of the search and the trial's number."""
     own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     if kind == "cmaes":
-        if n_objectives > 1:
-            raise UserError("sweep.sampler=cmaes optimises one metric: take tpe or nsga2 for two")
         return samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
+    if kind == "nsga2":  # its first generation is random: at most a fifth of the trials
+        return samplers.NSGAIISampler(seed=own, population_size=max(4, min(50, n_trials // 5)))
     if kind == "qmc":
-        sampler = samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
-        sampler._find_sample_id = lambda *_: number  # else a trial that is asked again would be another
-        sampler._independent_sampler = samplers.RandomSampler(own)
-        return sampler
-    return {"tpe": samplers.TPESampler, "nsga2": samplers.NSGAIISampler, "random": samplers.RandomSampler}[
-        kind
-    ](seed=own)
+        one = samplers.QMCSampler(
+            seed=seed, scramble=True, warn_independent_sampling=False,
+            independent_sampler=samplers.RandomSampler(own),
+        )  # fmt: skip
+        one._find_sample_id = lambda *_: number  # a trial that is asked again would be another
+        return one
+    return {"tpe": samplers.TPESampler, "random": samplers.RandomSampler}[kind](seed=own)
 
 
 def distribution(one: dict):

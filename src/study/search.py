@@ -11,16 +11,21 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from omegaconf import OmegaConf
 
-from src.config.space import SECONDS, objectives, space
-from src.data.load import load_frame
-from src.data.prepare import task_in
-from src.metric.choose import DEFAULT
-from src.metric.words import METRICS, check_name
+from src.config.resolve import resolve
+from src.config.space import SECONDS, check_objectives, objectives, of_models, space
+from src.config.tree import parse
+from src.data.shared import load_shared
+from src.metric.choose import choose
+from src.metric.words import METRICS
 from src.study.sampler import distribution, sampler, text
 from src.system.errors import UserError, one_line
 from src.system.files import host
+from src.system.tables import located
+
+SHARED, STOP = ".data", ".stop"  # in the folder of a sweep
 
 
 class Lock:
@@ -65,23 +70,26 @@ def optuna():
 
 @cache
 def _storage(folder: Path, url: str | None):
+    from optuna import storages
+
     if url:
-        return url
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
+        return storages.get_storage(url)
     journal = folder / "study.journal"
-    return JournalStorage(JournalFileBackend(str(journal), Lock(journal)))
+    return storages.JournalStorage(storages.journal.JournalFileBackend(str(journal), Lock(journal)))
 
 
-def open_study(folder: Path, section: dict, **new):
-    """Return the study of the sweep in ``folder``; ``new`` are options of a study that may be new."""
-    library = optuna()
-    name, storage = section["study"] or folder.name, _storage(folder, section["storage"])
+def open_study(folder: Path, section: dict, directions=None):
+    """Return the study of the sweep in ``folder``; ``directions()`` are those of a new one."""
+    library, name = optuna(), section["study"] or folder.name
     try:
-        if new:
-            return library.create_study(study_name=name, storage=storage, load_if_exists=True, **new)
-        return library.load_study(study_name=name, storage=storage)
+        storage = _storage(folder, section["storage"])
+        if directions is None or name in library.get_all_study_names(storage):
+            return library.load_study(study_name=name, storage=storage)
+        return library.create_study(
+            study_name=name, storage=storage, directions=directions(), load_if_exists=True
+        )
+    except UserError:
+        raise
     except Exception as error:  # a database's driver has errors of its own
         raise UserError(f"the study {name} cannot be opened: {one_line(error)}") from None
 
@@ -90,12 +98,16 @@ def open_study(folder: Path, section: dict, **new):
 
 
 def sweep(config, launcher, params: dict, arguments: list[str]) -> list:
-    """Run the jobs of Hydra's ``config``: those that the searcher asks for, until there are n_trials."""
-    cfg = OmegaConf.to_container(config)
+    """Run the jobs of Hydra's ``config``: each model's own, or those that the searcher asks for."""
+    cfg = resolve(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
     section, folder = cfg["sweep"], Path(config.hydra.sweep.dir)
-    dimensions, fixed = space(params, arguments)
-    study = begin(folder, cfg, dimensions)
-    returned = _launched(launcher, _asked(study, folder, section, dimensions, fixed))
+    if grids := of_models(arguments):
+        jobs = [job for words in grids for job in BasicSweeper.split_arguments(map(parse, words), None)[0]]
+        returned = launcher.launch(jobs, initial_job_idx=0)
+    else:
+        dimensions, fixed = space(params, arguments)
+        study = begin(folder, cfg, dimensions)
+        returned = _launched(launcher, _asked(study, folder, section, dimensions, fixed))
     for one in returned:
         _ = one.return_value  # raises what a job has raised
     return [returned]
@@ -104,34 +116,28 @@ def sweep(config, launcher, params: dict, arguments: list[str]) -> list:
 def begin(folder: Path, cfg: dict, dimensions: dict):
     """Return the study, a new one or as far as it is; refuse one of another space."""
     section = cfg["sweep"]
-    if section["storage"] or not (folder / "study.journal").is_file():
-        names = _directions(cfg)
-        study = open_study(folder, section, directions=list(names.values()))
-    else:
-        study, names = open_study(folder, section), None
+    study = open_study(folder, section, lambda: list(_directions(folder, cfg).values()))
     words = {key: str(distribution(one)) for key, one in dimensions.items()}
     known = study.user_attrs.get("space")
     if known is None:
+        study.set_metric_names(list(_directions(folder, cfg)))
         study.set_user_attr("space", words)
-        study.set_metric_names(list(names or _directions(cfg)))
     elif known != words:
-        differs = sorted(key for key in {*known, *words} if known.get(key) != words.get(key))
-        name = section["study"] or folder.name
-        raise UserError(f"the study {name} has another space, in {', '.join(differs)}: begin a new one")
-    study.sampler = sampler(section["sampler"], cfg["seed"])
+        keys = ", ".join(sorted(key for key in {*known, *words} if known.get(key) != words.get(key)))
+        raise UserError(f"the study {study.study_name} is of another space: {keys} differs; begin a new one")
+    study.sampler = sampler(section["sampler"], cfg["seed"], section["n_trials"])
     return study
 
 
-def _directions(cfg: dict) -> dict[str, str]:
-    """Return {objective: minimize or maximize}, by the task of the data."""
-    task, mode, found = task_in(load_frame(cfg["dataset"])[0], cfg["dataset"]), cfg["metric_mode"], {}
-    deciding = cfg["metric"] or DEFAULT.get(task, DEFAULT["binary"])
-    check_name(deciding, mode, task)
+def _directions(folder: Path, cfg: dict) -> dict[str, str]:
+    """Return {objective: minimize or maximize} by the task of the data, which the jobs need, too."""
+    options = {"scaler": cfg["model"]["scaler"], "class_weight": cfg["class_weight"], "seed": cfg["seed"]}
+    task = load_shared(folder / SHARED, located(cfg["dataset"]), **options).info["task"]
+    check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], task)
+    deciding, found = choose(cfg["metric"], cfg["metric_mode"], task), {}
     for name in objectives(cfg["sweep"]):
-        name = name or deciding
-        if name not in (SECONDS, deciding):
-            check_name(name, None, task)
-        best = "min" if name == SECONDS else mode if "." in name else METRICS[name]["mode"]
+        name = name or deciding["name"]
+        best = METRICS.get(name, deciding)["mode"] if name != SECONDS else "min"
         found[name if name == SECONDS else f"val/{name.rpartition('.')[2]}"] = f"{best}imize"
     return found
 
@@ -152,7 +158,7 @@ def _asked(study, folder: Path, section: dict, dimensions: dict, fixed: list[str
     for known in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if not section["storage"] or known.user_attrs.get("owner") == owner:
             yield job(Trial(study, known._trial_id))
-    while time.monotonic() < end and not (folder / ".stop").is_file():
+    while time.monotonic() < end and not (folder / STOP).is_file():
         if len(study.get_trials(deepcopy=False)) >= section["n_trials"]:
             return
         trial = study.ask()

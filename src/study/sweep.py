@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.config.jobs import compose_once
+from src.config.space import written
 from src.logger.fanout import Fanout
 from src.run.folder import all_runs
 from src.run.lock import hold
@@ -161,14 +162,20 @@ def folder_of(name: str) -> Path:
     return folder
 
 
-def run_sweep(*overrides: str) -> pd.DataFrame:
+def run_sweep(*overrides: str | dict) -> pd.DataFrame:
     """Train every combination, as ``--multirun`` does in the shell, and return a row for each run.
 
-    >>> run_sweep("model=mlp,linear", "dataset=wine", "seed=0,1,2")       # doctest: +SKIP
+    A dict has a model's own values, single ones or lists: ``{model: {key: values}}``.
+
+    >>> run_sweep("model=mlp,linear", "dataset=wine", "seed=0,1,2")                        # doctest: +SKIP
+    >>> run_sweep({"mlp": {"model.lr": [1e-3, 1e-2]}, "linear": {}}, "dataset=wine")       # doctest: +SKIP
     """
+    words = []
+    for one in overrides:
+        words += ["sweep=models", f"sweep.models={written(one)}"] if isinstance(one, dict) else [one]
     name, line = None, ""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with python("src.train", "--multirun", *overrides, **options) as child:
+    with python("src.train", "--multirun", *words, **options) as child:
         for line in child.stdout:
             print(line, end="")
             found = re.fullmatch(r"(s\d+)   \d+ jobs\n", line)
