@@ -1,17 +1,19 @@
 """Jobs of a sweep in other processes and on other machines; one that dies is a failed job with its reason."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, until
+from conftest import CHECKOUT, QUIET, until
 from test_multirun import statuses_in_mlflow
 
-from src import load
+from src import load, runs
 from src.study.jobs import rows
 from src.study.lost import killed_by, lost
 from src.study.pool import device_shares
@@ -80,9 +82,9 @@ def test_a_job_that_died_before_it_had_a_run(tmp_path, monkeypatch, capsys):
     folder.mkdir(parents=True)
     (folder / "sweep.json").write_text(json.dumps({"n_jobs": 3, "began": 0, "runs": {}}))
     monkeypatch.setenv("REPRISE_SWEEP", str(folder))
-    failed, launcher = [], SimpleNamespace(config=SimpleNamespace(on_error="stop"))
-    record = lost(2, ["seed=4", "dataset=wine"], "its process died", launcher, failed)
-    assert record.return_value != record.return_value and failed == ["job 2"]
+    launcher = SimpleNamespace(config=SimpleNamespace(on_error="stop"))
+    record = lost(2, ["seed=4", "dataset=wine"], "its process died", launcher)
+    assert record.return_value != record.return_value
     assert capsys.readouterr().err == "error: job 2: its process died\n"
     (row,) = rows(folder)
     assert row["job"] == 2 and row["status"] == "failed" and row["overrides"] == ["seed=4", "dataset=wine"]
@@ -94,15 +96,26 @@ def test_a_job_that_died_before_it_had_a_run(tmp_path, monkeypatch, capsys):
 # -- submitit
 
 DIES = """
-import os, signal
+import os, signal, sys
 
 def fn(y, p):
     if p.ndim == 1:  # breast_cancer
         os.kill(os.getpid(), signal.SIGKILL)
     if len(p.T) == 10:  # digits
         raise OSError("cannot be")
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        node = sys.modules["ray"].get_runtime_context().get_node_id()
+        open(f"{os.environ['OUTPUTS_DIR']}/node_{node}", "w").close()
     return float(os.environ.get("OMP_NUM_THREADS", 0))
 """
+ONCE = """
+def first():
+    try:
+        return not open(os.environ["REPRISE_SWEEP"] + "/once", "x").close()
+    except FileExistsError:
+        return False
+"""
+LONG = ("model=mlp", "dataset=wine", "seed=0,1", "trainer.max_epochs=100000", "model.patience=null", *QUIET)
 
 
 @pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
@@ -140,3 +153,101 @@ def test_a_sweep_by_submitit(tmp_path, monkeypatch, logger):
         wanted |= {killed["run"]: "KILLED", "s1": "FAILED"}
         until(lambda: "RUNNING" not in statuses_in_mlflow("s1").values())
         assert statuses_in_mlflow("s1") == wanted
+
+
+def stopped_by_ctrl_c(outputs, *launcher: str) -> str:
+    """Press Ctrl-C when two jobs train; return what the sweep showed."""
+    command = [sys.executable, "-u", "-m", "src.train", "--multirun", *LONG, *launcher]
+    with (outputs / "log").open("w") as log:
+        parent = subprocess.Popen(command, cwd=CHECKOUT, stdout=log, stderr=log, start_new_session=True)
+    until(lambda: len(runs()) == 2 and all(len(load(name).rows) > 2 for name in runs().index))
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.wait(90) == 130
+    assert [load(name).status for name in runs().index] == ["stopped"] * 2
+    return (outputs / "log").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_jobs_of_submitit(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    stopped_by_ctrl_c(tmp_path, "hydra/launcher=submitit_local")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_submitit_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path / "outputs"))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{CHECKOUT}")
+    (tmp_path / "once.py").write_text(DIES.replace("p.ndim == 1", "first()") + ONCE)
+    words = ("model=linear", "dataset=wine", "seed=0", "metric=once.fn", "metric_mode=max", *QUIET)
+    done = train("--multirun", *words, "hydra/launcher=submitit_local")
+    assert done.returncode == 1 and "its process died" in done.stdout
+    assert train("sweep_resume=s1").returncode == 0
+    (row,) = rows(tmp_path / "outputs/sweeps/s1")
+    assert row["status"] == "done" and row["run"] == "t1" and load("t1").report["resumed"] == 1
+
+
+# -- Ray
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a Ray cluster of two nodes with one CPU each."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    options = {"num_cpus": 1, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=options)
+    found.add_node(num_cpus=1)
+    yield found.address
+    found.shutdown()
+
+
+@pytest.mark.slow
+def test_a_sweep_by_ray(cluster, tmp_path, monkeypatch):
+    """On both nodes; one job of four is killed and one raises: failed jobs, with their reasons."""
+    outputs, user = tmp_path / "outputs", tmp_path / "user"
+    user.mkdir()
+    (user / "dies.py").write_text(DIES)
+    monkeypatch.setenv("OUTPUTS_DIR", str(outputs))
+    monkeypatch.setenv("PYTHONPATH", f"{user}:{CHECKOUT}")
+    words = ("model=linear", "dataset=wine,breast_cancer,iris,digits", "metric=dies.fn", "metric_mode=max")
+    words += ("hydra/launcher=ray", f"hydra.launcher.address={cluster}", *QUIET)
+    done = train("--multirun", *words, cwd=user)
+    assert done.returncode == 1, done.stdout
+    found = {row["overrides"][1].partition("=")[2]: row for row in rows(outputs / "sweeps/s1")}
+    ends = {name: row["status"] for name, row in found.items()}
+    assert ends == {"wine": "done", "breast_cancer": "failed", "iris": "done", "digits": "failed"}
+    assert found["wine"]["value"] == 1, "threads are the job's cores"
+    killed = "its process died on Ray (WorkerCrashedError), perhaps out of memory"
+    raised = "RuntimeError: metric=dies.fn failed: OSError: cannot be"
+    for name, reason in (("breast_cancer", killed), ("digits", raised)):
+        run = load(found[name]["run"])
+        assert f"error: {run.name}: {reason}\n" in done.stdout
+        assert run.status == "failed" and reason in run.report["error"]
+    assert len({path.name for path in outputs.glob("node_*")}) == 2 and "Traceback" not in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_jobs_of_ray(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    words = ("hydra/launcher=ray", f"hydra.launcher.address={cluster}")
+    assert "Traceback" not in stopped_by_ctrl_c(tmp_path, *words)
+
+
+@pytest.mark.slow
+def test_a_search_by_ray(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    words = ("sweep=optuna", "sweep.n_trials=5", "model.classifier.C=tag(log,interval(1e-3,1e2))", *QUIET)
+    words += ("hydra/launcher=ray", f"hydra.launcher.address={cluster}", "model=linear", "dataset=wine")
+    done = train("--multirun", *words)
+    assert done.returncode == 0, done.stdout
+    assert sorted(row["job"] for row in rows(tmp_path / "sweeps/s1")) == [0, 1, 2, 3, 4]
+    assert {row["status"] for row in rows(tmp_path / "sweeps/s1")} == {"done"}
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    done = train("--multirun", "seed=0,1", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:9", *QUIET)
+    sentence = "error: no Ray cluster answers at hydra.launcher.address=127.0.0.1:9: start one with"
+    assert done.returncode == 2 and sentence in done.stdout and "Traceback" not in done.stdout

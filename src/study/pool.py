@@ -22,16 +22,16 @@ from src.study.lost import killed_by, lost
 STOPPING = 60  # seconds in which an interrupted job closes its trackers
 
 
-def replace_joblib(failed: list[str]) -> None:
-    """Let Hydra's joblib launcher call `launch`; jobs whose process was killed are appended to ``failed``."""
+def replace_joblib() -> None:
+    """Let Hydra's joblib launcher call `launch`."""
     with suppress(ImportError):  # without the plugin Hydra names the launchers that are there
         from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 
         JoblibLauncher.takes_iterators = True
-        JoblibLauncher.launch = lambda *args, **options: launch(*args, **options, failed=failed)
+        JoblibLauncher.launch = launch
 
 
-def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> list:
+def launch(launcher, job_overrides, initial_job_idx: int) -> list:
     """Run all jobs, ``hydra.launcher.n_jobs`` at a time; return Hydra's records of them, in their order.
 
     job_overrides : lists of overrides, or an iterator of (number, overrides): a search, which is asked for a
@@ -44,30 +44,48 @@ def launch(launcher, job_overrides, initial_job_idx: int, failed: list[str]) -> 
     if isinstance(job_overrides, Sequence):
         n_pools = min(n_pools, len(job_overrides))
         waiting = iter(enumerate(job_overrides, initial_job_idx))
-    shares = device_shares(n_pools, launcher.config.trainer.devices)
-    idle, running, returned = [(share, None) for share in shares], {}, {}
+    pools = [[share, None] for share in device_shares(n_pools, launcher.config.trainer.devices)]
+
+    def submit(pool: list, number: int, overrides):
+        pool[1] = pool[1] or _pool(pool[0])
+        return pool[1].submit(_job, number, overrides, *shared)
+
+    def reason(error, pool: list) -> str | None:
+        pool[1] = None if isinstance(error, BrokenExecutor) else pool[1]
+        return killed_by(str(error)) if pool[1] is None else None
+
+    try:
+        return work(waiting, list(pools), submit, reason, _stop, launcher)
+    finally:
+        for _, pool in pools:
+            if pool:
+                pool.shutdown()
+
+
+def work(jobs, idle: list, submit, reason, stop, launcher) -> list:
+    """Run jobs by workers that are ``idle``; return Hydra's records of them, in their order.
+
+    jobs : iterator of (number, overrides)
+    submit : called with a worker, number and overrides; returns a Future
+    reason : called with the exception of a Future and the worker; returns why the process died, or None
+    stop : called at the end with {Future of a job that still runs: (number, overrides, worker)}
+    """
+    running, returned = {}, {}
     try:
         while True:
-            while idle and (job := next(waiting, None)):
-                (number, overrides), (share, pool) = job, idle.pop()
-                pool = pool or _pool(share)
-                running[pool.submit(_job, number, overrides, *shared)] = (number, overrides, share, pool)
+            while idle and (job := next(jobs, None)):
+                worker = idle.pop()
+                running[submit(worker, *job)] = (*job, worker)
             if not running:
-                break
+                return [returned[number] for number in sorted(returned)]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, overrides, share, pool = running.pop(future)
-                if isinstance(future.exception(), BrokenExecutor):
-                    reason = killed_by(str(future.exception()))
-                    returned[number] = lost(number, overrides, reason, launcher, failed)
-                    pool = _pool(share)
-                else:
-                    returned[number] = future.result()
-                idle.append((share, pool))
+                number, overrides, worker = running.pop(future)
+                error = future.exception()
+                why = error and reason(error, worker)
+                returned[number] = lost(number, overrides, why, launcher) if why else future.result()
+                idle.append(worker)
     finally:
-        _stop(running)
-        for pool in (pool for _, pool in idle if pool):
-            pool.shutdown()
-    return [returned[number] for number in sorted(returned)]
+        stop(running)
 
 
 def device_shares(n_pools: int, n_each: int | str = 1) -> list[str | None]:
@@ -97,7 +115,7 @@ def _stop(running: dict) -> None:
     """Interrupt the jobs that still run after Ctrl-C, and kill those that do not end."""
     for stop in (signal.SIGINT, signal.SIGKILL):
         for future, (*_, pool) in running.items():
-            for pid in () if future.done() else list(pool._processes):
+            for pid in () if future.done() else list(pool[1]._processes):
                 with suppress(ProcessLookupError):
                     os.kill(pid, stop)
         wait(running, timeout=STOPPING)

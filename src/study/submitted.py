@@ -4,25 +4,19 @@ The plugin's launcher waits for jobs in their order, shows nothing meanwhile, an
 first one that died. Here each is shown when it ends, one that died is one failed job, and Ctrl-C stops all.
 """
 
-import logging
 import subprocess
-import sys
 import time
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
-from src.config import shell
-from src.study.jobs import progress, rows
-from src.study.lost import lost
+from src.study.lost import lost, show_end
 from src.system.errors import UserError, one_line
 
-log = logging.getLogger("reprise")
 PAUSE, STOPPING = 0.5, 10  # seconds between two looks at the jobs; for those that are interrupted
 
 
-def replace_submitit(failed: list[str]) -> None:
-    """Let Hydra's submitit launchers wait as said above; jobs that died are appended to ``failed``."""
+def replace_submitit() -> None:
+    """Let Hydra's submitit launchers wait as said above."""
     from submitit import AutoExecutor, Executor, LocalJob
 
     def map_array(executor, launcher, overrides, keys, numbers, *others) -> list:
@@ -35,7 +29,7 @@ def replace_submitit(failed: list[str]) -> None:
             while waiting:
                 for job in [job for job in waiting if job.done()]:
                     i = waiting.pop(job)
-                    found[i] = _record(job, numbers[i], overrides[i], launcher, failed)
+                    found[i] = _record(job, numbers[i], overrides[i], launcher)
                 time.sleep(PAUSE)
         except KeyboardInterrupt:
             _interrupt(waiting)
@@ -46,19 +40,15 @@ def replace_submitit(failed: list[str]) -> None:
     LocalJob._results_timeout_s = 1  # 15 s are for results on a slow file system
 
 
-def _record(job, number: int, overrides, launcher, failed: list[str]):
+def _record(job, number: int, overrides, launcher):
     """Return Hydra's record of a job that ended, and show here how it ended: its output is in a file."""
     try:
         record = job.results()[0]
     except Exception:  # no result, or one that cannot be read; a local job's state is always FINISHED
         state = "" if hasattr(job, "_process") else f" ({job.state})"
         reason = f"its process died{state}, perhaps out of memory; its output is in {job.paths.stderr}"
-        return lost(number, overrides, reason, launcher, failed)
-    folder = Path(launcher.config.hydra.sweep.dir)
-    for row in rows(folder):
-        if row["job"] == number and row["error"]:
-            shell.show(f"error: {row['run']}: {row['error'].splitlines()[-1]}", sys.stderr)
-    log.info(progress(folder))
+        return lost(number, overrides, reason, launcher)
+    show_end(number)
     return record
 
 

@@ -58,9 +58,9 @@ def sweep(words: list[str], cfg: dict, n_jobs: int, failed: list, again: str | N
         for mark in (folder / jobs.STOP, *folder.glob(".*.running")):
             mark.unlink(missing_ok=True)
         shutil.rmtree(folder / jobs.SHARED, ignore_errors=True)  # of a sweep that was killed
-        replace_joblib(failed)
+        replace_joblib()
         if "submitit" in " ".join(words):  # else its import costs 0.1 s
-            replace_submitit(failed)
+            replace_submitit()
         compose_once()
         with _ended(folder, trackers, failed, cfg["pictures"]):
             yield
@@ -99,8 +99,9 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
         log.info("\n%s:\n%s", folder.name, listing(table))
-        bad = table["run"][~table["status"].isin(jobs.FINISHED)].dropna()
-        failed += [run for run in bad if run not in failed]
+        bad = table[~table["status"].isin(jobs.FINISHED)]
+        names = bad["run"].fillna("job " + bad["job"].astype(str))
+        failed += [name for name in names if name not in failed]
         if (table["status"] == "done").sum() > 1:
             with suppress(UserError):  # it is told already
                 log.info("\n%s", shown(leaderboards(folder.name), "text"))
