@@ -4,14 +4,21 @@ import itertools
 import json
 import logging
 import math
+import os
 import random
+import re
 import runpy
+import shlex
+import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import optuna
 import pytest
-from conftest import QUIET
+from conftest import CHECKOUT, QUIET, until
 
 from src import load, runs, sweep
 from src.config.check import check
@@ -439,3 +446,54 @@ def test_each_models_own_values(train, outputs):
     settings = [(cfg["model"]["name"], cfg["model"]["classifier"].get("C"), cfg["seed"]) for cfg in cfgs]
     both = [("linear", C, seed) for C in (1, 10) for seed in (0, 1)]
     assert settings == [*both, ("knn", None, 0), ("knn", None, 1)]
+
+
+# -- kills
+
+
+def begun(*words: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "src.train", *words]
+    return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_search_killed_ten_times_ends_as_an_undisturbed_one(outputs):
+    """Each of 30 trials is trained once, with the overrides and the values of the undisturbed search."""
+    words = ["-m", "sweep=optuna", "sweep.n_trials=30", "sweep.metric=log_loss", "model=linear"]
+    words += ["space=linear", "dataset=wine", *QUIET]
+    assert begun(*words).wait(250) == 0
+    whole, arguments, rng, n_killed = runs()["sweep"].iloc[-1], words, random.Random(0), 0
+    name = f"s{int(whole[1:]) + 1}"
+    folder = outputs / "sweeps" / name
+    for _ in range(10):
+        told, process = len(rows(folder)), begun(*arguments)
+        until(lambda n=told + 1, p=process: len(rows(folder)) >= n or p.poll() is not None, 60)
+        time.sleep(rng.random() / 2)
+        n_killed += process.poll() is None
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        arguments = [f"sweep_resume={name}"]
+    assert n_killed == 10
+    assert begun(*arguments).wait(250) == 0
+    found, wanted = sweep(name), sweep(whole)
+    assert list(found["job"]) == list(wanted["job"]) == list(range(30)) and set(found["status"]) == {"done"}
+    assert [row["job"] for row in rows(outputs / "sweeps" / name)] == list(range(30))
+    studies = [search.open_study(outputs / "sweeps" / one, CFG["sweep"]) for one in (name, whole)]
+    for one, other in zip(*(study.trials for study in studies), strict=True):
+        assert one.params == other.params
+        assert (one.number, one.state.name, one.values) == (other.number, "COMPLETE", other.values)
+    for one, other in zip(found["run"], wanted["run"], strict=True):
+        assert load(one).report["metrics"] == load(other).report["metrics"]
+        assert load(one).report["overrides"] == load(other).report["overrides"]
+
+
+def test_the_commands_of_the_docs_pass_the_check():
+    """Each command of docs/sweeps.md that trains."""
+    text = (CHECKOUT / "docs/sweeps.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m src\.train (-m|--multirun) (.*)$", text, re.MULTILINE)
+    known = [shlex.split(words) for _, words in commands]
+    known = [words for words in known if not any("hydra/launcher" in word for word in words)]
+    assert len(known) >= 6
+    for words in known:
+        assert check(spelled(words, True), True)[0] > 1
