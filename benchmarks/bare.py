@@ -1,6 +1,6 @@
 """Train 32 settings on Adult in a bare joblib loop of two workers: read once in each, fit, score; no records.
 
-DATA_DIR=... python benchmarks/bare.py hist_gb
+DATA_DIR=... python benchmarks/bare.py linear
 DATA_DIR=... python benchmarks/bare.py mlp
 """
 
@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-RATES = (0.02, 0.05, 0.1, 0.2)
-SIZES = {"hist_gb": (7, 11, 15, 19, 23, 27, 31, 35), "mlp": (64, 96, 128, 160, 192, 224, 240, 256)}
-MAX_ITER, N_EPOCHS = 50, 5
+N_EPOCHS = 5
+SETTINGS = {  # of each model two arguments, 4 x 8 values
+    "linear": ((1e-4, 2e-4, 3e-4, 4e-4), (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)),  # tol, C
+    "hist_gb": ((0.05, 0.1, 0.15, 0.2), (7, 11, 15, 19, 23, 27, 31, 35)),  # learning_rate, max_leaf_nodes
+    "mlp": ((5e-4, 1e-3, 2e-3, 4e-3), (64, 96, 128, 160, 192, 224, 240, 256)),  # lr, width
+}
 
 NUMBERS = "age fnlwgt education_num capital_gain capital_loss hours_per_week".split()
 
@@ -35,6 +38,20 @@ def data() -> tuple[dict, list[int]]:
     return {name: (x[i], x_cat[i], y[i]) for name, i in parts.items()}, (x_cat.max(0) + 1).tolist()
 
 
+def linear(tol: float, c: float) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import OneHotEncoder
+
+    parts = data()[0]
+    encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore", dtype=np.float32)
+    encoder.fit(parts["train"][1])
+    (x, y), (x_val, y_val), (x_test, y_test) = (
+        (np.concatenate([numbers, encoder.transform(codes)], 1), y) for numbers, codes, y in parts.values()
+    )
+    model = LogisticRegression(C=c, tol=tol, max_iter=2000).fit(x, y)
+    return model.score(x_val, y_val) + model.score(x_test, y_test)
+
+
 def hist_gb(learning_rate: float, size: int) -> float:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -43,7 +60,7 @@ def hist_gb(learning_rate: float, size: int) -> float:
         (np.concatenate([numbers, codes], 1), y) for numbers, codes, y in parts.values()
     )
     model = HistGradientBoostingClassifier(
-        learning_rate=learning_rate, max_leaf_nodes=size, max_iter=MAX_ITER,
+        learning_rate=learning_rate, max_leaf_nodes=size, max_iter=500,
         categorical_features=range(6, 14), early_stopping=True, n_iter_no_change=20, random_state=0,
     )  # fmt: skip
     model.fit(x, y, X_val=x_val, y_val=y_val)
@@ -88,5 +105,5 @@ def mlp(learning_rate: float, size: int) -> float:
 if __name__ == "__main__":
     import bare  # its functions by their module: a worker keeps what `data` has read
 
-    settings = product(RATES, SIZES[sys.argv[1]])
+    settings = product(*SETTINGS[sys.argv[1]])
     print(Parallel(n_jobs=2)(delayed(getattr(bare, sys.argv[1]))(*setting) for setting in settings))

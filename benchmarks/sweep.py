@@ -1,0 +1,81 @@
+"""Time sweeps of 32 jobs on Adult, two at a time, against the same 32 fits in a bare joblib loop.
+
+DATA_DIR=... python benchmarks/sweep.py
+DATA_DIR=... python benchmarks/sweep.py hist_gb csv
+
+With all trackers, the seconds that jobs wait for them are taken off, as the reports have them, over two
+workers. Beside it the usual template, one process a job: four jobs, two at a time, times eight.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from bare import N_EPOCHS, SETTINGS
+from sides import CHECKOUT, HEAD, row, seconds, table
+
+PAIRS = 3
+KEYS = {
+    "linear": ("+model.classifier.tol", "model.classifier.C"),
+    "hist_gb": ("model.arguments.learning_rate", "model.arguments.max_leaf_nodes"),
+    "mlp": ("model.lr", "model.net.d_hidden"),
+}
+
+
+def command(model: str, logger: str) -> list[str]:
+    """Return the command of a sweep over the settings of `bare`."""
+    words = [f"model={model}", "dataset=adult", f"logger={logger}", f"trainer.max_epochs={N_EPOCHS}"]
+    for key, values in zip(KEYS[model], SETTINGS[model], strict=True):
+        words.append(f"{key}={','.join(map(str, values))}")
+    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    return [sys.executable, "-m", "src.train", "--multirun", *words]
+
+
+def waited(folder: str) -> float:
+    """Return the seconds that the two workers of the last 32 jobs waited for trackers, each."""
+    reports = [json.loads(path.read_text()) for path in Path(folder, "runs").glob("t*/report.json")]
+    last = max(reports, key=lambda report: int(report["sweep"][1:]))["sweep"]
+    return sum(report["timings"]["trackers"] for report in reports if report["sweep"] == last) / 2
+
+
+def template(folder: str) -> float:
+    """Return the seconds of 32 processes of the template, two at a time, by those of four."""
+    began = perf_counter()
+    for _ in range(2):
+        command = [sys.executable, "benchmarks/template.py", folder]
+        options = {"cwd": CHECKOUT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        for process in [subprocess.Popen(command, **options) for _ in range(2)]:
+            assert process.wait() == 0
+    return 8 * (perf_counter() - began)
+
+
+def rows():
+    wanted = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        if "all" in wanted or not wanted:
+            seconds([sys.executable, "-m", "src.train", "model=linear"], folder)  # makes the MLflow store
+        for model in KEYS:
+            for logger in ("csv", "all"):
+                if wanted and not {model, logger} <= {*wanted}:
+                    continue
+                pairs = []
+                for _ in range(PAIRS):
+                    theirs = seconds([sys.executable, "benchmarks/bare.py", model], folder)
+                    ours = seconds(command(model, logger), folder)
+                    pairs.append((ours - (waited(folder) if logger == "all" else 0), theirs))
+                ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+                name = f"32 jobs of `{model}`, {'all trackers less their own time' if logger == 'all' else 'csv'}"
+                yield row(f"{name}, against a bare loop", ours, theirs, [a / b for a, b in pairs], 1.3)
+        if not wanted:
+            scaled = template(folder)
+            yield row("32 jobs of `mlp`, all trackers, against the template", ours, scaled, [ours / scaled], 1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DATA_DIR", str(CHECKOUT / "outputs" / "data"))
+    table("sweep", HEAD, rows())
