@@ -1,7 +1,7 @@
 """Time sweeps of 32 jobs on Adult, two at a time, against the same 32 fits in a bare joblib loop.
 
 DATA_DIR=... python benchmarks/sweep.py
-DATA_DIR=... python benchmarks/sweep.py hist_gb csv
+DATA_DIR=... python benchmarks/sweep.py linear csv
 
 With all trackers, the seconds that jobs wait for them are taken off, as the reports have them, over two
 workers. Beside it the usual template, one process a job: four jobs, two at a time, times eight.
@@ -69,11 +69,13 @@ def rows():
                     ours = seconds(command(model, logger), folder)
                     pairs.append((ours - (waited(folder) if logger == "all" else 0), theirs))
                 ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
-                name = f"32 jobs of `{model}`, {'all trackers less their own time' if logger == 'all' else 'csv'}"
-                yield row(f"{name}, against a bare loop", ours, theirs, [a / b for a, b in pairs], 1.3)
+                trackers = "all trackers less their own time" if logger == "all" else "csv"
+                name = f"32 jobs of `{model}`, {trackers}, against a bare loop"
+                yield row(name, ours, theirs, [a / b for a, b in pairs], 1.3)
         if not wanted:
             scaled = template(folder)
-            yield row("32 jobs of `mlp`, all trackers, against the template", ours, scaled, [ours / scaled], 1)
+            name = "32 jobs of `mlp`, all trackers, against the template"
+            yield row(name, ours, scaled, [ours / scaled], 1)
 
 
 if __name__ == "__main__":
