@@ -27,7 +27,8 @@ from src.config.space import dimension, of_models, space, written
 from src.config.tree import choices, get, parse
 from src.config.typed import spelled
 from src.study import search
-from src.study.jobs import front, progress, rows
+from src.study.best import front
+from src.study.jobs import progress, rows
 from src.study.sampler import distribution, text
 from src.system.errors import UserError
 from src.system.files import write_json

@@ -17,6 +17,7 @@ from src.run.job import run_job
 from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
+from src.study.best import front, goals, scored
 from src.study.pruning import watch
 from src.study.search import SHARED, STOP
 from src.system.errors import UserError, is_told, sentence, without_password
@@ -26,7 +27,6 @@ from src.system.paths import outputs
 log = logging.getLogger("reprise")
 ENDED = "jobs.jsonl"  # in the folder of a sweep
 FINISHED = ("done", "pruned")  # a job that ended so is not trained again
-GOAL = ("name", "mode", "value")
 
 
 def run_once(cfg: dict, settings, failed: list) -> float:
@@ -195,43 +195,13 @@ def progress(folder: Path) -> str:
         text += f", {n} {how}" if n else ""
     if best := front(ends):
         n_objectives = len(goals(best[0]))
-        text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {_scored(best[0])}"
+        text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {scored(best[0])}"
     since = sum(row["ended"] > sweep["began"] for row in ends)
     left = sweep["n_jobs"] - len(ends)
     if left and since:
         seconds = (time.time() - sweep["began"]) / since * left
         text += f"   about {duration(seconds)} left"
     return text
-
-
-def goals(row: dict) -> list[dict]:
-    """Return what a job was for, [{"name", "mode", "value"}]: the objectives of a search, or its metric."""
-    return row.get("objectives") or [{key: row[key if key != "name" else "metric"] for key in GOAL}]
-
-
-def _scored(row: dict) -> str:
-    names = {one["name"]: "" if one["name"] == search.SECONDS else "val/" for one in goals(row)}
-    scores = [f"{names[one['name']]}{one['name']} {one['value']:.4f}" for one in goals(row)]
-    return f"{row['run']} {', '.join(scores)}"
-
-
-def front(ends: list[dict]) -> list[dict]:
-    """Return the best job; with two objectives those that no other is better than in both, by the first.
-
-    Jobs that were not for the same are not comparable: then there is none.
-    """
-    known = [row for row in ends if all(goal["value"] is not None for goal in goals(row))]
-    if len({(row["dataset"], *(goal["name"] for goal in goals(row))) for row in known}) != 1:
-        return []
-
-    def score(row: dict) -> tuple[float, ...]:
-        return tuple(-goal["value"] if goal["mode"] == "max" else goal["value"] for goal in goals(row))
-
-    best = []
-    for row in sorted(known, key=score):
-        if not best or score(row)[1:] < score(best[-1])[1:]:
-            best.append(row)
-    return best
 
 
 def answer(folder: Path) -> str:
@@ -241,7 +211,7 @@ def answer(folder: Path) -> str:
     lines = []
     for row in front(ends):
         chosen = [text.lstrip("+") for text in row["overrides"] if text not in same]
-        lines.append(" ".join([_scored(row), "", *chosen]))
+        lines.append(" ".join([scored(row), "", *chosen]))
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState, create_trial
 
-from src.study.jobs import goals
+from src.study.best import goals
 from src.study.leaderboard import ASIDE
 
 OF_NONE = {"name": "value", "mode": "max"}  # where no job is done
