@@ -2,12 +2,16 @@
 
 import logging
 import math
+import random
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from checks import load_model
-from conftest import QUIET, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_table, until
 from optuna.trial import TrialState
 
 from src import load, runs, sweep
@@ -259,12 +263,38 @@ def test_options_of_median(section, tmp_path, change, values, end):
     (["model=mlp,cnn"], "sweep.pruner compares epochs of one model"),
     (["sweep.metric=[accuracy,seconds]"], "sweep.pruner compares one metric"),
     (["sweep.metric=seconds"], "sweep.pruner compares a metric of each epoch"),
-    (["model=linear"], "sweep.pruner: model=linear is fitted in one go"),
-    (["model=hist_gb", "model.progress=once"], "sweep.pruner: model=hist_gb is fitted in one go"),
-    (["sweep.min_epochs=4", "sweep.max_epochs=3"], "sweep.min_epochs should be at most sweep.max_epochs"),
+    (["model=linear"], "sweep.pruner finds model=linear fitted in one go"),
+    (["model=hist_gb", "model.progress=once"], "sweep.pruner finds model=hist_gb fitted in one go"),
+    (["sweep.min_epochs=4", "sweep.max_epochs=3"], "sweep.pruner needs sweep.min_epochs below sweep.max_epochs"),
     (["sweep.n_startup_trials=-1"], "sweep.n_startup_trials=-1: should be a whole number"),
     (["sweep.pruner=hyperban"], "did you mean hyperband"),
 ])  # fmt: skip
 def test_what_cannot_be_pruned_is_refused_before_it_starts(words, said):
     with pytest.raises(UserError, match=re.escape(said)):
         check(["sweep=optuna", "sweep.pruner=hyperband", "seed=1,2,3", *words], True)
+
+
+@pytest.mark.slow
+def test_a_killed_search_prunes_as_an_undisturbed_one(outputs, shell):
+    words = (*WORDS, "sweep=optuna", "sweep.n_trials=14", "dataset=digits")  # the later override counts
+    assert shell("train", *words).returncode == 0
+    whole = runs().iloc[-1]["sweep"]
+    name = f"s{int(whole[1:]) + 1}"
+    folder, command = outputs / "sweeps" / name, [*words]
+    for n in (3, 6, 9, 12):
+        child = subprocess.Popen([sys.executable, "-m", "src.train", *command], cwd=CHECKOUT,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        until(lambda n=n: len(rows(folder)) >= n)
+        time.sleep(random.Random(n).uniform(0, 0.3))
+        child.kill()
+        child.wait()
+        command = [f"sweep_resume={name}"]
+    done = shell("train", *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = sweep(name), sweep(whole)
+    columns = ["job", "status", "model.arguments.alpha", "val/log_loss"]
+    assert ours[columns].equals(theirs[columns]) and {"done", "pruned"} == {*ours["status"]}
+    for run, other in zip(map(load, ours["run"]), map(load, theirs["run"]), strict=True):
+        assert repr(run.rows) == repr(other.rows)
+    options = {"study": None, "storage": None}
+    assert states(open_study(folder, options)) == dict(zip(theirs["job"], theirs["status"], strict=True))

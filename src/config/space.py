@@ -211,13 +211,14 @@ def check_first(cfg: dict, overrides: list) -> None:
 
 def check_pruner(section: dict, model: dict, overrides: list) -> None:
     """Refuse to prune a search that has no epochs to compare; ``model`` is the section of the config."""
-    if not section["pruner"]:
-        return
-    if any(one.key_or_group == "model" and one.is_sweep_override() for one in overrides):
-        raise UserError("sweep.pruner compares epochs of one model: search with one, or leave it out")
-    if objectives(section) == [SECONDS]:
-        raise UserError("sweep.pruner compares a metric of each epoch, and seconds is none: leave it out")
-    if model.get("progress") == "once":
-        raise UserError(f"sweep.pruner: model={model['name']} is fitted in one go, leave it out")
-    if (section["max_epochs"] or math.inf) < section["min_epochs"]:
-        raise UserError("sweep.min_epochs should be at most sweep.max_epochs")
+    several = any(one.key_or_group == "model" and one.is_sweep_override() for one in overrides)
+    upside_down = (section["max_epochs"] or math.inf) < section["min_epochs"]
+    refused = {
+        "compares epochs of one model: search with one": several,
+        "compares a metric of each epoch: take one that is not seconds": objectives(section) == [SECONDS],
+        f"finds model={model['name']} fitted in one go: take another": model.get("progress") == "once",
+        "needs sweep.min_epochs below sweep.max_epochs": upside_down,
+    }
+    for text, wrong in refused.items():
+        if section["pruner"] and wrong:
+            raise UserError(f"sweep.pruner {text}, or leave it out")

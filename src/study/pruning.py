@@ -8,10 +8,7 @@ from src.trainer.history import Pruned
 
 
 def watch(folder: Path, section: dict, max_epochs: int | None):
-    """Return a function that reports each row of a trial's run and raises `Pruned`; None without a pruner.
-
-    max_epochs : of the run
-    """
+    """Return a function that reports each row of a trial's run and may raise `Pruned`; None without pruner."""
     if not section.get("pruner"):
         return None
     from optuna import Trial

@@ -17,12 +17,7 @@ class Pruned(Exception):
 
 def watched(log_row, watch):
     """Return a function that gives a row to ``log_row`` and then to ``watch``, if there is one."""
-
-    def both(row: dict) -> None:
-        log_row(row)
-        watch(row)
-
-    return both if watch else log_row
+    return (lambda row: (log_row(row), watch(row))) if watch else log_row
 
 
 class History(list):

@@ -53,7 +53,7 @@ def _grown(estimator, x, y, options, stages, size: str, at: list[int]) -> int:
     for n in at:
         model.set_params(**{size: n}).fit(x, y, **options)
         stages.now(_n_stages(model))
-        if _n_stages(model) < n or (getattr(model, "do_early_stopping_", False) and _stopped(model)):
+        if _n_stages(model) < n or _stopped(model):
             break
     model.set_params(warm_start=False, **{size: at[-1]})
     return _n_stages(model)
@@ -62,18 +62,17 @@ def _grown(estimator, x, y, options, stages, size: str, at: list[int]) -> int:
 def _grows_by(model) -> str | None:
     """Return the argument by which an estimator grows as in one fit; None if it does not."""
     arguments = model.get_params()
-    if "warm_start" not in arguments:
-        return None
-    if "max_iter" in arguments:
-        return "max_iter"
+    size = "max_iter" if "max_iter" in arguments else "n_estimators"
     # GradientBoosting forgets at each warm start for how long its loss has not fallen
-    return "n_estimators" if arguments.get("n_iter_no_change") is None else None
+    forgets = size == "n_estimators" and arguments.get("n_iter_no_change") is not None
+    return size if "warm_start" in arguments and not forgets else None
 
 
 def _stopped(model) -> bool:
-    """Return whether HistGradientBoosting stopped early, which its last stage alone does not show."""
-    scores = model.validation_score_ if len(model.validation_score_) else model.train_score_
-    return model._should_stop(scores)
+    """Return whether HistGradientBoosting stopped early with the very stage that was asked for."""
+    if not getattr(model, "do_early_stopping_", False):
+        return False
+    return model._should_stop(model.validation_score_ if len(model.validation_score_) else model.train_score_)
 
 
 def _n_stages(model) -> int:
