@@ -1,6 +1,6 @@
 """Print what pruning saves: the same seeded searches with and without it, their epochs and best metrics.
 
-    DATA_DIR=... python benchmarks/pruning.py [n_trials=30] [pruner=median] [seed=0]
+    DATA_DIR=... python benchmarks/pruning.py [n_trials=30] [pruner=median] [seed=0] [model=mlp,hist_gb]
 
 An epoch of a booster is a stage. Each row is two sweeps, whose runs are removed with their folder.
 """
@@ -22,7 +22,7 @@ SEARCHES = {
         "model.regressor.eta0=tag(log,interval(1e-4,1e-1))",
     ),
     "`hist_gb` on Adult": (
-        "model=hist_gb", "dataset=adult", "model.arguments.learning_rate=tag(log,interval(0.01,0.5))",
+        "model=hist_gb", "dataset=adult", "model.arguments.learning_rate=tag(log,interval(0.05,0.5))",
         "model.arguments.max_leaf_nodes=8,16,31,64", "model.arguments.min_samples_leaf=5,20,80",
     ),
 }  # fmt: skip
@@ -41,12 +41,14 @@ def searched(*overrides: str) -> tuple[int, float, int, float]:
 
 
 def main() -> None:
-    options = {"n_trials": "30", "pruner": "median", "seed": "0"}
+    options = {"n_trials": "30", "pruner": "median", "seed": "0", "model": "mlp,sgd,hist_gb"}
     options |= dict(option.split("=") for option in sys.argv[1:])
     common = ("sweep=optuna", f"sweep.n_trials={options['n_trials']}", f"seed={options['seed']}")
     lines = ["| search | pruned | epochs | without | saved | fit, s | without | best on val | without |"]
     lines += ["|---" * 9 + "|"]
     for name, words in SEARCHES.items():
+        if words[0].partition("=")[2] not in options["model"].split(","):
+            continue
         pruned = searched(*common, *words, f"sweep.pruner={options['pruner']}")
         whole = searched(*common, *words)
         cells = [f"{pruned[2]} of {options['n_trials']}", f"{pruned[0]:,}", f"{whole[0]:,}"]

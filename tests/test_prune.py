@@ -265,7 +265,7 @@ def test_options_of_median(section, tmp_path, change, values, end):
     (["sweep.metric=seconds"], "sweep.pruner compares a metric of each epoch"),
     (["model=linear"], "sweep.pruner finds model=linear fitted in one go"),
     (["model=hist_gb", "model.progress=once"], "sweep.pruner finds model=hist_gb fitted in one go"),
-    (["sweep.min_epochs=4", "sweep.max_epochs=3"], "sweep.pruner needs sweep.min_epochs below sweep.max_epochs"),
+    (["sweep.min_epochs=4", "sweep.max_epochs=3"], "needs sweep.min_epochs below sweep.max_epochs"),
     (["sweep.n_startup_trials=-1"], "sweep.n_startup_trials=-1: should be a whole number"),
     (["sweep.pruner=hyperban"], "did you mean hyperband"),
 ])  # fmt: skip

@@ -8,7 +8,7 @@ from src.trainer.history import Pruned
 
 
 def watch(folder: Path, section: dict, max_epochs: int | None):
-    """Return a function that reports each row of a trial's run and may raise `Pruned`; None without pruner."""
+    """Return a function that reports each row of a run to its trial and may raise `Pruned`, or None."""
     if not section.get("pruner"):
         return None
     from optuna import Trial
