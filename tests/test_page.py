@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT
+from conftest import CHECKOUT, QUIET, tiny_table
 
 from src import fit, leaderboards, load
 from src.config import tree
@@ -195,3 +195,11 @@ def test_the_best_becomes_an_experiment(page, tmp_path, monkeypatch):
         with pytest.raises(UserError, match="choose another"):
             experiment.write_experiment(name, boards)
     assert [path.name for path in tmp_path.rglob("*.yaml")] == ["my_best.yaml"]
+
+
+def test_a_dataframe_is_in_no_yaml(outputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "CONF", tmp_path)
+    run = fit("model=linear", "dataset.target=y", *QUIET, data=tiny_table("regression"))
+    with pytest.raises(UserError, match=f"{run.name} was trained on a DataFrame"):
+        experiment.write_experiment("mine", leaderboards(dataset="frame"))
+    assert not list(tmp_path.rglob("*.yaml"))

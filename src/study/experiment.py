@@ -33,6 +33,8 @@ def write_experiment(name: str, boards: list[pd.DataFrame]) -> Path:
         "model": model["name"] if model["name"] in choices("model") else BASES["net" not in model],
         "dataset": dataset["name"] if dataset["name"] in choices("dataset") else dataset.get("reader"),
     }  # fmt: skip
+    if groups["dataset"] == "frame":
+        raise UserError(f"experiment={name}: {run.name} was trained on a DataFrame, which no yaml can name")
     with hydra_compose() as compose_train:
         base = resolve(compose_train("train", [f"{key}={value}" for key, value in groups.items()]))
     content = OmegaConf.create({"defaults": [{f"override /{key}": value} for key, value in groups.items()]})
