@@ -87,6 +87,25 @@ def tiny_text(n: int = 200, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def tiny_bert(folder, words=()):
+    """Make a BERT of 16 wide in ``folder``, with a tokenizer for ``words``, without the hub."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    template = {"single": "[CLS] $A [SEP]", "special_tokens": [("[CLS]", 2), ("[SEP]", 3)]}
+    tokenizer.post_processor = processors.TemplateProcessing(**template)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(words) + 8, max_position_embeddings=40, **sizes)  # rows for no word
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
 def assert_same(run, other):
     """History, metrics, predictions and weights of two runs of a net, bit for bit."""
     import torch

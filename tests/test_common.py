@@ -4,14 +4,16 @@ import inspect
 import logging
 import subprocess
 import sys
+import tempfile
 from copy import deepcopy
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
-from conftest import CHECKOUT
+from conftest import CHECKOUT, tiny_bert
 from omegaconf import OmegaConf
 
 from src import load
@@ -27,6 +29,7 @@ TINY = {  # overrides that make a fit small; a model that is not here is fitted 
     "transformer": ["net.d_token=16", "net.n_blocks=1", "net.n_heads=2", "net.d_hidden=32"],
     "bilstm": ["net.d_token=16", "net.d_hidden=16", "net.dropout=0", "net.token_dropout=0"],
     "dna_cnn": ["net.d_token=8", "net.n_filters=16", "net.d_place=4", "schedule=constant"],
+    "pretrained": ["net.dropout=0", "schedule=constant"],
     "random_forest": ["arguments.n_estimators=20"],
     "gradient_boosting": ["arguments.n_estimators=30"],
     "sgd": ["regressor.eta0=0.05"],
@@ -42,6 +45,8 @@ KNOWN = {(m, k, "another_seed_differs"): DRAWS_NOTHING for m in ("linear", "knn"
 def config_of(model: str) -> dict:
     cfg = compose([f"model={model}", "dataset=frame", "dataset.target=y"])["model"]
     small = [f"model.{text}" for text in (*TINY.get(model, ()), *(TORCH if "net" in cfg else ()))]
+    if model == "pretrained":
+        small.append(f"model.net.path={tiny_bert(Path(tempfile.mkdtemp()))}")
     common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
     return compose([f"model={model}", *common, *small])
 

@@ -24,6 +24,7 @@ NAMES = {
     ("src.model.transformer", "Transformer"): "config.json, model.net.class",
     ("src.model.bilstm", "BiLSTM"): "config.json, model.net.class",
     ("src.model.dna_cnn", "DNACNN"): "config.json, model.net.class",
+    ("src.model.pretrained", "Pretrained"): "config.json, model.net.class",
     ("src.model.estimator", "Estimator"): "model_t7.joblib: a pickle names the class of what it holds",
 }
 # keys of a run's JSON that load, predict, replay, resume, diff, sync or runs() read

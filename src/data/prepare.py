@@ -114,6 +114,8 @@ def shape(
     if text and text.get("kind"):
         info |= {"sequence": text["kind"], "sequence_as": dataset["sequence_as"]}
         info["ngrams"] = tokenizer.NGRAMS[text["kind"]] if text["tokenizer"] == "char" else 2
+        if text["tokenizer"] == "hf":
+            info["pretrained"] = dataset["pretrained"]  # whose tokens they are
         if dataset["reverse_complement"]:
             info |= {"complements": complements(text), "special_tokens": text["special_tokens"]}
             parts["train"] = on_both(parts["train"], info)

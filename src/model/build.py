@@ -39,6 +39,14 @@ def start(net, data) -> None:
             part.start_from(data)
 
 
+def described(spec: dict | None) -> dict:
+    """Return what info must hold to build a net again without the folder or the hub that it came from."""
+    if "path" not in (spec or {}):
+        return {}
+    cls = locate(spec["class"])
+    return cls.describe(spec["path"]) if hasattr(cls, "describe") else {}
+
+
 def is_own_net(spec: dict | None) -> bool:
     """Return whether ``spec`` is a net that is defined, not just imported, in a file of src/model/.
 

@@ -18,6 +18,7 @@ from src.data.prepare import Data, describe_data
 from src.data.shared import load_shared
 from src.data.target import baseline
 from src.metric.choose import choose, compute, loss
+from src.model.build import described
 from src.run.again import epochs_behind
 from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
@@ -87,6 +88,7 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
             load = partial(load_shared, shared) if shared else partial(load_data, frame=frame)
             data = load(cfg["dataset"], origin=origin, **options)
+            data.info = data.info | described(model.get("net"))  # shared data stays as it is
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             _record_data(recorder, data, metric)
         with recorder.timed("import"), uninterrupted():
