@@ -14,10 +14,12 @@ from conftest import CHECKOUT, QUIET, until
 from test_multirun import statuses_in_mlflow
 
 from src import load, runs
+from src.config.check import check
 from src.study.jobs import rows
 from src.study.lost import killed_by, lost
 from src.study.pool import device_shares
 from src.study.sweep import results
+from src.system.errors import UserError
 
 
 def train(*overrides: str, cwd=CHECKOUT) -> subprocess.CompletedProcess:
@@ -91,6 +93,22 @@ def test_a_job_that_died_before_it_had_a_run(tmp_path, monkeypatch, capsys):
     (found,) = results("s1").to_dict("records")
     assert found["seed"] == "4" and found["status"] == "failed" and found["error"] == "its process died"
     assert (folder / ".stop").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("hydra/launcher=submitit_slurm", "this machine has no srun; hydra/launcher=submitit_local"),
+        ("hydra/launcher=ray", "hydra/launcher=ray needs a package: pip install 'reprise[ray]'"),
+        ("hydra/launcher=submitit_local", "needs a package: pip install 'reprise[slurm]'"),
+        ("hydra.launcher.cpus_per_task=2", "hydra/launcher=joblib (or ray, submitit_slurm, submitit_local)"),
+    ],
+)
+def test_launchers_that_cannot_start(monkeypatch, words, sentence):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("src.config.options.find_spec", lambda name: "slurm" in words or None)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        check([words, "seed=0,1"], multirun=True)
 
 
 # -- submitit

@@ -1,6 +1,8 @@
 """Refuse Hydra's own options that do nothing here, or move the folder of a run."""
 
 import re
+import shutil
+from importlib.util import find_spec
 
 from src.system.errors import UserError
 
@@ -9,6 +11,9 @@ OF_HYDRA = (
     "hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper.max_batch_size", "hydra.job.env_set",
     "hydra.job.env_copy",
 )  # fmt: skip
+PACKAGES = {  # launcher -> extra of pyproject.toml, and its package
+    "ray": ("ray", "ray"), "submitit_slurm": ("slurm", "submitit"), "submitit_local": ("slurm", "submitit"),
+}  # fmt: skip
 
 
 def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
@@ -19,9 +24,15 @@ def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
         if f"{name}.".startswith(tuple(f"{folder}." for folder in FOLDERS)):
             raise UserError(f"{text}: a run's folder is outputs/runs/t7; OUTPUTS_DIR=... moves outputs/")
         if name.startswith("hydra.launcher") and "hydra/launcher" not in names:
-            raise UserError(f"{text} is an option of a launcher: add hydra/launcher=joblib")
+            others = ", ".join(PACKAGES)
+            raise UserError(f"{text} is an option of a launcher: add hydra/launcher=joblib (or {others})")
         if name in ("hydra/launcher", "hydra/sweeper") and not multirun:
             raise UserError(f"{text} is for several runs: add --multirun")
+        extra, package = PACKAGES.get(text.partition("=")[2], (None, "hydra"))
+        if name == "hydra/launcher" and find_spec(package) is None:
+            raise UserError(f"{text} needs a package: pip install 'reprise[{extra}]'")
+        if text.endswith("=submitit_slurm") and not shutil.which("srun"):
+            raise UserError(f"{text}: this machine has no srun; hydra/launcher=submitit_local works here")
         if name == "hydra.searchpath":
             raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
         if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):

@@ -73,7 +73,13 @@ def _storage(folder: Path, url: str | None):
     from optuna import storages
 
     if url:
-        return storages.get_storage(url)
+        try:
+            return storages.get_storage(url)
+        except Exception as error:
+            if "duplicate" not in str(error):
+                raise
+            time.sleep(2)  # another machine was just making the tables
+            return storages.get_storage(url)
     journal = folder / "study.journal"
     return storages.JournalStorage(storages.journal.JournalFileBackend(str(journal), Lock(journal)))
 
