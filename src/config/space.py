@@ -62,8 +62,8 @@ def of_models(overrides: list[str]) -> list[list[str]]:
 def written(value) -> str:
     """Return a value as Hydra reads it.
 
-    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a b"]}})
-    "{mlp:{model.lr:[0.001,null],tags:['a b']}}"
+    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a, b"]}})
+    "{mlp:{model.lr:[0.001,null],tags:['a, b']}}"
     """
     value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
