@@ -24,6 +24,7 @@ FILES = sorted(CONF.rglob("*.yaml"))
 # groups whose files set keys of the whole config
 GLOBAL = ("model_dataset", "experiment", "debug", "sweep", "space")
 REQUIRED = {  # datasets that need more overrides
+    "fasta": ["dataset.path=my.fa"],
     "csv": ["dataset.path=my.csv", "dataset.target=y"],
     "parquet": ["dataset.path=my.parquet", "dataset.target=y"],
     "frame": ["dataset.target=y"],
@@ -146,7 +147,7 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
-    for name in ("csv", "gb1", "dna_sample"):
+    for name in ("csv", "fasta", "gb1", "dna_sample"):
         known |= {f"dataset.{key}" for key in values_of(CONF / f"dataset/{name}.yaml")}
     known |= set(values_of(CONF / "sweep/_search.yaml"))
     known |= {key.rpartition(".")[0] for key in known}

@@ -106,7 +106,7 @@ RULES = {
     "dataset.sequence_as": "src.data.words.SEQUENCE_AS",
     "dataset.split_by": "src.data.words.SPLIT_BY",
     "dataset.similarity": number(0.1, 1),
-    "dataset.pretrained": [SIGNS, NULL],
+    "dataset.header dataset.labels dataset.pretrained": [SIGNS, NULL],
     "dataset.max_rows dataset.max_vocab dataset.max_len": [whole(1), NULL],
     "dataset.min_count dataset.k": whole(1),
     "model.lit": [CLASS, NULL],

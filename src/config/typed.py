@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from src.config.tree import GROUPS, choices, parse, quoted
 from src.system.errors import UserError
-from src.system.tables import SUFFIXES, find_table, is_parquet, is_table
+from src.system.tables import SUFFIXES, find_table, is_fasta, is_parquet, is_table
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
@@ -123,7 +123,8 @@ def _dataset(key: str, value: str, multirun: bool) -> list[str] | None:
         if multirun or len(several) == 1 or not all(map(is_table, several)):
             raise
         raise UserError(f"dataset={value} names several files: add --multirun") from None
-    reader = "parquet" if all(map(is_parquet, found)) else "csv"
+    readers = {"parquet": is_parquet, "fasta": is_fasta}
+    reader = next((name for name, fits in readers.items() if all(map(fits, found))), "csv")
     return [f"{key}={reader}", f"dataset.path={','.join(_name('dataset.path', file) for file in files)}"]
 
 

@@ -9,13 +9,14 @@ import pandas as pd
 from src.data import versions
 from src.data.code import Closure
 from src.data.digest import digest
+from src.data.fasta import read_fasta
 from src.data.prepare import Data, cut, shape
 from src.data.rows import recipe
 from src.data.source import check_frame
 from src.data.table import read_table
 from src.system.errors import UserError
 from src.system.paths import data_dir
-from src.system.tables import find_table, is_parquet, places
+from src.system.tables import find_table, is_fasta, is_parquet, places
 
 
 def etl(df: pd.DataFrame) -> pd.DataFrame:
@@ -96,11 +97,11 @@ def read_dataset(dataset: dict, origin: dict | None = None) -> tuple[pd.DataFram
 
 
 def read_input(data) -> tuple[pd.DataFrame, str]:
-    """Return (frame, location) of a frame in memory, or of the path of a CSV or Parquet file."""
+    """Return (frame, location) of a frame in memory, or of the path of a CSV, Parquet or FASTA file."""
     if not isinstance(data, str | Path):
         return check_frame(data), "memory"
     path = find_table(data).resolve()
-    return check_frame(read_table(path)), str(path)
+    return check_frame(read_fasta(path) if is_fasta(path) else read_table(path)), str(path)
 
 
 def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from src.system.errors import UserError
 from src.system.paths import data_dir
 
 PARQUET = (".parquet", ".pq")
-SUFFIXES = (*PARQUET, ".csv", ".tsv", ".tab", ".txt", ".gz", ".zst", ".bz2", ".xz", ".zip")
+FASTA = (".fasta", ".fa", ".fna", ".ffn", ".faa", ".fastq", ".fq")
+SUFFIXES = (*PARQUET, *FASTA, ".csv", ".tsv", ".tab", ".txt", ".gz", ".zst", ".bz2", ".xz", ".zip")
 
 
 def is_table(text: str) -> bool:
@@ -20,6 +21,11 @@ def is_table(text: str) -> bool:
 
 def is_parquet(path: str | Path) -> bool:
     return Path(path).suffix.lower() in PARQUET or os.path.isdir(os.path.expanduser(path))
+
+
+def is_fasta(path: str | Path) -> bool:
+    """Return whether a file is FASTA or FASTQ by its name, packed or not."""
+    return any(suffix.lower() in FASTA for suffix in Path(path).suffixes[-2:])
 
 
 def find_table(path: str | Path) -> Path:
@@ -65,9 +71,11 @@ def places(path, folders=None) -> list[Path]:
 
 
 def located(dataset: dict, folders=None) -> dict:
-    """Return the dataset section of a config with the absolute path of its file, if it is there.
+    """Return the dataset section of a config with the absolute paths of its files, if they are there.
 
     Replay and resume then find it from any folder.
     """
-    found = places(dataset.get("path"), folders)
-    return dataset | {"path": str(found[0])} if found else dataset
+    for key in ("path", "labels"):
+        if found := places(dataset.get(key), folders):
+            dataset = dataset | {key: str(found[0])}
+    return dataset
