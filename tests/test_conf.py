@@ -25,6 +25,8 @@ FILES = sorted(CONF.rglob("*.yaml"))
 GLOBAL = ("model_dataset", "experiment", "debug", "sweep", "space")
 REQUIRED = {  # datasets that need more overrides
     "fasta": ["dataset.path=my.fa"],
+    "genome": ["dataset.path=my.fa", "dataset.bed=my.bed"],
+    "hf": ["dataset.path=stanfordnlp/imdb"],
     "csv": ["dataset.path=my.csv", "dataset.target=y"],
     "parquet": ["dataset.path=my.parquet", "dataset.target=y"],
     "frame": ["dataset.target=y"],
@@ -81,7 +83,7 @@ COMMANDS = sorted({line for path in FILES for line in head(path) if "python -m s
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_in_a_comment_composes(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("my.csv", "my.parquet"):
+    for name in ("my.csv", "my.parquet", "reads.fa.gz"):
         (tmp_path / name).touch()
     overrides = shlex.split(command.partition("python -m src.train")[2])
     flags = {"-m", "--multirun"} & set(overrides)
@@ -147,7 +149,7 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 def test_no_rule_for_a_key_that_is_not_there():
     known = {key for model in ("mlp", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
-    for name in ("csv", "fasta", "gb1", "dna_sample"):
+    for name in ("csv", "dna_sample", "fasta", "gb1", "genome", "hf"):
         known |= {f"dataset.{key}" for key in values_of(CONF / f"dataset/{name}.yaml")}
     known |= set(values_of(CONF / "sweep/_search.yaml"))
     known |= {key.rpartition(".")[0] for key in known}

@@ -7,7 +7,7 @@ from test_data import BASE
 
 from src.config.compose import compose
 from src.data.letters import kind_of
-from src.data.load import load_data
+from src.data.load import load_data, load_frame
 from src.data.prepare import apply_transforms, cut, shape
 from src.data.split import split
 from src.data.strands import other_strand
@@ -291,3 +291,89 @@ def test_core_promoters(name, rows):
     sizes = [len(part["y"]) for part in data.parts.values()]
     assert (sizes[0] + sizes[1], sizes[2]) == rows
     assert data.parts["train"]["input_ids"].dtype == np.int8 and data.info["max_len"] == 70
+
+
+# -- pieces of words
+
+
+@pytest.mark.parametrize("name", ["bpe", "wordpiece"])
+def test_pieces_are_learned_from_training_rows_and_are_the_same_again(name):
+    pytest.importorskip("tokenizers")
+    texts = ["warm warmer warmest film"] * 30 + ["cold colder zzz"] * 10
+    data, again = (prepare(texts, text=["s"], tokenizer=name, max_vocab=30) for _ in range(2))
+    assert data.transforms == again.transforms and data.info["vocab_size"] == 30
+    assert "zzz" not in "".join(data.transforms["tokenizer"]["words"])
+    assert "".join(tokens(data)[0]).replace("##", "") == "warmwarmerwarmestfilm"
+    part = apply_transforms(data.transforms, pd.DataFrame({"s": ["warmest"]}))
+    words = ["", "", *data.transforms["tokenizer"]["words"]]
+    assert "".join(words[i] for i in part["input_ids"][0]).replace("##", "") == "warmest"
+
+
+def test_pieces_of_dna_know_no_case():
+    pytest.importorskip("tokenizers")
+    texts = random_dna(40, 50)
+    upper, lower = (
+        prepare(rows, text=["s"], tokenizer="bpe", max_vocab=40)
+        for rows in (texts, [text.lower() for text in texts])
+    )
+    assert np.array_equal(upper.parts["test"]["input_ids"], lower.parts["test"]["input_ids"])
+
+
+def test_wordpiece_is_for_text():
+    with pytest.raises(UserError, match="wordpiece is for text, not for dna: take bpe or kmer"):
+        prepare(random_dna(40, 50), text=["s"], tokenizer="wordpiece")
+
+
+def test_a_pretrained_models_own_tokenizer(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    own = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "b": 1, "a": 5, "[X]": 3}, "[UNK]"))
+    own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    own.post_processor = tokenizers.processors.TemplateProcessing("[X] $A", special_tokens=[("[X]", 3)])
+    own.save(str(tmp_path / "tokenizer.json"))
+    data = prepare(["a b", "b q a"] * 20, text=["s"], tokenizer="hf", pretrained=str(tmp_path))
+    assert data.parts["train"]["input_ids"][:2].tolist() == [[3, 5, 1, 0], [3, 1, 0, 5]]
+    assert data.parts["train"]["attention_mask"][0].tolist() == [True] * 3 + [False]
+    assert data.info["vocab_size"] == 6
+    with pytest.raises(UserError, match=r"needs dataset\.pretrained="):
+        prepare(["a b"] * 20, text=["s"], tokenizer="hf")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no tokenizer\.json in this folder"):
+        prepare(["a b"] * 20, text=["s"], tokenizer="hf", pretrained=str(tmp_path / "empty"))
+
+
+# -- other sources
+
+
+def test_a_saved_hugging_face_dataset(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    classes = datasets.ClassLabel(names=["bad", "good"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": classes})
+    rows = {"text": [f"a film of {i} parts , all warm" for i in range(60)], "label": [0, 1] * 30}
+    train = datasets.Dataset.from_dict(rows, features=features)
+    parts = datasets.DatasetDict({"train": train, "test": train.select(range(20))})
+    parts.save_to_disk(str(tmp_path / "films"))
+    cfg = compose(["dataset=hf", f"dataset.path={tmp_path / 'films'}"])
+    assert cfg["dataset"]["name"] == "films"
+    data = load_data(cfg["dataset"], scaler="none", class_weight=None, seed=0)
+    assert [len(part["y"]) for part in data.parts.values()] == [51, 9, 20]
+    assert data.info["classes"] == ["bad", "good"] and data.info["columns"]["text"] == ["text"]
+    cfg = compose(["dataset=hf", f"dataset.path={tmp_path / 'no_such'}"])
+    with pytest.raises(UserError, match=r"no_such"):
+        load_data(cfg["dataset"], scaler="none", class_weight=None, seed=0)
+
+
+def test_intervals_of_a_genome(tmp_path):
+    pytest.importorskip("pyfaidx")
+    (tmp_path / "g.fa").write_text(">chr1\nACGTACGT\nAA\n>chr2\nTTTTG\n")
+    bed = "track name=x\nchr1\t2\t5\tpeak\t0\t+\nchr1\t2\t5\tpeak\t0\t-\nchr2\t3\t5\tnone\n"
+    (tmp_path / "g.bed").write_text(bed)
+    paths = [f"dataset.path={tmp_path / 'g.fa'}", f"dataset.bed={tmp_path / 'g.bed'}"]
+    for flank, expected in [(0, ["GTA", "TAC", "TG"]), (3, ["NACGTACGT", "ACGTACGTN", "TTTTGNNN"])]:
+        cfg = compose(["dataset=genome", *paths, f"dataset.flank={flank}"])["dataset"]
+        frame, _ = load_frame(cfg)
+        assert frame["sequence"].tolist() == expected and frame["name"].tolist() == ["peak", "peak", "none"]
+    wrong = {"chr9\t1\t2\tx": "the genome has no chr9", "chr2\t4\t6\tx": "4 to 6 does not lie within chr2"}
+    for line, says in wrong.items():
+        (tmp_path / "g.bed").write_text(bed + line)
+        with pytest.raises(UserError, match=f"g.bed, line 5: .*{says}"):
+            load_frame(cfg)

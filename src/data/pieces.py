@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from src.system.code import needed
 from src.system.errors import UserError
@@ -16,6 +17,8 @@ BATCH = 10_000  # texts that are Python objects at once
 
 def fit(texts: pa.Array, state: dict, min_count: int, max_vocab: int | None) -> dict:
     """Return the state with what `tokenizers` needs, as JSON, and the words by their numbers, from 2 on."""
+    if state["tokenizer"] == "wordpiece" and state["kind"] != "text":  # it would learn others in each run
+        raise UserError(f"dataset.tokenizer=wordpiece is for text, not for {state['kind']}: take bpe or kmer")
     tokenizer = _pretrained(state["pretrained"]) if state["tokenizer"] == "hf" else _new(state)
     if state["tokenizer"] == "hf":
         state = state | {"special_tokens": False}  # its own template adds them
@@ -24,23 +27,34 @@ def fit(texts: pa.Array, state: dict, min_count: int, max_vocab: int | None) -> 
 
         trainer = BpeTrainer if state["tokenizer"] == "bpe" else WordPieceTrainer
         special = [PAD, UNKNOWN, *(["[CLS]", "[SEP]"] if state["special_tokens"] else [])]
+        if state["tokenizer"] == "wordpiece":  # the trainer numbers them in another order in each run
+            signs = "".join(_cased(texts, state)).lower() if state["lower"] else "".join(_cased(texts, state))
+            special += [f"##{sign}" for sign in sorted(set(signs) - {" "})]
         options = {"vocab_size": max_vocab or 4096, "min_frequency": min_count, "show_progress": False}
-        tokenizer.train_from_iterator(texts.to_pylist(), trainer(special_tokens=special, **options))
+        tokenizer.train_from_iterator(_cased(texts, state), trainer(special_tokens=special, **options))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     names = dict.fromkeys(range(words[-1][1] + 1), "") | {i: word for word, i in words}
-    return state | {"pieces": json.loads(tokenizer.to_str()), "words": list(names.values())[2:]}
+    learned = json.loads(tokenizer.to_str())
+    if state["tokenizer"] == "wordpiece":
+        learned["added_tokens"] = [one for one in learned["added_tokens"] if one["content"][:2] != "##"]
+    return state | {"pieces": learned, "words": list(names.values())[2:]}
 
 
 def encode(texts: pa.Array, state: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return the token numbers of all rows one after the other, and the number of tokens of each row."""
     tokenizer, ids, lengths = _library().Tokenizer.from_str(json.dumps(state["pieces"])), [[]], []
     for start in range(0, len(texts), BATCH):
-        found = tokenizer.encode_batch(texts.slice(start, BATCH).to_pylist())
+        found = tokenizer.encode_batch(_cased(texts.slice(start, BATCH), state))
         ids += [one.ids for one in found]
         lengths += [len(one.ids) for one in found]
     return np.concatenate(ids).astype(np.int32), np.array(lengths, np.int64)
+
+
+def _cased(texts: pa.Array, state: dict) -> list[str]:
+    """Return the texts; letters of sequences in upper case, as in other tokenizers."""
+    return (texts if state["kind"] in ("text", "smiles") else pc.ascii_upper(texts)).to_pylist()
 
 
 def _library():
