@@ -132,7 +132,7 @@ def rows():
     overrides = ["model=mlp", "dataset=frame", "dataset.target=y"]
     cases = {"100,000 x 20, MLP 256-256": (overrides, numbers(), 1.2)}
     if (Path(os.environ.get("DATA_DIR", "")) / "sst2" / "dev.tsv").is_file():
-        for model, n in (("mlp", 20_000), ("cnn", 8_000)):
+        for model, n in (("mlp", 20_000), ("cnn", 8_000), ("bilstm", 4_000)):
             overrides = [f"model={model}", "dataset=sst2", f"dataset.max_rows={n}"]
             cases[f"{n:,} phrases of SST-2, `{model}`"] = (overrides, None, 1.15)
     for name, (overrides, frame, limit) in cases.items():

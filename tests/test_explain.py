@@ -1,11 +1,16 @@
 """Explain finds the letters and words that decide: planted ones, and those of a linear model."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import QUIET, tiny_table, tiny_text
+from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
 
 from src import fit
+from src.config.check import check
+from src.config.shell import read
+from src.explain import explain
 from src.run.folder import Run
 from src.share.explain import draw, effects
 from src.system.errors import UserError
@@ -104,3 +109,15 @@ def test_what_cannot_be_explained_is_refused(run, outputs):
         effects(run, reads(3), by="gradient")
     with pytest.raises(UserError, match="there is no letter and no word in read"):
         effects(run, pd.DataFrame({"read": ["", None]}))
+
+
+def test_the_commands_of_the_docs_pass_the_check():
+    """Each command of docs/sequences.md: those of train compose, those of explain name its options."""
+    text = (CHECKOUT / "docs/sequences.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m src\.(\w+) (.+)$", text, re.MULTILINE)
+    assert {verb for verb, _ in commands} >= {"train", "explain"}
+    for verb, overrides in commands:
+        if verb == "train":
+            check(overrides.split())
+        elif verb == "explain":
+            read(explain, overrides.split())
