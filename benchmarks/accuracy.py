@@ -36,7 +36,8 @@ def main() -> None:
             default = "0,1,2,3,4" if name == "california_housing" else "0,1,2"
             seeds = options.get("seeds", default).split(",")
             for seed in seeds:
-                run = fit(f"model={model}", f"dataset={name}", f"{SEED[name]}={seed}", f"metric={METRIC[name]}", "logger=csv")
+                of_set = (f"dataset={name}", f"{SEED[name]}={seed}", f"metric={METRIC[name]}")
+                run = fit(f"model={model}", *of_set, "logger=csv")
                 values.append(run.report["metrics"][f"test/{METRIC[name]}"])
             seconds = (time.perf_counter() - began) / len(seeds)
             cells.append(f"{np.mean(values):.4f} ± {np.std(values):.4f} ({seconds:.0f} s)")
