@@ -126,9 +126,9 @@ def test_failing_jobs_leave_the_others_done(outputs, tmp_path):
     assert [load(name).status for name in names] == ["failed", "done", "failed", "failed"]
     assert_one_tree(sweep, names)
     shown = done.stdout
-    assert shown.index(f"error: {names[0]}: metric=f1_binary") < shown.index(f"{names[1]}   linear on")
+    assert shown.index(f"error: {names[0]}: metric=f1_binary") < shown.index(f"{names[1]} done   val/")
     assert "ZeroDivisionError: within" in load(names[2]).report["error"]
-    assert done.stdout.index("ZeroDivisionError: within") < done.stdout.index(f"{names[3]}   linear on")
+    assert shown.index("ZeroDivisionError: within") < shown.index(f"{names[3]} failed")
 
 
 def test_overrides_of_all_jobs_are_checked_before_the_first_begins(outputs):
@@ -281,9 +281,11 @@ def test_one_killed_job_is_one_failed_job(outputs, tmp_path, logger):
     (row,) = (row for row in rows(outputs / "sweeps" / sweep) if row["run"] == name)
     assert load(name).report["error"] == table.loc[name, "error"] == row["error"] == reason
     assert table.loc[name, "status"] == row["status"] == "failed" and row["job"] == 1
-    for name in (found["wine"].name, found["iris"].name):
-        assert re.search(rf"^{name}  epoch ", done.stdout, re.MULTILINE), "beside those of another job"
-        assert re.search(rf"^{name}  accuracy ", done.stdout, re.MULTILINE)
+    for dataset in ("wine", "iris"):
+        name = found[dataset].name
+        line = rf"^{name} done   val/of_two_classes -?\d\.\d{{4}}   [\d.]+ s   dataset={dataset}$"
+        assert re.search(line, done.stdout, re.MULTILINE)
+    assert "train/loss" not in done.stdout and "train/loss" in (load(name).folder / "log.txt").read_text()
     assert "Traceback" not in done.stdout
     if logger == "mlflow":
         wanted = {found["wine"].name: "FINISHED", found["iris"].name: "FINISHED"}

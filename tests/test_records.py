@@ -16,7 +16,7 @@ from src.metric import functions
 from src.run import job
 from src.run.overview import shown, table
 from src.system import environment
-from src.system.errors import Lines
+from src.system.errors import NOTE, Lines
 from src.trainer import history
 from src.trainer.history import Progress
 
@@ -118,15 +118,28 @@ def test_a_short_epoch_has_one_line(caplog, monkeypatch):
         assert "25% of its batches" in caplog.text
 
 
-def test_each_line_of_a_job_among_others_names_its_run(capsys, monkeypatch):
+def test_an_epoch_is_a_note_every_ten_seconds(monkeypatch):
+    now = iter([0, *(t for t in range(4, 40, 4) for _ in range(2))])  # read twice an epoch
+    monkeypatch.setattr(history.time, "monotonic", lambda: next(now))
+    progress, values = Progress({"name": "f1"}, 9), {"train/loss": 1.0, "val/loss": 1.0, "val/f1": 1.0}
+    levels = []
+    monkeypatch.setattr(history.log, "log", lambda level, *rest: levels.append(level))
+    for epoch in range(1, 10):
+        progress.row({"epoch": epoch, **values})
+    assert levels == [20, 20, NOTE, 20, 20, NOTE, 20, 20, NOTE]
+
+
+
+def test_a_sweep_shows_notes_of_a_job_each_with_its_run_and_the_log_has_all(capsys, monkeypatch):
     log, handler = logging.Logger("beside"), logging.StreamHandler()
     handler.setFormatter(Lines())
     log.addHandler(handler)
     monkeypatch.setattr(logging, "getLogger", lambda name: log)
-    with shell.named_lines("t56  "):
+    with shell.of_job("t56"):
+        log.info("rows     120 train")
         log.warning("t56   mlp on wine")
         log.warning("epoch    1\n\nloss  0.5")
-    log.warning("s1:\n  t56")
+    log.info("s1:\n  t56")
     monkeypatch.undo()
     assert capsys.readouterr().err.splitlines() == [
         "t56   mlp on wine", "t56  epoch    1", "t56  ", "t56  loss  0.5", "s1:", "  t56",

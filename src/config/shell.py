@@ -13,7 +13,7 @@ from typing import get_args
 from src.config.own import expand, for_hydra
 from src.config.tree import CONF, GROUPS, add_own, choices
 from src.config.typed import spelled
-from src.system.errors import Lines, UserError, is_told, nearest, printable, sentence, without_password
+from src.system.errors import NOTE, Lines, UserError, is_told, nearest, printable, sentence, without_password
 from src.system.paths import CHECKOUT
 
 USED = {  # most used keys of each section, shown by the help of train
@@ -115,16 +115,21 @@ def console(stream=None) -> None:
 
 
 @contextmanager
-def named_lines(name: str):
-    """Begin each line that the block shows with ``name``: other jobs show theirs between."""
+def of_job(name: str | None):
+    """Show only notes and warnings of the block, a sweep's job, and begin each line with ``name``; None: all.
+
+    The run's log.txt has every line.
+    """
     handlers = [one for one in logging.getLogger("reprise").handlers if type(one) is logging.StreamHandler]
     try:
-        for handler in handlers:
-            handler.formatter.name = name
+        for handler in handlers if name else ():
+            handler.formatter.name = f"{name}  "
+            handler.setLevel(NOTE)
         yield
     finally:
         for handler in handlers:
             handler.formatter.name = ""
+            handler.setLevel(logging.NOTSET)
 
 
 def read(function, overrides: list[str]) -> inspect.BoundArguments:

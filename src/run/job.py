@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config.shell import named_lines
+from src.config.shell import of_job
 from src.config.tree import flat
 from src.data.digest import arrays_digest
 from src.data.load import load_data
@@ -74,15 +74,16 @@ def run_job(
         return _train(recorder, threads, frame, origin, shared, watch)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
-    with hold(folder, "train"), named_lines(f"{folder.name}  " if n_side_by_side != 1 else ""):
+    with hold(folder, "train"):
         return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin, shared, watch)
 
 
 def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared: Path | None, watch) -> Run:
     """Train what a new or resumed run's config says; its folder is held."""
     cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
-    log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
-    with recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
+    name = recorder.name if shared else None
+    with of_job(name), recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
+        log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
         set_seed(seed)
         with recorder.timed("data"):
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}

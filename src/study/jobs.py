@@ -167,7 +167,16 @@ def ended(
         os.write(descriptor, ("\n" * torn + json.dumps(row) + "\n").encode())
     finally:
         os.close(descriptor)
-    log.info(progress(folder))
+    log.info(told(row, folder))
+
+
+def told(row: dict, folder: Path) -> str:
+    """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
+    fixed = read_json(folder / "sweep.json")["words"]
+    chosen = [text for text in row["overrides"] if text not in fixed and not text.startswith("sweep.trial=")]
+    score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
+    line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"
+    return f"{'   '.join([line, ' '.join(chosen)]).rstrip()}\n{progress(folder)}"
 
 
 def rows(folder: Path) -> list[dict]:

@@ -12,7 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from src.config import shell
 from src.run.folder import Run
-from src.study.jobs import STOP, ended, newest, progress, rows
+from src.study.jobs import STOP, ended, newest, rows, told
 from src.system.errors import without_password
 from src.system.files import write_json
 
@@ -38,9 +38,10 @@ def show_end(number: int) -> None:
     """Show in this process how a job ended whose own output is elsewhere."""
     folder = Path(os.environ["REPRISE_SWEEP"])
     for row in rows(folder):
-        if row["job"] == number and row["error"]:
-            shell.show(f"error: {row['run']}: {row['error'].splitlines()[-1]}", sys.stderr)
-    log.info(progress(folder))
+        if row["job"] == number:
+            if row["error"]:
+                shell.show(f"error: {row['run']}: {row['error'].splitlines()[-1]}", sys.stderr)
+            log.info(told(row, folder))
 
 
 def killed_by(text: str) -> str:

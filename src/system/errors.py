@@ -38,6 +38,9 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(shown)
 
 
+NOTE = 25  # the level of lines that also a sweep shows of its jobs: between INFO and WARNING
+
+
 class Lines(logging.Formatter):
     """Formats messages for console and log: only their own line breaks stay as they are, and no password."""
 

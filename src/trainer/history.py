@@ -4,6 +4,7 @@ import logging
 import time
 
 from src.metric.choose import better
+from src.system.errors import NOTE
 
 log = logging.getLogger("reprise")
 EVERY_S = 10  # show a line at least this often, also within a long epoch
@@ -63,7 +64,7 @@ class Progress:
     def __init__(self, metric: dict, n_epochs: int):
         self.key = f"val/{metric['name']}"
         self.every = max(1, n_epochs // LINES) if n_epochs > 0 else 1
-        self.started = self.shown_at = time.monotonic()
+        self.started = self.shown_at = self.noted_at = time.monotonic()
         self.pending = None
 
     def row(self, row: dict) -> None:
@@ -80,11 +81,19 @@ class Progress:
         self.shown_at = time.monotonic()
         names = dict.fromkeys(["train/loss", "val/loss", self.key])
         values = "   ".join(f"{name} {row[name]:.4f}" for name in names)
-        log.info("epoch %4d   %s   %6.1f s", row["epoch"], values, self.shown_at - self.started)
+        log.log(self._level(), "epoch %4d   %s   %6.1f s", row["epoch"], values, self.shown_at - self.started)
 
     def within(self, epoch: int, done: int, n: int) -> None:
         """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
         if done < n and time.monotonic() - self.shown_at >= EVERY_S:
             self.shown_at = time.monotonic()
             seconds = self.shown_at - self.started
-            log.info("epoch %4d   %3.0f%% of its batches   %6.1f s", epoch, 100 * done / n, seconds)
+            line = "epoch %4d   %3.0f%% of its batches   %6.1f s"
+            log.log(self._level(), line, epoch, 100 * done / n, seconds)
+
+    def _level(self) -> int:
+        """Return the level of a line: a sweep shows one of a job every `EVERY_S`."""
+        if self.shown_at - self.noted_at < EVERY_S:
+            return logging.INFO
+        self.noted_at = self.shown_at
+        return NOTE
