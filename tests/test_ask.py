@@ -6,8 +6,11 @@
 import math
 import re
 import shutil
+import statistics
 import sys
 import time
+import zlib
+from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -20,7 +23,8 @@ from src.config.shell import read as read_words
 from src.resume import resume
 from src.share.package import pack, unpack
 from src.system.errors import UserError
-from src.trainer.val_epochs import HEAD, NAME, cut, keep, read
+from src.trainer import estimator, val_epochs
+from src.trainer.val_epochs import HEAD, MARK, NAME, PREDICTIONS, TARGETS, cut, keep, keeping, read
 
 FAMILIES = {
     "net": ("mlp", "trainer.max_epochs=4"),
@@ -303,6 +307,82 @@ def test_the_commands_of_the_docs_are_read_and_its_notebook_runs(trained):
     sys.modules["typed_ask"] = module
     exec(block.replace("t1-t9", trained["staged", "binary"].name), vars(module))
     del sys.modules["typed_ask"]
+
+
+def older(array: np.ndarray, epoch: int) -> bytes:
+    """A record as it was written before zstd: planes in one stream of zlib, no check sum."""
+    planes = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T
+    content, columns = zlib.compress(planes.tobytes(), 1), array.shape[1] if array.ndim == 2 else 0
+    kind = PREDICTIONS if epoch else TARGETS
+    return HEAD.pack(MARK, kind, array.dtype.str[1:].encode(), 0, epoch, columns, len(content)) + content
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+def test_a_file_of_an_older_run_is_read_and_goes_on(tmp_path, shape):
+    y, p = np.arange(50) % 3, np.random.default_rng(2).random(shape)
+    (tmp_path / NAME).write_bytes(older(y, 0) + older(p, 1) + older(p / 2, 2))
+    keep(tmp_path / NAME, 1, 3, y, p / 3)
+    found = list(read(tmp_path / NAME, {}))
+    assert [epoch for epoch, *_ in found] == [1, 2, 3]
+    for epoch, y_read, p_read in found:
+        assert np.array_equal(y_read, y) and np.array_equal(p_read, p / epoch)
+    cut(tmp_path / NAME, 2)
+    assert [epoch for epoch, *_ in read(tmp_path / NAME, {})] == [1, 2]
+
+
+def test_epochs_kept_together_are_those_kept_one_by_one(tmp_path, monkeypatch):
+    """Also if the fit ends by an error; an array that is used again keeps what it held."""
+    y, p = np.arange(30) % 2, np.random.default_rng(3).random((9, 30))
+    for epoch in range(1, 10):
+        keep(tmp_path / "single", 1, epoch, y, p[epoch - 1])
+    for every in (0.0, 60.0):
+        monkeypatch.setattr(val_epochs, "EVERY_S", every)
+        outputs, path = np.empty(30), tmp_path / f"together {every}"
+        with pytest.raises(ZeroDivisionError), keeping(path, 1) as later:
+            for epoch in range(1, 10):
+                outputs[:] = p[epoch - 1]
+                later(epoch, y, outputs)
+                assert path.is_file() == (every == 0)
+            raise ZeroDivisionError
+        assert path.read_bytes() == (tmp_path / "single").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=sgd", "dataset=adult", "trainer.max_epochs=30", "model.patience=null"),
+        ("model=sgd", "dataset=wine", "trainer.max_epochs=100", "model.patience=null"),
+        ("model=hist_gb", "dataset=adult"),
+    ],
+)
+def test_keeping_costs_at_most_2_percent_of_a_fit(outputs, monkeypatch, words):
+    """By the processor's time, of fits with and without in turn; the difference of two fits is noisier."""
+    spent, made, fit_itself = [], val_epochs.keeping, estimator.fit
+
+    def clocked(function, *args, **options):
+        began = time.process_time()
+        try:
+            return function(*args, **options)
+        finally:
+            spent[-1][function is not fit_itself] += time.process_time() - began
+
+    @contextmanager
+    def keeping(*args):
+        with ExitStack() as stack:
+            later = clocked(stack.enter_context, made(*args))
+            yield lambda *epoch: clocked(later, *epoch)
+            clocked(stack.close)
+
+    monkeypatch.setattr(estimator, "keeping", keeping)
+    monkeypatch.setattr(estimator, "fit", lambda *args, **options: clocked(fit_itself, *args, **options))
+    for number in range(13):
+        spent.append([0.0, 0.0])
+        fit(*words, f"keep_predictions={100 * (number % 2)}", "threads=1", *QUIET)
+    without, with_ = (statistics.median(one for one, _ in spent[first::2]) for first in (2, 1))
+    share = statistics.median(keeping / whole for whole, keeping in spent[1::2])
+    print(f"{' '.join(words[:2])}: {share:.1%} of the fit; with {with_:.3f} s, without {without:.3f} s")
+    assert 0 < share <= 0.02 and with_ <= 1.05 * without
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -14,7 +13,7 @@ from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History, watched
-from src.trainer.val_epochs import NAME, keep
+from src.trainer.val_epochs import NAME, keeping
 from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
 log = logging.getLogger("reprise")
@@ -40,10 +39,10 @@ def fit(
     some = np.random.default_rng([seed, 2]).permutation(len(y))[:TRAIN_ROWS]
     stages = StageLog(estimator, (x[some], train["y"][some]), (x_val, val["y"]), metric, log_row)
     stages.watch = watch
-    stages.keep = partial(keep, folder.parent / NAME, model.get("keep_predictions", 0))
     limits = {"max_epochs": trainer["max_epochs"], "patience": model["patience"], "seed": seed}
     try:
-        kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
+        with keeping(folder.parent / NAME, model.get("keep_predictions", 0)) as stages.keep:
+            kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
     except (ValueError, TypeError) as error:  # how scikit-learn refuses arguments and data
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{type(estimator.model).__name__} refuses: {reason}") from error
