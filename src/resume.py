@@ -15,8 +15,9 @@ log = logging.getLogger("reprise")
 
 
 def resume(
-    run: str, max_epochs: int | None = None, trust: bool = False, force: bool = False, finish: bool = False,
-    changed: bool = False, dataset_path: str | None = None, data=None,
+    run: str | None = None, max_epochs: int | None = None, trust: bool = False, force: bool = False,
+    finish: bool = False, changed: bool = False, dataset_path: str | None = None, sweep: str | None = None,
+    data=None,
 ):  # fmt: skip
     """Train the rest of a run from its last checkpoint, by its recorded config; returns the `Run`.
 
@@ -25,33 +26,30 @@ def resume(
     python -m src.resume run=t7 finish=true
     python -m src.resume sweep=s3
 
-    run : the run, t7; a sweep's name, s3, trains what is missing of the sweep
+    run : the run, t7
     max_epochs : train longer than the run's trainer.max_epochs; may only rise
     trust : run its code though it was not made here, or was changed since
     force : even if another process seems to hold the run; two in one folder spoil it
     finish : train no further; the best epoch so far is evaluated and kept
     changed : go on though its data or its code has changed since it began
     dataset_path : where the file of its data is now, if it was moved: dataset.path=/new/my.csv
+    sweep : instead of a run, a sweep, s3: trains what is missing of it; returns a row for each of its runs
     data : in a notebook, the DataFrame that the run was trained on
     """
-    from src.run.job import run_job  # here: it loads pandas
-    from src.study.sweep import run_sweep
+    if sweep is not None:
+        from src.study.sweep import run_sweep  # here: it loads pandas
 
-    if str(run).startswith("s"):
-        return run_sweep(f"sweep_resume={run}")
+        return run_sweep(f"sweep_resume={sweep}")
+    if run is None:
+        raise UserError("name what to go on with: python -m src.resume run=t7, or sweep=s3")
     run = find(run).name  # of "latest", once: another run may begin meanwhile
-
-    def go_on(started: Run, cfg: dict) -> Run | None:
-        report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
-        report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None
-        return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
-
+    config = {"max_epochs": max_epochs, "finish": finish, "path": dataset_path}
     if ranks.rank() > 0:  # rank 0 holds the run and checks it, and may have started
         started = Run.open(run, trust)
-        return go_on(started, config_to_resume(started, max_epochs, finish, dataset_path))
+        return _go_on(started, config_to_resume(started, **config), finish, changed, data)
     with hold(find(run), "resume", force):
         started = Run.open(run, trust)
-        cfg = config_to_resume(started, max_epochs, finish, dataset_path)
+        cfg = config_to_resume(started, **config)
         if started.status == "done" and cfg["trainer"] is started.cfg["trainer"]:
             log.info("%s is done already: %s", run, started)
             return started
@@ -59,7 +57,15 @@ def resume(
             raise UserError(f"{run} was made with logger.csv=false, it has no history: train it again")
         if cfg["dataset"]["name"] == "frame" and data is None:
             raise UserError(f'{run} was trained on a DataFrame: in a notebook, resume("{run}", data=df)')
-        return go_on(started, cfg)
+        return _go_on(started, cfg, finish, changed, data)
+
+
+def _go_on(started: Run, cfg: dict, finish: bool, changed: bool, data) -> Run | None:
+    from src.run.job import run_job  # here: it loads pandas
+
+    report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
+    report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None
+    return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
 
 
 if __name__ == "__main__":
