@@ -410,7 +410,8 @@ def test_rows_that_parts_share_are_counted():
     notes = prepare(frame.astype({"a": float, "y": int}), split="s", text=["t"]).notes["note"]
     assert notes == [
         "1 of 20 val rows (5.0%) are also in train: same features, same target",
-        "2 of 20 test rows (10.0%) are also in train: same features, same target",
+        "2 of 20 test rows (10.0%) are also in train: same features, same target; "
+        "with another target 1 more",
     ]
 
 

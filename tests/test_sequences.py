@@ -1,10 +1,17 @@
 """DNA, RNA, protein and text: what a column holds, its tokens, its parts, its strands."""
 
+import gzip
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import CHECKOUT, QUIET
 from test_data import BASE
 
+from src import fit
 from src.config.compose import compose
 from src.data.letters import kind_of
 from src.data.load import load_data, load_frame
@@ -377,3 +384,64 @@ def test_intervals_of_a_genome(tmp_path):
         (tmp_path / "g.bed").write_text(bed + line)
         with pytest.raises(UserError, match=f"g.bed, line 5: .*{says}"):
             load_frame(cfg)
+
+
+# -- the page
+
+
+def test_commands_of_the_page_run(outputs):
+    text = (CHECKOUT / "docs/sequences.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python -m src\.train (model=linear dataset=\w+_sample.*)$", text, re.M)
+    assert len(commands) == 3
+    for command in commands:
+        run = fit(*command.split(), "dataset.max_rows=60", "trainer.max_epochs=1", *QUIET)
+        assert run.status == "done", command
+
+
+def test_options_and_names_of_the_page_exist():
+    text = (CHECKOUT / "docs/sequences.md").read_text(encoding="utf-8")
+    known = {*compose(["dataset=dna_sample"])["dataset"]}
+    for path in (CHECKOUT / "conf/dataset").glob("*.yaml"):
+        known |= set(re.findall(r"^(\w+):", path.read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"dataset\.(\w+)=", text)) <= known
+
+
+def test_rows_in_two_parts_are_counted_also_with_another_target():
+    texts = random_dna(100, 30)
+    texts[90:93], texts[80:82] = texts[:3], texts[10:12]
+    data = prepare(texts)  # y is 0, 1, 0, ...
+    assert data.notes["note"] == [
+        "2 of 10 val rows (20.0%) are also in train: same features, same target",
+        "3 of 10 test rows (30.0%) are also in train: same features, same target",
+    ]
+    texts[90:93] = texts[1:4]
+    assert prepare(texts).notes["note"][1] == (
+        "0 of 10 test rows (0.0%) are also in train: same features, same target; "
+        "with another target 3 more"
+    )
+
+
+@pytest.mark.slow
+def test_a_large_packed_file_takes_little_memory(tmp_path):
+    """680 MB of letters, 200 MB packed: the peak is below four times ids and mask."""
+    code = """
+import resource, sys
+from src.config.compose import compose
+from src.data import load
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+cfg = compose(["dataset=fasta", f"dataset.path={sys.argv[1]}"])["dataset"]
+data = load.load_data(cfg, scaler="none", class_weight=None, seed=0)
+made = sum(part["input_ids"].nbytes + part["attention_mask"].nbytes for part in data.parts.values())
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print("ratio", peak * 1024 / made)
+"""
+    path = tmp_path / "big.fa.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for i in range(0, 680_000, 1000):
+            block = RNG.choice(np.frombuffer(b"ACGT", np.uint8), (1000, 1000))
+            reads = (f">r{i + j} label={j % 2}\n".encode() + read.tobytes() for j, read in enumerate(block))
+            file.write(b"\n".join(reads) + b"\n")
+    done = subprocess.run([sys.executable, "-c", code, path], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert float(done.stdout.rpartition("ratio")[2]) < 4

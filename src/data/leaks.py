@@ -6,6 +6,7 @@ import pandas as pd
 SAMPLE = 2000  # training rows on which columns are compared with the target
 WRONG = 0.02  # share of rows in which a column that tells the class is wrong at most, ...
 OF_CHANCE = 0.1  # ... and the share of that by chance
+ROWS = 50_000  # that are hashed at once
 UNEXPLAINED = 0.01  # share of the variance of values
 
 
@@ -37,14 +38,30 @@ def telling(train: dict, info: dict, names: list[str]) -> list[str]:
 
 
 def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -> list[str]:
-    """Return a sentence on rows of val and test that have the cells of a training row in all ``names``."""
-    keys, said = np.zeros(len(frame), np.uint64), []
-    for name in names:  # by columns: no copy of the table
-        cells = pd.util.hash_pandas_object(frame[name], index=False).to_numpy()
-        keys = keys * np.uint64(1_000_003) + cells
+    """Return a sentence on rows of val and test that have the cells of a training row in all ``names``.
+
+    Those with the same features, but another target, are counted, too; ``names``: the target, the features.
+    """
+    target, features = _keys(frame, names[:1]), _keys(frame, names[1:])
+    keys, said = features * np.uint64(31) + target, []
     for part in ("val", "test"):
-        n = pd.Series(keys[rows[part]]).isin(keys[rows["train"]]).sum()  # np.isin takes five times as long
-        if n:
+        n, n_alike = (
+            int(pd.Series(one[rows[part]]).isin(one[rows["train"]]).sum())  # np.isin takes five times as long
+            for one in (keys, features)
+        )
+        if n_alike:
             of = f"{n:,} of {len(rows[part]):,} {part} rows ({n / len(rows[part]):.1%})"
-            said.append(f"{of} are also in train: same features, same target")
+            other = f"; with another target {n_alike - n:,} more" if n_alike > n else ""
+            said.append(f"{of} are also in train: same features, same target{other}")
     return said
+
+
+def _keys(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """Return a number for each row that is equal where the cells of all ``names`` are."""
+    keys = np.zeros(len(frame), np.uint64)
+    for name in names:  # by columns, and some rows at a time, which become objects: no copy of the table
+        for start in range(0, len(frame), ROWS):
+            some = slice(start, start + ROWS)
+            cells = pd.util.hash_pandas_object(frame[name].iloc[some], index=False).to_numpy()
+            keys[some] = keys[some] * np.uint64(1_000_003) + cells
+    return keys

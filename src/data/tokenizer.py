@@ -103,7 +103,7 @@ def _padded(state: dict, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarr
     kept = np.minimum(lengths, state["max_len"] - 2 * special)
     skipped = {"head": 0, "tail": lengths - kept, "centre": (lengths - kept) // 2}[where]
     first = np.cumsum(lengths) - lengths + skipped - special  # place in ids of column 0
-    ids = np.append(ids, UNKNOWN)  # an empty row has it
+    ids = np.append(ids, ids.dtype.type(UNKNOWN))  # an empty row has it; a plain 1 would make all int64
     empty = (kept == 0) & (not special)
     first[empty], kept[empty] = len(ids) - 1, 1
     columns = np.arange((kept + 2 * special).max(initial=1))
