@@ -2,6 +2,9 @@
 
 DATA_DIR=... python benchmarks/bare.py linear
 DATA_DIR=... python benchmarks/bare.py mlp
+
+`mlp` scores val after each epoch. `hist_gb_curves` has the curves of a run, too: the metrics of at most 100
+stages, by scikit-learn.
 """
 
 import functools
@@ -17,6 +20,7 @@ N_EPOCHS = 5
 SETTINGS = {  # of each model two arguments, 4 x 8 values
     "linear": ((1e-4, 2e-4, 3e-4, 4e-4), (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)),  # tol, C
     "hist_gb": ((0.05, 0.1, 0.15, 0.2), (7, 11, 15, 19, 23, 27, 31, 35)),  # learning_rate, max_leaf_nodes
+    "hist_gb_curves": ((0.05, 0.1, 0.15, 0.2), (7, 11, 15, 19, 23, 27, 31, 35)),
     "mlp": ((5e-4, 1e-3, 2e-3, 4e-3), (64, 96, 128, 160, 192, 224, 240, 256)),  # lr, width
 }
 
@@ -52,7 +56,7 @@ def linear(tol: float, c: float) -> float:
     return model.score(x_val, y_val) + model.score(x_test, y_test)
 
 
-def hist_gb(learning_rate: float, size: int) -> float:
+def hist_gb(learning_rate: float, size: int, curves: bool = False) -> float:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     parts = data()[0]
@@ -64,7 +68,30 @@ def hist_gb(learning_rate: float, size: int) -> float:
         categorical_features=range(6, 14), early_stopping=True, n_iter_no_change=20, random_state=0,
     )  # fmt: skip
     model.fit(x, y, X_val=x_val, y_val=y_val)
+    if curves:
+        n = model.n_iter_
+        shown = {-(-n * (i + 1) // 100) for i in range(100)}
+        pairs = zip(model.staged_predict_proba(x[:10_000]), model.staged_predict_proba(x_val), strict=True)
+        for stage, (p, p_val) in enumerate(pairs, start=1):
+            if stage in shown:
+                scores(y[:10_000], p, y_val, p_val)
     return model.score(x_val, y_val) + model.score(x_test, y_test)
+
+
+def hist_gb_curves(learning_rate: float, size: int) -> float:
+    return hist_gb(learning_rate, size, curves=True)
+
+
+def scores(y, p, y_val, p_val) -> list[float]:
+    from sklearn import metrics
+
+    found = [metrics.log_loss(y, p), metrics.log_loss(y_val, p_val)]
+    classes = p_val.argmax(1)
+    for name in ("accuracy_score", "balanced_accuracy_score", "f1_score", "matthews_corrcoef"):
+        found.append(getattr(metrics, name)(y_val, classes))
+    found.append(metrics.f1_score(y_val, classes, average="macro"))
+    ranks = (metrics.roc_auc_score, metrics.average_precision_score)
+    return found + [score(y_val, p_val[:, 1]) for score in ranks]
 
 
 def mlp(learning_rate: float, size: int) -> float:

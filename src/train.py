@@ -44,6 +44,9 @@ def main() -> None:
             from src.study.sweep import begun
             words, again, force = begun(words)
         multirun = args.multirun or again is not None
+        if args.multirun and "hydra/launcher=joblib" in words:
+            from src.study.workers import prestart as prestart_workers
+            prestart_workers(words)
         n_jobs, first = check(words, multirun)
         from src.study.sweep import sweep  # here: a typo is refused without it
         with sweep(words, first, n_jobs, failed, again, force) if multirun else nullcontext():

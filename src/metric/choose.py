@@ -61,10 +61,10 @@ def names(task: str, metric: dict) -> list[str]:
 
 def compute(task: str, metric: dict, y, p) -> dict[str, float]:
     """Return {name: value} of the deciding metric and of all of the task; nan if ``p`` is not finite."""
-    values = {}
+    values, finite = {}, np.isfinite(p).all()
     for name in names(task, metric):
         fn = metric["fn"] if name == metric["name"] else getattr(functions, name)
-        values[name] = fn(y, p) if np.isfinite(p).all() else math.nan
+        values[name] = fn(y, p) if finite else math.nan
     return values
 
 

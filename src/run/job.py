@@ -4,6 +4,7 @@ import cProfile
 import io
 import logging
 import pstats
+import zipfile
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -233,8 +234,12 @@ def _beside(data: Data, metric: dict, seed: int, predict) -> dict:
 
 
 def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
+    """Write id, y and p of each part; `numpy.savez_compressed` would take 42 ms on Adult, not 6."""
     arrays = {}
     for part, p in predictions.items():
         arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
-    with replacing(path) as file, file.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+    options = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", **options) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -12,7 +12,7 @@ from src.config.tree import flat
 from src.metric.choose import choose
 from src.run.folder import BrokenRun, Run, all_runs
 from src.study.jobs import rows
-from src.study.statistics import difference, holm, jackknife, sd
+from src.study.statistics import N_GROUPS, difference, holm, jackknife, sd
 from src.system.errors import UserError, one_line
 from src.system.paths import outputs
 
@@ -66,8 +66,11 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
     first = runs[0]
     chosen = _metric(first, metric)
     rows, jackknives = [], []
-    for label, members in settings(runs).items():
-        scores = [_scores(run, chosen) for run in members]
+    groups = settings(runs)
+    n_compared = sum(len(members) > 1 for members in groups.values())  # with one seed there is no test
+    n_groups = N_GROUPS if n_compared > 1 else 0
+    for label, members in groups.items():
+        scores = [_scores(run, chosen, n_groups) for run in members]
         jackknives.append(np.array([test for _, test in scores]))  # (n_seeds, 1 + n_groups)
         val, test = np.array([val for val, _ in scores]), jackknives[-1][:, 0]
         seconds = np.mean([sum(run.report["timings"].values()) for run in members])
@@ -91,11 +94,11 @@ def _metric(run: Run, name: str | None) -> dict:
     return choose(name or own, mode, run.info["task"])
 
 
-def _scores(run: Run, metric: dict) -> tuple[float, np.ndarray]:
+def _scores(run: Run, metric: dict, n_groups: int) -> tuple[float, np.ndarray]:
     """Return the metric on val, and on test: of all rows, then without each group (1 + n_groups,)."""
     arrays = run.arrays
     try:
-        test = jackknife(metric["fn"], arrays["test_y"], arrays["test_p"])
+        test = jackknife(metric["fn"], arrays["test_y"], arrays["test_p"], n_groups)
         return metric["fn"](arrays["val_y"], arrays["val_p"]), test
     except Exception as error:  # a user's own metric may raise anything, on fewer rows than in training
         raise UserError(f"{run.name}: {one_line(error) or type(error).__name__}") from None

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import suppress
 from itertools import cycle, islice, takewhile
+from multiprocessing import parent_process
 from pathlib import Path
 
 from hydra.core.singleton import Singleton
 
 from src.config.jobs import compose_once
 from src.study.lost import killed_by, lost
+from src.study.workers import CONTEXT
 
 STOPPING = 60  # seconds in which an interrupted job closes its trackers
 
@@ -108,7 +110,9 @@ def device_shares(n_pools: int, n_each: int | str = 1) -> list[str | None]:
 def _pool(share: str | None):
     from joblib.externals.loky import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(1, initializer=_enter, initargs=(os.getpid(), share))
+    changed = {} if share is None else {"CUDA_VISIBLE_DEVICES": share}
+    environment = {**os.environ, **changed}  # the server may be older than some of it
+    return ProcessPoolExecutor(1, context=CONTEXT, initializer=_enter, initargs=(environment,))
 
 
 def _stop(running: dict) -> None:
@@ -121,18 +125,17 @@ def _stop(running: dict) -> None:
         wait(running, timeout=STOPPING)
 
 
-def _enter(parent: int, share: str | None) -> None:
-    if share is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = share
+def _enter(environment: dict) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
     os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and & let it be ignored
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """Stop this process's job as by Ctrl-C when the process that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
+    parent_process().join()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(STOPPING)
     os._exit(1)
@@ -141,10 +144,9 @@ def _end_with(parent: int) -> None:
 def _job(number: int, overrides, *shared):
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
 
-    parent = os.getppid()
     compose_once()
     try:
         return execute_job(number, overrides, *shared)
     finally:
-        if os.getppid() != parent:  # nobody waits for the result
+        if not parent_process().is_alive():  # nobody waits for the result
             os._exit(1)

