@@ -1,22 +1,27 @@
 """What a run says of itself: its table, its seconds, the state of its code, its lines among others."""
 
 import logging
+import os
 import re
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
 from conftest import QUIET
+from omegaconf import OmegaConf
 
 from src import fit
 from src.config import shell
+from src.config.compose import compose
 from src.data.load import load_data
 from src.dataset import breast_cancer
 from src.metric import functions
 from src.run import job
 from src.run.overview import shown, table
-from src.system import environment
+from src.system import code, environment
 from src.system.errors import NOTE, Lines
+from src.system.files import write_yaml
 from src.trainer import history
 from src.trainer.history import Progress
 
@@ -198,3 +203,32 @@ def test_without_git_nothing_is_known(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert set(environment.describe_git().values()) == {None}
+
+
+@pytest.mark.parametrize("model", ["mlp", "hist_gb"])
+def test_a_config_is_written_as_omegaconf_writes_it(tmp_path, model):
+    cfg = compose([f"model={model}", "seed=3"])
+    cfg["texts"] = ["1e-3", "yes", "null", "0x1f", "größe ä", "a: b", "'q'", "", " x ", "1_000", "x" * 300]
+    cfg["others"] = {"a": None, "b": 1e-05, "c": [], "d": {}, "e": [[1], {"f": True}], 3: 1e16, "g": "a\nb"}
+    write_yaml(tmp_path / "config.yaml", cfg)
+    text = (tmp_path / "config.yaml").read_text(encoding="utf-8")
+    expected = OmegaConf.create(cfg)
+    assert text == OmegaConf.to_yaml(expected) and OmegaConf.create(text) == expected
+
+
+def test_a_snapshot_of_code_holds_a_file_as_it_is_now(tmp_path, monkeypatch):
+    """Also with a file of the same size and time of change as before."""
+    monkeypatch.setattr(code, "CHECKOUT", tmp_path)
+    (tmp_path / "src").mkdir()
+    file = tmp_path / "src" / "a.py"
+    file.write_text("A = 1\n")
+    stat, found = file.stat(), []
+    for text in ("A = 1\n", "A = 2\n", "A = 2\n"):
+        if file.read_text() != text:
+            file.write_text(text)
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        code.snapshot_code(tmp_path / "code.zip")
+        with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+            assert archive.read("src/a.py").decode() == text
+        found.append((tmp_path / "code.zip").read_bytes())
+    assert found[0] != found[1] == found[2]

@@ -131,7 +131,8 @@ def describe_git() -> dict:
 
     untracked : names of files that git does not know; their text is in code.zip
     """
-    shown = _git("status", "--porcelain=v2", "-z", "--branch", "-uall", "--no-renames", "--", "src", "conf")
+    options = ("--porcelain=v2", "-z", "--branch", "-uall", "--no-renames")
+    shown = _git("--no-optional-locks", "status", *options, "--", "src", "conf")
     lines = (shown or "").split("\0")
     sha = next((line[13:] for line in lines if line.startswith("# branch.oid ")), "(initial)")
     if sha == "(initial)":
