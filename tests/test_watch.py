@@ -11,6 +11,11 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 
+from src import fit
+from src.data.load import load_data
+from src.metric.choose import loss
+from src.run.folder import model_path
+from src.trainer import estimator
 from src.trainer.watch import _staged_outputs
 
 
@@ -58,3 +63,20 @@ def test_other_boosters_are_asked_for_their_own_stages():
     expected = list(model.staged_predict_proba(x))
     found = list(_staged_outputs(model, x, [2, 5]))
     assert np.array_equal(found[0], expected[1]) and np.array_equal(found[1], expected[4])
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset"), [("gradient_boosting", "wine"), ("random_forest", "diabetes"), ("sgd", "wine")]
+)
+def test_predictions_known_from_the_fit_are_those_of_the_saved_model(tmp_path, monkeypatch, model, dataset):
+    """The last row of history has predicted val already; k-NN and forests are not asked again."""
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path))
+    run = fit(f"model={model}", f"dataset={dataset}", "trainer.max_epochs=4", "logger=csv", "pictures=false")
+    section = run.cfg["model"]
+    data = load_data(run.cfg["dataset"], scaler=section["scaler"], class_weight=None, seed=0)
+    saved = estimator.load(model_path(run.folder, section), section, data.info)
+    assert not estimator._known.get(saved)
+    for part in ("val", "test"):
+        expected = saved.predict(saved.matrix(data.parts[part]))
+        assert np.array_equal(run.arrays[f"{part}_p"], expected)
+    assert run.report["metrics"]["val/loss"] == loss(data.parts["val"]["y"], run.arrays["val_p"], data.info)
