@@ -3,9 +3,10 @@
 import logging
 import os
 import sys
+from contextlib import nullcontext
 
 from src.config import shell
-from src.run.again import check_code, config_to_resume, origin
+from src.run.again import check_resumable, config_to_resume, origin, report_of_resume
 from src.run.folder import Run, find
 from src.run.lock import hold
 from src.system.errors import UserError
@@ -36,36 +37,25 @@ def resume(
     sweep : instead of a run, a sweep, s3: trains what is missing of it; returns a row for each of its runs
     data : in a notebook, the DataFrame that the run was trained on
     """
-    if sweep is not None:
-        from src.study.sweep import run_sweep  # here: it loads pandas
+    from src.run.job import run_job  # here: it loads pandas
+    from src.study.sweep import run_sweep
 
+    if sweep is not None:
         return run_sweep(f"sweep_resume={sweep}")
     if run is None:
         raise UserError("name what to go on with: python -m src.resume run=t7, or sweep=s3")
     run = find(run).name  # of "latest", once: another run may begin meanwhile
-    config = {"max_epochs": max_epochs, "finish": finish, "path": dataset_path}
-    if ranks.rank() > 0:  # rank 0 holds the run and checks it, and may have started
+    holder = hold(find(run), "resume", force) if ranks.rank() == 0 else nullcontext()
+    with holder:  # rank 0 holds the run and checks it, and may have started when the others come
         started = Run.open(run, trust)
-        return _go_on(started, config_to_resume(started, **config), finish, changed, data)
-    with hold(find(run), "resume", force):
-        started = Run.open(run, trust)
-        cfg = config_to_resume(started, **config)
-        if started.status == "done" and cfg["trainer"] is started.cfg["trainer"]:
+        cfg = config_to_resume(started, max_epochs, finish, dataset_path)
+        if ranks.rank() == 0 and started.status == "done" and cfg["trainer"] is started.cfg["trainer"]:
             log.info("%s is done already: %s", run, started)
             return started
-        if not cfg["logger"]["csv"] and (started.folder / "checkpoints" / "last.ckpt").is_file():
-            raise UserError(f"{run} was made with logger.csv=false, it has no history: train it again")
-        if cfg["dataset"]["name"] == "frame" and data is None:
-            raise UserError(f'{run} was trained on a DataFrame: in a notebook, resume("{run}", data=df)')
-        return _go_on(started, cfg, finish, changed, data)
-
-
-def _go_on(started: Run, cfg: dict, finish: bool, changed: bool, data) -> Run | None:
-    from src.run.job import run_job  # here: it loads pandas
-
-    report, planned = check_code(started, changed), started.cfg["trainer"]["max_epochs"]
-    report["planned_epochs"] = planned if finish and planned != cfg["trainer"]["max_epochs"] else None
-    return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
+        if ranks.rank() == 0:
+            check_resumable(started, cfg, data)
+        report = report_of_resume(started, cfg, finish, changed)
+        return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
 
 
 if __name__ == "__main__":

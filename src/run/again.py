@@ -125,6 +125,22 @@ def check_code(run: Run, changed: bool) -> dict:
     return {"changed": [*dict.fromkeys([*run.report.get("changed", []), *files])]} if files else {}
 
 
+def check_resumable(run: Run, cfg: dict, data) -> None:
+    """Refuse a run without a history, and one that was trained on a DataFrame if ``data`` is None."""
+    if not cfg["logger"]["csv"] and (run.folder / "checkpoints" / "last.ckpt").is_file():
+        raise UserError(f"{run.name} was made with logger.csv=false, it has no history: train it again")
+    if cfg["dataset"]["name"] == "frame" and data is None:
+        advice = f'in a notebook, resume("{run.name}", data=df)'
+        raise UserError(f"{run.name} was trained on a DataFrame: {advice}")
+
+
+def report_of_resume(run: Run, cfg: dict, finish: bool, changed: bool) -> dict:
+    """Return what the report of a resumed run notes; refuse other code than it began with."""
+    planned = run.cfg["trainer"]["max_epochs"]
+    early = finish and planned != cfg["trainer"]["max_epochs"]
+    return check_code(run, changed) | {"planned_epochs": planned if early else None}
+
+
 def epochs_behind(run: Run) -> int:
     """Return how many epochs the run's last checkpoint has behind it; 0 without a checkpoint."""
     last = run.folder / "checkpoints" / "last.ckpt"

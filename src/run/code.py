@@ -12,6 +12,7 @@ from src.system.errors import one_line
 from src.system.notebook import NAME
 
 ROOMS = ("data", "dataset", "metric", "model", "trainer")  # what results depend on
+OTHERS = [f"src.{room}" for room in ("config", "logger", "run", "share", "study", "system")]
 
 
 def files_of(run: Run) -> dict[str, bytes]:
@@ -42,9 +43,10 @@ def changed_since(run: Run) -> list[str]:
     modules += [f"src.dataset.{dataset.get('reader') or dataset['name']}"]
     modules += [f"src.trainer.{'net' if 'net' in model else 'estimator'}"]
     roots = {str(path).removesuffix(name): None for name, path in new.items()}
-    finder = ModuleFinder(list(roots), excludes=["src.run", "src.config", "src.system"])
+    finder = ModuleFinder(list(roots), excludes=[*OTHERS, "hydra_plugins"])
     for module in modules:
-        with suppress(ImportError, SyntaxError):  # an installed one, or one that the resume will name
+        # an installed one, one that the resume will name, or a folder without __init__.py
+        with suppress(ImportError, SyntaxError, AttributeError):
             finder.import_hook(module)
     used = {module.__file__ for module in finder.modules.values()}
     ours = {name for name, path in new.items() if str(path) in used}
