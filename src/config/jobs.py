@@ -6,6 +6,7 @@ import re
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.plugins.sweeper import Sweeper
 
 from src.config.tree import CONF, own
@@ -29,6 +30,8 @@ def compose_once() -> None:
         return cfg
 
     ConfigLoaderImpl.load_sweep_config = load_sweep_config
+    for name in ("cfg", "hydra_cfg"):  # else Hydra keeps those of all jobs, which nobody reads: 0.2 MB a job
+        setattr(JobReturn, name, property(lambda _: None, lambda *_: None))
     Sweeper.validate_batch_is_legal = lambda *_: None  # it would compose every job; `check` has done that
 
 

@@ -20,7 +20,7 @@ from src.study import search
 from src.study.best import front, goals, scored
 from src.study.pruning import watch
 from src.study.search import SHARED, STOP
-from src.system.errors import UserError, is_told, sentence, without_password
+from src.system.errors import UserError, is_full, is_told, sentence, without_password
 from src.system.files import read_json
 from src.system.paths import outputs
 
@@ -104,11 +104,11 @@ def _failed(error: Exception, name: str | None, kind: str, folder, member: dict,
         ended(folder, Run.open(name), member["job"])
     elif folder:
         _mark(folder, member["job"]).unlink(missing_ok=True)
-    if folder and kind == "stop":
+    if folder and (kind == "stop" or is_full(error)):
         (folder / STOP).touch()
     if not is_told(error):
         raise error
-    failed.append(name)
+    failed.append(name or f"job {member['job']}")
 
 
 def membership(settings, section: dict) -> dict:

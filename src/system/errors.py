@@ -60,10 +60,15 @@ def sentence(error: Exception) -> str:
     if not isinstance(error, OSError) or hasattr(error, "places"):
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         return "\n".join([text, *getattr(error, "places", ())])
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return "the disk is full: free some space, for example with python -m src.clean remove=t3,t5-t9"
     where = f"{error.filename}: " if error.filename else ""
     return printable(f"{where}{error.strerror or error}")
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether a disk or a quota is full: no other job of a sweep would end better."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def is_told(error: BaseException) -> bool:
