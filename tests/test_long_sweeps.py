@@ -41,7 +41,7 @@ def fn(y, p):
 
 def train(*words: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "src.train", *words]
-    options = {"cwd": CHECKOUT, "env": os.environ | environment, "text": True, "timeout": 580}
+    options = {"cwd": CHECKOUT, "env": os.environ | environment, "text": True, "timeout": 850}
     return subprocess.run(command, capture_output=True, **options)
 
 
@@ -62,16 +62,17 @@ def probe(outputs, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_memory_threads_and_files_are_flat_over_200_jobs(probe):
     """Nets, boosted trees, forests and linear models in turn, in one process."""
     seen, runs = probe("seed=range(0,50)", "model=linear,mlp,hist_gb,random_forest")
     assert len(runs) == 200 and {run.status for run in runs} == {"done"}
     at = {row["job"]: row for row in reversed(seen)}  # the first that each job saw
-    for n in (50, 100, 150, 200):
+    for n in (52, 100, 152, 200):  # of the same model
         shown = f"{at[n]['bytes'] / 1e6:.0f} MB, {at[n]['threads']} threads, {at[n]['files']} open files"
         print(f"job {n}: {shown}")
-    assert at[200]["threads"] <= at[50]["threads"] and at[200]["files"] <= at[50]["files"]
-    assert at[200]["bytes"] <= 1.04 * at[50]["bytes"]
+    assert at[200]["threads"] <= at[52]["threads"] and at[200]["files"] <= at[52]["files"]
+    assert at[200]["bytes"] <= 1.04 * at[52]["bytes"]
 
 
 @pytest.mark.parametrize(("cores", "side_by_side", "wanted", "found"), [
