@@ -72,7 +72,7 @@ def test_memory_threads_and_files_are_flat_over_200_jobs(probe):
         shown = f"{at[n]['bytes'] / 1e6:.0f} MB, {at[n]['threads']} threads, {at[n]['files']} open files"
         print(f"job {n}: {shown}")
     assert at[200]["threads"] <= at[52]["threads"] and at[200]["files"] <= at[52]["files"]
-    assert at[200]["bytes"] <= 1.04 * at[52]["bytes"]
+    assert at[200]["bytes"] <= 1.02 * at[52]["bytes"]  # 597 and 599 MB; 4% more if Hydra keeps configs
 
 
 @pytest.mark.parametrize(("cores", "side_by_side", "wanted", "found"), [
