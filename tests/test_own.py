@@ -225,7 +225,7 @@ def test_keywords_are_overrides(words, overrides):
         ({"dataset": pd.DataFrame({"a": [1]})}, "a table: data=df"),
         ({"model": "mlp", "metric": hits}, "add metric_mode=max or metric_mode=min"),
         ({"model": "no_such.Net"}, "no_such.Net cannot be imported: No module named 'no_such'"),
-        ({"model": "_torch"}, "model=_torch is unknown; there are: cnn"),
+        ({"model": "_torch"}, "model=_torch is unknown; there are: bilstm"),
         ({"seed": [0, 1]}, "seed=[0,1]: should be a whole number"),
     ],
     ids=shown,

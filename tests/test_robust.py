@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, QUIET, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_bert, tiny_table
 from omegaconf import OmegaConf
 
 from src import fit, load, runs
@@ -456,14 +456,17 @@ def test_a_whole_table_still_trains(outputs, tmp_path):
 
 
 @pytest.mark.parametrize("model", choices("model"))
-def test_every_model_takes_extreme_numbers(outputs, model):
+def test_every_model_takes_extreme_numbers(outputs, tmp_path, model):
     """Features beyond float32, an outlier of 1e90 in the target: nothing overflows on the way."""
+    options = [*QUIET, "trainer.max_epochs=2"]
+    if model == "pretrained":
+        options.append(f"model.net.path={tiny_bert(tmp_path)}")
     frame = table(c=[1e300, -1e300, 0] * 30, d=NORMAL * 1e-300, y=[*NORMAL[:89], 1e90])
-    run = fit(f"model={model}", "dataset.target=y", *QUIET, "trainer.max_epochs=2", data=frame)
+    run = fit(f"model={model}", "dataset.target=y", *options, data=frame)
     values = {name: value for name, value in run.report["metrics"].items() if "spearman" not in name}
     assert np.isfinite(list(values.values())).all(), values
     with pytest.raises(UserError, match="more than 1e\\+100"):
-        fit(f"model={model}", "dataset.target=y", *QUIET, data=frame.assign(y=NORMAL * 1e300))
+        fit(f"model={model}", "dataset.target=y", *options, data=frame.assign(y=NORMAL * 1e300))
 
 
 # -- names with control characters

@@ -359,9 +359,12 @@ def train(monkeypatch, capsys, outputs):
 SMALL = ("dataset=wine", "trainer.max_epochs=1", *QUIET)
 
 
+SPACES = [name for name in choices("space") if name != "pretrained"]  # which needs an encoder's folder
+
+
 @pytest.mark.parametrize(
     "model",
-    ["mlp", "linear", *(pytest.param(name, marks=pytest.mark.slow) for name in choices("space"))],
+    ["mlp", "linear", *(pytest.param(name, marks=pytest.mark.slow) for name in SPACES)],
 )
 def test_two_trials_of_a_ready_space(train, outputs, model):
     code, shown = train("-m", "sweep=optuna", "sweep.n_trials=2", f"model={model}", f"space={model}", *SMALL)

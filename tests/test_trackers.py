@@ -499,7 +499,7 @@ def test_a_store_that_may_not_be_written_to(store, good_store, mode):
         os.seteuid(0 if root else os.geteuid())
 
 
-@pytest.mark.parametrize(("scheme", "package"), [("postgresql", "psycopg"), ("mysql", "MySQLdb")])
+@pytest.mark.parametrize(("scheme", "package"), [("postgresql+pg8000", "pg8000"), ("mysql", "MySQLdb")])
 def test_a_database_without_its_driver(monkeypatch, scheme, package):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://bob:s3cret@127.0.0.1/runs")
     assert refused() == f"{scheme}:// needs the Python package {package}: install it"

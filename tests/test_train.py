@@ -98,7 +98,9 @@ def test_predictions_need_no_pickle_and_give_the_reported_metrics(default_run):
 
 def test_the_recorded_config_is_the_composed_one(default_run):
     _, run = default_run
-    assert run.cfg == json.loads(json.dumps(compose(["logger.wait=300"])))
+    composed = json.loads(json.dumps(compose(["logger.wait=300"])))
+    assert composed["pictures"] is None  # drawn by a run, not by the jobs of a sweep
+    assert run.cfg == composed | {"pictures": True}
 
 
 def test_a_typo_exits_2_and_claims_nothing(shell, outputs):

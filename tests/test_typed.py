@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from conftest import QUIET
 from omegaconf import OmegaConf
-from test_conf import compose_once  # noqa: F401
 
 from src import fit, runs
 from src.config import tree

@@ -11,6 +11,7 @@ from pathlib import Path
 from hydra.types import RunMode
 
 from src.config import shell
+from src.config.tree import parse
 from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import run_job
@@ -172,8 +173,9 @@ def ended(
 
 def told(row: dict, folder: Path) -> str:
     """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
-    fixed = read_json(folder / "sweep.json")["words"]
-    chosen = [text for text in row["overrides"] if text not in fixed and not text.startswith("sweep.trial=")]
+    words = map(parse, read_json(folder / "sweep.json")["words"])
+    fixed = ("sweep.trial", *(word.key_or_group for word in words if not word.is_sweep_override()))
+    chosen = [text for text in row["overrides"] if text.lstrip("+").partition("=")[0] not in fixed]
     score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
     line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"
     return f"{'   '.join([line, ' '.join(chosen)]).rstrip()}\n{progress(folder)}"

@@ -16,6 +16,8 @@ def check_forward(net: nn.Module, part: dict, info: dict) -> None:
     """Refuse a net whose logits for the first rows are not (B, n_outputs): a loss may accept other shapes."""
     n = min(4, len(part["y"]))
     batch = {name: torch.from_numpy(part[name][:n]) for name in INPUTS if name in part}
+    if "input_ids" in batch:
+        batch["input_ids"] = batch["input_ids"].int()  # as the loader's; nn.Embedding takes no int8
     check_inputs(net, list(batch), info)
     net.eval()
     with torch.inference_mode():
