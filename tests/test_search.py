@@ -427,8 +427,9 @@ def test_two_objectives_end_with_a_front(train, outputs):
     reports = [load(run).report for run in sweep(name)["run"]]
     values = [[report["metrics"]["val/log_loss"], report["timings"]["fit"]] for report in reports]
     assert [trial.values for trial in study.trials] == values
-    shown_front = [line for line in shown.splitlines() if " val/log_loss " in line and ", seconds " in line]
-    assert len(shown_front) == len(study.best_trials)
+    front = re.findall(r"^(t\d+) val/log_loss .*, seconds ", shown, re.MULTILINE)
+    assert len(front) == len(study.best_trials)
+    assert len(re.findall(r"^t\d+ done   val/log_loss .*, seconds ", shown, re.MULTILINE)) == 3
     assert f"{name}   3 of 3 jobs done   {len(study.best_trials)} on the front\n" in shown
 
 

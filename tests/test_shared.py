@@ -193,10 +193,11 @@ def trained(outputs, table, *words: str) -> list:
     command = [sys.executable, "-m", "src.train", "--multirun", *words]
     done = subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(re.findall("file     people.csv, separator ;", done.stdout)) == 1
     name = re.search(r"(s\d+)   4 jobs", done.stdout)[1]
     assert not (outputs / "sweeps" / name / ".data").exists()
     runs = [load(run) for run in sweep(name)["run"]]
+    logs = "".join((run.folder / "log.txt").read_text() for run in runs)
+    assert logs.count("file     people.csv, separator ;") == 1
     assert len(runs) == 4 and len({run.report["arrays_digest"] for run in runs}) == 1
     return runs
 

@@ -173,9 +173,10 @@ def ended(
 
 def told(row: dict, folder: Path) -> str:
     """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
-    words = map(parse, read_json(folder / "sweep.json")["words"])
+    words = map(parse, read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
     fixed = ("sweep.trial", *(word.key_or_group for word in words if not word.is_sweep_override()))
-    chosen = [text for text in row["overrides"] if text.lstrip("+").partition("=")[0] not in fixed]
+    chosen = [text.lstrip("+") for text in row["overrides"]]
+    chosen = [text for text in chosen if text.partition("=")[0] not in fixed]
     score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
     line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"
     return f"{'   '.join([line, ' '.join(chosen)]).rstrip()}\n{progress(folder)}"
