@@ -62,6 +62,7 @@ def assert_one_tree(sweep: str, names: list[str]):
     folders = {Path(load(name).trackers["wandb"]["folders"][-1]) for name in reports}
     assert len(folders) == len(names)
     assert all(len(records(folder)["exit"]) == 1 for folder in folders)
+    assert {records(folder)["run"][0].run_group for folder in folders} == {sweep}
     assert {report["sweep"] for report in reports.values()} == {sweep}
 
 
@@ -107,6 +108,16 @@ def test_jobs_side_by_side(basic, outputs):
     assert done.returncode == 0, done.stdout
     assert_all_four(runs_of("s2"))
     assert_one_tree("s2", runs_of("s2"))
+
+
+@pytest.mark.slow
+def test_eight_processes_write_to_one_sqlite_store(outputs):
+    words = ("model=linear", "dataset=wine", "seed=range(0,16)", "logger=mlflow", "logger.wait=300")
+    done = train("--multirun", *words, "hydra/launcher=joblib", "hydra.launcher.n_jobs=8", "pictures=false")
+    assert done.returncode == 0 and "mlflow failed" not in done.stdout, done.stdout
+    name = runs()["sweep"].iloc[-1]
+    assert statuses_in_mlflow(name) == dict.fromkeys([*runs_of(name), name], "FINISHED")
+    assert len(runs_of(name)) == 16
 
 
 METRICS = """
