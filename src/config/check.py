@@ -81,14 +81,7 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
             if section is None and "sweep" in base:
                 raise UserError("sweep=... is typed, or Hydra leaves it out: take it out of the preset")
             _check_presets(base, groups, compose)
-            try:
-                _check_values(base, list(chain(*others)))
-            except UnknownKey as error:
-                raise error.with_owners(base, chain(*grouped), compose) from None
-            except UserError as error:
-                if searched and re.search(r"=\d+\.0: .*whole number", str(error)):
-                    raise UserError(f"{error}; int(interval(1,4)) holds whole numbers") from None
-                raise
+            _check_typed(base, list(chain(*others)), chain(*grouped), compose)
             every = METRIC if "${" not in str((base, others)) else [values[0].key for values in others]
             for job in product(*(values if values[0].key in every else values[:1] for values in others)):
                 cfg = _config(base, job)
@@ -97,6 +90,18 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
         return math.prod(map(len, alternatives)), first
     check_first(first, parsed)
     return first["sweep"]["n_trials"], first
+
+
+def _check_typed(base: dict, values: list[Given], groups, compose) -> None:
+    """Refuse what overrides set wrongly in ``base``, with a hint where another model has the key."""
+    try:
+        _check_values(base, values)
+    except UnknownKey as error:
+        raise error.with_owners(base, groups, compose) from None
+    except UserError as error:
+        if re.search(r"=\d+\.0: .*whole number", str(error)):  # an end of interval(1,4)
+            raise UserError(f"{error}; int(interval(1,4)) holds whole numbers") from None
+        raise
 
 
 def _alternatives(override, multirun: bool, searched: bool = False) -> list[Given]:

@@ -112,12 +112,8 @@ def shape(
         "vocab_size": len(text["words"]) + 2 if text else 0, "max_len": text["max_len"] if text else 0,
     }
     if text and text.get("kind"):
-        info |= {"sequence": text["kind"], "sequence_as": dataset["sequence_as"]}
-        info["ngrams"] = tokenizer.NGRAMS[text["kind"]] if text["tokenizer"] == "char" else 2
-        if text["tokenizer"] == "hf":
-            info["pretrained"] = dataset["pretrained"]  # whose tokens they are
+        info |= _sequence_info(text, dataset)
         if dataset["reverse_complement"]:
-            info |= {"complements": complements(text), "special_tokens": text["special_tokens"]}
             parts["train"] = on_both(parts["train"], info)
     if "dates" in dataset:
         table.notes["note"] += _hints(parts["train"], info, transforms)
@@ -154,6 +150,17 @@ def describe_data(data: Data) -> str:
         for i, note in enumerate(notes[:12] + more):
             lines.append(f"{'' if i else kind:<12} {printable(note)}")
     return "\n".join(lines)
+
+
+def _sequence_info(text: dict, dataset: dict) -> dict:
+    """Return what ``info`` says of sequences, by the tokenizer's state."""
+    found = {"sequence": text["kind"], "sequence_as": dataset["sequence_as"]}
+    found["ngrams"] = tokenizer.NGRAMS[text["kind"]] if text["tokenizer"] == "char" else 2
+    if text["tokenizer"] == "hf":
+        found["pretrained"] = dataset["pretrained"]  # whose tokens they are
+    if dataset["reverse_complement"]:
+        found |= {"complements": complements(text), "special_tokens": text["special_tokens"]}
+    return found
 
 
 def fit_transforms(table: Table, rows: np.ndarray, dataset: dict, scaler: str) -> dict:

@@ -50,10 +50,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     if folder and (folder / STOP).is_file():
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
-    launcher = settings.launcher
-    options = {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": shared}
-    if "cpus_per_task" in launcher and cfg["threads"] is None:
-        cfg = cfg | {"threads": launcher.cpus_per_task or 1}
+    cfg, options = _shares(cfg, settings.launcher, shared)
     if folder:
         _mark(folder, member["job"]).touch()
     for left in reversed(range(1 + int(times or 0))):
@@ -74,6 +71,13 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     if folder and run:
         _done(folder, run, member["job"], section)
     return run.objective if run else math.nan  # only rank 0 has a run
+
+
+def _shares(cfg: dict, launcher, shared: Path | None) -> tuple[dict, dict]:
+    """Return the config with the cores that a launcher gives each job, and `run_job`'s options of a job."""
+    if "cpus_per_task" in launcher and cfg["threads"] is None:
+        cfg = cfg | {"threads": launcher.cpus_per_task or 1}
+    return cfg, {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": shared}
 
 
 def _resumed(run: Run, options: dict) -> Run | None:

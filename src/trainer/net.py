@@ -57,12 +57,7 @@ def fit(
     torch.manual_seed(seed)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     checkpoint = last if resume and last.is_file() else None
-    net = build(model["net"], data.info)
-    if checkpoint is None:
-        start(net, data)
-    check_forward(net, data.parts["train"], data.info)
-    if model["compile"]:
-        net.compile()
+    net = _built(model, data, fresh=checkpoint is None)
     options = {name: model[name] for name in LIT_OPTIONS} | {"log_row": history.watched(log_row, watch)}
     module = lit_class(model)(net, data.info, metric, data.parts["val"]["y"], seed=seed, **options)
     train, val = loaders(data, model["batch_size"], None if trainer["overfit_batches"] else seed)
@@ -82,6 +77,17 @@ def fit(
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
+
+
+def _built(model: dict, data, fresh: bool) -> nn.Module:
+    """Return the net, one that fits the data; ``fresh`` where no checkpoint brings its weights."""
+    net = build(model["net"], data.info)
+    if fresh:
+        start(net, data)
+    check_forward(net, data.parts["train"], data.info)
+    if model["compile"]:
+        net.compile()
+    return net
 
 
 def check_size(model: dict, info: dict, trainer: dict) -> None:
