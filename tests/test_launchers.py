@@ -114,7 +114,7 @@ def test_launchers_that_cannot_start(monkeypatch, words, sentence):
 # -- submitit
 
 DIES = """
-import os, signal, sys
+import glob, os, signal, sys, time
 
 def fn(y, p):
     if p.ndim == 1:  # breast_cancer
@@ -123,7 +123,10 @@ def fn(y, p):
         raise OSError("cannot be")
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         node = sys.modules["ray"].get_runtime_context().get_node_id()
-        open(f"{os.environ['OUTPUTS_DIR']}/node_{node}", "w").close()
+        place, end = f"{os.environ['OUTPUTS_DIR']}/node_", time.time() + 60
+        open(place + node, "w").close()
+        while len(glob.glob(place + "*")) < 2 and time.time() < end:  # the other node has a job, too
+            time.sleep(0.1)
     return float(os.environ.get("OMP_NUM_THREADS", 0))
 """
 ONCE = """
