@@ -46,8 +46,7 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
         raise
     report = {"replay_of": run, "overrides": list(changes), "code": code}
     same_data = not any(change.startswith("dataset.path=") for change in changes)
-    options = {"recorded_code": code == "recorded", "data": data, "same_data": same_data}
-    new = run_again(old, cfg, report, **options)
+    new = run_again(old, cfg, report, recorded_code=code == "recorded", data=data, same_data=same_data)
     if old.report["data_digest"] == new.report["data_digest"]:  # its data was only moved
         changes = [change for change in changes if not change.startswith("dataset.path=")]
     found = compare(old, new) | {"changes": list(changes)}

@@ -24,7 +24,6 @@ def resume(
 
     python -m src.resume run=t7
     python -m src.resume run=t7 max_epochs=200
-    python -m src.resume run=t7 finish=true
     python -m src.resume sweep=s3
 
     run : the run, t7

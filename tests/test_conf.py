@@ -315,7 +315,7 @@ REFUSED = [
     ("trainer.precision=bf", "should be 64-true, 32-true"),
     # what is missing, or is no override
     ("dataset=csv", r"dataset\.(path|target) is required.*conf/dataset/csv\.yaml"),
-    ("dataset=csv dataset.path=my.csv", r"dataset\.target is required"),
+    ("dataset=csv dataset.path=my.csv", r"dataset\.target is required.*conf/dataset/csv\.yaml"),
     ("dataset=csv dataset.target=y", r"dataset\.path is required"),
     ("seed=0,1", r"seed=0,1 names several values: add --multirun"),
     ("model=mlp,cnn", "names several values: add --multirun"),

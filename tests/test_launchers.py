@@ -136,19 +136,26 @@ def first():
     except FileExistsError:
         return False
 """
+FOUR = ("model=linear", "dataset=wine,breast_cancer,iris,digits", "metric=dies.fn", "metric_mode=max")
 LONG = ("model=mlp", "dataset=wine", "seed=0,1", "trainer.max_epochs=100000", "model.patience=null", *QUIET)
 
 
-@pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
-def test_a_sweep_by_submitit(tmp_path, monkeypatch, logger):
-    """One job of four is killed and one raises: both are failed jobs, with their reasons, of one sweep."""
+@pytest.fixture
+def dying(tmp_path, monkeypatch):
+    """Folders of outputs and of a user, whose metric kills one job of `FOUR` and raises in another."""
     outputs, user = tmp_path / "outputs", tmp_path / "user"
     user.mkdir()
     (user / "dies.py").write_text(DIES)
     monkeypatch.setenv("OUTPUTS_DIR", str(outputs))
     monkeypatch.setenv("PYTHONPATH", f"{user}:{CHECKOUT}")
-    words = ("model=linear", "dataset=wine,breast_cancer,iris,digits", "metric=dies.fn", "metric_mode=max")
-    words += ("hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=3", "logger.wait=300")
+    return outputs, user
+
+
+@pytest.mark.parametrize("logger", ["csv", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_a_sweep_by_submitit(dying, logger):
+    """One job of four is killed and one raises: both are failed jobs, with their reasons, of one sweep."""
+    outputs, user = dying
+    words = (*FOUR, "hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=3", "logger.wait=300")
     done = train("--multirun", *words, f"logger={logger}", "pictures=false", cwd=user)
     assert done.returncode == 1, done.stdout
     found = {row["overrides"][1]: row for row in rows(outputs / "sweeps/s1")}
@@ -224,15 +231,10 @@ def cluster():
 
 
 @pytest.mark.slow
-def test_a_sweep_by_ray(cluster, tmp_path, monkeypatch):
+def test_a_sweep_by_ray(cluster, dying):
     """On both nodes; one job of four is killed and one raises: failed jobs, with their reasons."""
-    outputs, user = tmp_path / "outputs", tmp_path / "user"
-    user.mkdir()
-    (user / "dies.py").write_text(DIES)
-    monkeypatch.setenv("OUTPUTS_DIR", str(outputs))
-    monkeypatch.setenv("PYTHONPATH", f"{user}:{CHECKOUT}")
-    words = ("model=linear", "dataset=wine,breast_cancer,iris,digits", "metric=dies.fn", "metric_mode=max")
-    words += ("hydra/launcher=ray", f"hydra.launcher.address={cluster}", *QUIET)
+    outputs, user = dying
+    words = (*FOUR, "hydra/launcher=ray", f"hydra.launcher.address={cluster}", *QUIET)
     done = train("--multirun", *words, cwd=user)
     assert done.returncode == 1, done.stdout
     found = {row["overrides"][1].partition("=")[2]: row for row in rows(outputs / "sweeps/s1")}

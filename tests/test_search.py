@@ -91,6 +91,7 @@ def refusal(words: list[str], multirun: bool = True) -> str:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["sweep=optuna", "sapce=mlp"], "sapce is unknown: did you mean space?"),
         (["sweep=optuna"], "searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp"),
         (["sweep=optuna", "model=glob(x*)"], "model=glob(x*) matches none of"),
         (["sweep=optna", LR], "sweep=optna is unknown: did you mean optuna?"),

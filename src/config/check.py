@@ -166,7 +166,7 @@ def _check_values(base: dict, values: list[Given]) -> None:
 def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
     """Refuse a key that no yaml names, unless it is behind a plus and an argument that its class takes."""
     section, _, name = key.rpartition(".")
-    near = nearest(key, [known for known, _ in leaves(base)], OTHERS)
+    near = nearest(key, [*GROUPS, *(known for known, _ in leaves(base))], OTHERS)
     opened = [part for part in OPEN if f"{key}.".startswith(f"{part}.")]
     if not opened:
         raise UnknownKey(key, near)
@@ -211,7 +211,7 @@ def _config(base: dict, job: tuple[Given, ...]) -> dict:
         raise UserError(f"model={model_group(cfg)} is unknown; there are: {', '.join(choices('model'))}")
     for key, value in leaves(cfg):
         if value == "???":
-            file = f"conf/dataset/{cfg['dataset'].get('name')}.yaml"
+            file = f"conf/dataset/{cfg['dataset'].get('reader') or cfg['dataset'].get('name')}.yaml"
             hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
             raise UserError(f"{key} is required: add {key}=...{hint}")
     if cfg["metric"] is not None:

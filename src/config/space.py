@@ -154,8 +154,6 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
     if not is_search(section):
         return
     swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
-    if not swept and not params:
-        raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
     for key in {"dataset", "dataset.path", "metric", "metric_mode"} & swept.keys():
         raise UserError(f"{swept[key]}: values of several cannot be compared, search with one {key}")
     if section["trial"] is not None:
@@ -205,6 +203,8 @@ def check_objectives(section: dict, metric: str | None, mode: str | None, task: 
 
 def check_first(cfg: dict, overrides: list) -> None:
     """Refuse a search that cannot begin with ``cfg``, the config of its first job."""
+    if not any(one.is_sweep_override() for one in overrides):  # after typos, which may have been the space
+        raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
     check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], cfg["dataset"]["task"])
     check_pruner(cfg["sweep"], cfg["model"], overrides)
 

@@ -89,9 +89,8 @@ def shape(
     names them, are inferred from the whole table, so that all folds have the same.
     """
     frame, dataset = _checked(frame, dataset)
-    task, y = _target(frame, dataset)
+    (task, y), ids = _target(frame, dataset), _ids(frame, dataset["id"])
     info = target.target_info(y.iloc[rows["train"]], task, dataset["positive"])
-    ids = _ids(frame, dataset["id"])
     table = arrange(frame, dataset, _apart(dataset))
     transforms = fit_transforms(table, rows["train"], dataset, scaler)
     parts = {}

@@ -41,8 +41,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     typed = [text for text in settings.overrides.task if not text.startswith("sweep.trial=")]
     report = member | {"overrides": [*map(without_password, typed)]}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
-    shared = folder and folder / SHARED
-    earlier = (run_of(member) if folder else None) or done_before(cfg, shared)
+    earlier = (run_of(member) if folder else None) or done_before(cfg, folder and folder / SHARED)
     if earlier and earlier.status in FINISHED:
         if folder:
             _done(folder, earlier, member["job"], section, report["overrides"])
@@ -50,7 +49,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     if folder and (folder / STOP).is_file():
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
-    cfg, options = _shares(cfg, settings.launcher, shared)
+    cfg, options = _shares(cfg, settings.launcher, folder)
     if folder:
         _mark(folder, member["job"]).touch()
     for left in reversed(range(1 + int(times or 0))):
@@ -73,11 +72,11 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     return run.objective if run else math.nan  # only rank 0 has a run
 
 
-def _shares(cfg: dict, launcher, shared: Path | None) -> tuple[dict, dict]:
+def _shares(cfg: dict, launcher, folder: Path | None) -> tuple[dict, dict]:
     """Return the config with the cores that a launcher gives each job, and `run_job`'s options of a job."""
     if "cpus_per_task" in launcher and cfg["threads"] is None:
         cfg = cfg | {"threads": launcher.cpus_per_task or 1}
-    return cfg, {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": shared}
+    return cfg, {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": folder and folder / SHARED}
 
 
 def _resumed(run: Run, options: dict) -> Run | None:
