@@ -101,8 +101,8 @@ def test_a_pattern_and_a_table_give_labels(made, tmp_path):
         (b"@a\nACGT\n", "line 2: a record should be @header"),
         (b"@a\nACGT\n+\nIIII\nACGT\n+\nIIII\n", "line 5: a header should begin with @"),
         (b">a sequence=AC\nACGT\n", "names a column twice: sequence"),
-        (gzip.compress(PLAIN * 1000)[:-20], "after line"),
-        (gzip.compress(PLAIN)[:6] + b"\xff" * 20, "after line 0"),
+        pytest.param(gzip.compress(PLAIN * 1000)[:-20], "after line", id="cut"),
+        pytest.param(gzip.compress(PLAIN)[:6] + b"\xff" * 20, "after line 0", id="spoiled"),
     ],
 )
 def test_what_is_refused(made, content, says):
