@@ -3,6 +3,7 @@
 DATA_DIR=... python benchmarks/bare.py linear
 DATA_DIR=... python benchmarks/bare.py mlp
 
+`linear trackers` logs each fit to MLflow and W&B, too, in line, as the run t1 of OUTPUTS_DIR was logged.
 `mlp` scores val after each epoch. `hist_gb_curves` has the curves of a run, too: the metrics of at most 100
 stages, by scikit-learn.
 """
@@ -129,8 +130,25 @@ def mlp(learning_rate: float, size: int) -> float:
     return accuracy("val") + accuracy("test")
 
 
+def logged(model: str, *setting: float) -> float:
+    from src.logger.fanout import TRACKERS
+    from src.run.folder import Run
+    from src.run.trackers import describe, final
+
+    score, run = globals()[model](*setting), Run.open("t1")
+    for Tracker in TRACKERS.values():
+        tracker = Tracker()
+        tracker.start(describe(run), {})
+        tracker.log([row | {"time": run.report["started"]} for row in run.rows])
+        tracker.record(str(run.folder), final(run.report))
+        tracker.finish("done")
+    return score
+
+
 if __name__ == "__main__":
     import bare  # its functions by their module: a worker keeps what `data` has read
 
-    settings = product(*SETTINGS[sys.argv[1]])
-    print(Parallel(n_jobs=2)(delayed(getattr(bare, sys.argv[1]))(*setting) for setting in settings))
+    model, fit = sys.argv[1], getattr(bare, sys.argv[1])
+    if sys.argv[2:] == ["trackers"]:
+        fit = functools.partial(bare.logged, model)
+    print(Parallel(n_jobs=2)(delayed(fit)(*setting) for setting in product(*SETTINGS[model])))

@@ -3,18 +3,16 @@
 DATA_DIR=... python benchmarks/sweep.py
 DATA_DIR=... python benchmarks/sweep.py linear csv
 
-With all trackers, the seconds that jobs wait for them are taken off, as the reports have them, over two
-workers. The curves of `hist_gb`, metrics of 100 stages, are a second row: there the bare loop has them, too.
-Beside it the usual template, one process a job: four jobs, two at a time, times eight.
+With all trackers, their own seconds are taken off: what the bare loop needs more when it logs the same to
+them, in line. The curves of `hist_gb`, metrics of 100 stages, are a second row: there the bare loop has
+them, too. Beside it the usual template, one process a job: four jobs, two at a time, times eight.
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from time import perf_counter
 
 from bare import N_EPOCHS, SETTINGS
@@ -37,14 +35,6 @@ def command(model: str, logger: str) -> list[str]:
         words.append(f"{key}={','.join(map(str, values))}")
     words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     return [sys.executable, "-m", "src.train", "--multirun", *words]
-
-
-def waited(folder: str) -> float:
-    """Return the seconds that the two workers of the last 32 jobs waited for trackers, each."""
-    reports = [json.loads(path.read_text()) for path in Path(folder, "runs").glob("t*/report.json")]
-    reports = [report for report in reports if report["sweep"]]  # not the run that made the MLflow store
-    last = max(reports, key=lambda report: int(report["sweep"][1:]))["sweep"]
-    return sum(report["timings"]["trackers"] for report in reports if report["sweep"] == last) / 2
 
 
 def template(folder: str) -> float:
@@ -71,9 +61,9 @@ def rows():
                     continue
                 measured = []
                 for _ in range(PAIRS[model]):
-                    theirs = seconds([sys.executable, "benchmarks/bare.py", model], folder)
-                    ours = seconds(command(model, logger), folder)
-                    own = waited(folder) if logger == "all" else 0
+                    bare = [sys.executable, "benchmarks/bare.py", model]
+                    theirs, ours = seconds(bare, folder), seconds(command(model, logger), folder)
+                    own = seconds([*bare, "trackers"], folder) - theirs if logger == "all" else 0
                     measured.append((ours - own, theirs, own))
                 ours, theirs, own = (statistics.median(side) for side in zip(*measured, strict=True))
                 pairs = [(a, b) for a, b, _ in measured]

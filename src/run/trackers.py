@@ -15,6 +15,11 @@ def open_trackers(run, which: list[str], wait: float | None = None) -> Fanout:
 
     wait : seconds for which the end waits for them at most; None: for ever
     """
+    return Fanout(which, describe(run), run.folder / "trackers.json", wait)
+
+
+def describe(run) -> dict:
+    """Return what trackers get to know of a `Run` or a `Recorder` at its start, see `Fanout`."""
     cfg, report, git = run.cfg, run.report, read_json(run.folder / "env.json")["git"]
     tags = {"dataset": report["dataset"], "model": report["model"], "version": run.name}
     tags |= {"seed": str(cfg["seed"]), "git": "none"}
@@ -23,14 +28,13 @@ def open_trackers(run, which: list[str], wait: float | None = None) -> Fanout:
     if report["sweep"]:
         tags["sweep"] = report["sweep"]
     config = _without_passwords(cfg)
-    described = {
+    return {
         "name": f"{run.name} {report['model']} {report['dataset']}", "project": cfg["logger"]["project"],
         "config": flat(config), "nested": config, "tags": tags, "labels": cfg["tags"], "commit": git["sha"],
         "source": " ".join(["src.train", *report.get("overrides", ())]), "started": report["started"],
         "parent": report["parent"], "log": str(run.folder / "log.txt"),
         "advice": f"the run goes on; afterwards: python -m src.sync run={run.name}",
     }  # fmt: skip
-    return Fanout(which, described, run.folder / "trackers.json", wait)
 
 
 def _without_passwords(value):
