@@ -39,7 +39,7 @@ def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len, kind=None, **
     max_len = max_len or (256 if kind in (None, "text") else 1024)
     if name in pieces.KNOWN:
         state = pieces.fit(_array(texts), state, min_count, max_vocab)
-        longest = int(pieces.encode(_array(texts), state)[1].max(initial=1))
+        longest = pieces.longest(_array(texts), state)
     else:
         counts, longest = _count(texts, state)
         frequent = [word for word, count in counts.items() if count >= min_count]
