@@ -1,18 +1,17 @@
-"""Predict new rows with a run: ``run=t7 input=new.csv output=p.csv``."""
+"""Predict the rows of a file: ``run=t7 input=new.csv output=p.csv``."""
 
 import sys
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+
+from tqdm import tqdm
 
 from src.config import shell
 from src.run.folder import Run
+from src.run.output import SUFFIXES, writing
 from src.system.errors import UserError
-from src.system.files import replacing
-
-WRITERS = {  # suffix -> method of a DataFrame, and its options
-    ".csv": ("to_csv", {"index": False}),
-    ".tsv": ("to_csv", {"index": False, "sep": "\t"}),
-    ".parquet": ("to_parquet", {"index": False}),
-}
+from src.system.tables import as_file
 
 
 def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bool = False):
@@ -20,32 +19,38 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
 
     python -m src.predict run=t7 input=new.csv
     python -m src.predict run=t7 input=new.csv output=p.parquet
+    zcat new.csv.gz | python -m src.predict run=t7 input=- > p.csv
 
     run : the run, t7
-    input : a file like the one that the run was trained on; the target may be missing
+    input : a file like the one that the run was trained on, of any size; the target may be missing; - reads
+        standard input
     output : a .csv, .tsv or .parquet file, which is replaced if it exists; left out, or -: shown as CSV
     etl : false for rows as the ETL of the run's dataset returns them
     trust : use its model and ETL though they were not made here, or were changed since
     """
-    target = Path(output).expanduser()
     if output == "-":
         shell.console(sys.stderr)  # other messages
-    elif target.suffix not in WRITERS:
-        raise UserError(f"output={output}: should end with {', '.join(WRITERS)}, or be - to show the rows")
-    elif target.resolve() == Path(input).expanduser().resolve():
+    elif Path(output).suffix not in SUFFIXES:
+        raise UserError(f"output={output}: should end with {', '.join(SUFFIXES)}, or be - to show the rows")
+    elif Path(output).expanduser().resolve() == Path(input).expanduser().resolve():
         raise UserError(f"output={output} is the input: name another file")
-    rows = Run.open(run, trust).predict(input, etl)
-    if output == "-":
-        shell.put(rows.to_csv(index=False)[:-1])
-        return rows
-    method, options = WRITERS[target.suffix]
-    with replacing(target) as temporary:
-        getattr(rows, method)(temporary, **options)
-    lines = [f"{output}   {len(rows):,} rows"]
-    if len(rows.columns) > 2:  # classes
-        lines += [f"{n:,} {name}" for name, n in rows["prediction"].value_counts().head(6).items()]
-    shell.show(", ".join(lines))
-    return rows
+    n, counts, predictor = 0, Counter(), Run.open(run, trust)._predictor
+    shown = tqdm(unit=" rows", unit_scale=True, leave=False, disable=None)  # on a terminal only
+    with as_file(input) as path, nullcontext() if output == "-" else writing(output) as write, shown as bar:
+        for rows, _, share in predictor.chunks(path, etl):
+            if write:
+                write(rows)
+            elif not shell.put(rows.to_csv(index=False, header=not n)[:-1]):
+                break  # nobody reads any more
+            n += len(rows)
+            bar.total = int(n / share) if share else None
+            bar.update(len(rows))
+            if predictor.info["classes"]:
+                counts.update(rows["prediction"].value_counts().to_dict())
+    if output != "-":
+        shown = [f"{count:,} {name}" for name, count in counts.most_common(6)]
+        shell.show(", ".join([f"{output}   {n:,} rows", *shown]))
+    return n
 
 
 if __name__ == "__main__":

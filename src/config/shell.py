@@ -71,13 +71,15 @@ def show(text: str, file=None) -> None:
     put(printable(without_password(text), keep="\n"), file)
 
 
-def put(text: str, file=None) -> None:
-    """Print text; a reader that has read enough, such as ``| head``, is no error."""
+def put(text: str, file=None) -> bool:
+    """Print text; return False to a reader that has read enough, such as ``| head``: it is no error."""
     stream = file or sys.stdout
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
+    return True
 
 
 def run(function, *args, **options):

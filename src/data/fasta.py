@@ -1,6 +1,8 @@
 """Read FASTA and FASTQ, packed or not: letters and headers go into two buffers, not into Python objects."""
 
+import io
 import logging
+import math
 import re
 from array import array
 from pathlib import Path
@@ -9,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from src.data.packed import unpacked
 from src.data.source import DAMAGED, refuse_duplicates, short
-from src.data.table import read_table, unpacked
+from src.data.table import read_table
 from src.system.errors import UserError
 from src.system.tables import find_table
 
@@ -28,56 +31,86 @@ def read_fasta(path: str | Path, header: str | None = None, labels: str | None =
     header : a regular expression whose named groups become columns, ``(?P<label>\w+)$``
     labels : a table whose column id, or else its first one, holds the ids
     """
-    path = find_table(path)
-    records = Records(path)
+    ((frame, _),) = fasta_chunks(find_table(path), header, labels)
+    return frame
+
+
+def fasta_chunks(path: Path, header: str | None, labels: str | None, size: float = math.inf):
+    """Yield (frame, share of the file that was read) after each ``size`` letters."""
+    records, n = Records(path, size), 0
     try:
         with unpacked(path) as file:
-            records.read(file)
+            n_bytes = path.stat().st_size if type(file) is io.BufferedReader else math.inf
+            for _ in records.read(file):
+                if n and len(records.headers[1]) == 1:  # all of the last records were empty
+                    continue
+                frame = _frame(records, header)
+                n += len(frame)
+                yield _labelled(frame, labels) if labels else frame, records.n_bytes / n_bytes
     except DAMAGED as error:
         raise UserError(f"{path}, after line {records.line}: {short(error)}") from None
+
+
+def _frame(records: "Records", header: str | None) -> pd.DataFrame:
+    """Return the records that were read, and forget them."""
+    path, empty = records.path, records.empty
     headers, sequences = (_texts(*buffers) for buffers in (records.headers, records.letters))
+    records.forget()
     if not len(headers):
         raise UserError(f"{path}, line {records.line}: there is no sequence up to the end of the file")
     columns = _of_headers(headers, header)
     refuse_duplicates([*columns, "sequence"], f"a header of {path}")
     frame = pd.DataFrame(columns | {"sequence": pd.Series(sequences, dtype=TEXT)})
-    twice, empty = len(frame) - frame["id"].nunique(), records.empty
+    twice = len(frame) - frame["id"].nunique()
     notes = [f"{twice:,} ids occur again"] if twice else []
     notes += [f"{len(empty):,} records without letters left out, first in line {empty[0]}"] if empty else []
     log.info("file     %s", "; ".join([f"{path.name}, {len(frame):,} sequences", *notes]))
-    return _labelled(frame, labels) if labels else frame
+    return frame
 
 
 class Records:
     """The records of a file as they are read; a mistake is refused with its line and its reason."""
 
-    def __init__(self, path: Path):
-        self.path, self.line, self.began, self.empty = path, 0, None, []
-        self.headers, self.letters = ((bytearray(), array("q", [0])) for _ in range(2))  # texts, their ends
+    def __init__(self, path: Path, size: float):
+        self.path, self.size, self.line, self.began, self.n_bytes = path, size, 0, None, 0
+        self.forget()
 
-    def read(self, file) -> None:
+    def forget(self) -> None:
+        self.headers, self.letters = ((bytearray(), array("q", [0])) for _ in range(2))  # texts, their ends
+        self.empty = []
+
+    def read(self, file):
+        """Yield after each ``size`` letters, and at the end."""
         lines = self.lines(file)
         for line in lines:
             if line.startswith(b"@") and self.began is None:
-                return self.fastq(line, lines)
+                yield from self.fastq(line, lines)
+                break
             if line.startswith(b">"):
                 self.end()
+                if len(self.letters[0]) > self.size:
+                    yield
                 self.begin(line)
             elif line and not line.startswith(b";"):  # a comment of old files
                 self.add(line)
-        self.end()
+        else:
+            self.end()
+        yield
 
     def lines(self, file):
         """Yield lines without their ends, and count them."""
         for self.line, raw in enumerate(file, start=1):
+            self.n_bytes += len(raw)
             line = raw.rstrip(b"\r\n").removeprefix(b"\xef\xbb\xbf" if self.line == 1 else b"")
             if b"\r" in line:
                 raise self.mistake("it holds a CR: lines should end in LF")
             yield line
 
-    def fastq(self, line: bytes | None, lines) -> None:
-        """Read records of four lines: @header, letters, +, as many signs of quality."""
+    def fastq(self, line: bytes | None, lines):
+        """Read records of four lines: @header, letters, +, as many signs of quality; yield as `read` does."""
         while line is not None:
+            if len(self.letters[0]) > self.size:
+                yield
             self.begin(line, b"@")
             sequence, plus, quality = (next(lines, None) for _ in range(3))
             if quality is None or not plus.startswith(b"+") or len(quality) != len(sequence):

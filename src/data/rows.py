@@ -45,7 +45,7 @@ class Etl:
     """
 
     def __init__(self, record: dict, needed: list[str], title: str):
-        self.record, self.needed, self.title = record, needed, title
+        self.record, self.needed, self.title, self.said = record, needed, title, set()
         self.function = load_function(record["source"], record["function"])
 
     def prepare(self, raw: pd.DataFrame) -> pd.DataFrame:
@@ -55,8 +55,14 @@ class Etl:
         except NotTaken as error:
             if not self._looks_prepared(raw):
                 raise
-            log.warning("%s; the rows are taken as what it returns", error)
+            self._warn(f"{error}; the rows are taken as what it returns")
             return raw
+
+    def _warn(self, text: str) -> None:
+        """Log a sentence once, not for each piece of a file."""
+        if text not in self.said:
+            log.warning("%s", text)
+        self.said.add(text)
 
     def _through(self, raw: pd.DataFrame) -> pd.DataFrame:
         """Refuse dropped, added and moved rows; warn where other rows change what a row becomes."""
@@ -70,7 +76,7 @@ class Etl:
         if not _same(part, again):
             if len(part) != len(again) or np.isin(_hashes(again), _hashes(whole)).all():
                 raise UserError(f"{self.title} reorders rows, and {ADVICE}")
-            log.warning("%s makes a row of other rows, too: its prediction depends on them", self.title)
+            self._warn(f"{self.title} makes a row of other rows, too: its prediction depends on them")
         for k in range(1, N_CELLS if absent else 0):
             if not _same(again, self._call(raw.iloc[some], k)):
                 raise NotTaken(f"{self.title} needs what these rows lack: {', '.join(absent)}")

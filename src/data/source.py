@@ -69,7 +69,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
 
     path = find_table(path)
     try:
-        with _parts(path) as (schema, read):  # column by column: the whole table would be in memory twice
+        with parts_of(path) as (schema, read, *_):  # column by column: the whole would be in memory twice
             names = [name for name in schema.names if not name.startswith("__index_level_")]
             refuse_duplicates(names, path)
             columns = {name: read(columns=[name]).column(0).to_pandas() for name in names}
@@ -79,8 +79,10 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
 
 
 @contextmanager
-def _parts(path: Path):
-    """Yield the schema of a Parquet file, or of a folder of them, and a function that reads columns."""
+def parts_of(path: Path):
+    """Yield the schema of a Parquet file, or of a folder of them, functions that read columns and batches of
+    rows, and the number of rows.
+    """
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
@@ -91,10 +93,10 @@ def _parts(path: Path):
         whole = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
         if len({tuple(part.physical_schema.names) for part in whole.get_fragments()}) > 1:
             raise UserError(f"the files in {path} have different columns: name one file")
-        yield whole.schema, whole.to_table
+        yield whole.schema, whole.to_table, whole.to_batches, whole.count_rows()
     else:
         with pq.ParquetFile(path) as file:
-            yield file.schema_arrow, file.read
+            yield file.schema_arrow, file.read, file.iter_batches, file.metadata.num_rows
 
 
 def check_frame(frame) -> pd.DataFrame:

@@ -1,21 +1,18 @@
 """Read a user's file as it is: separator, encoding and packing are found, and no cell loses a digit."""
 
-import bz2
 import codecs
 import csv
-import gzip
 import io
 import logging
-import lzma
 import re
 import warnings
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from src.data.packed import refuse_foreign, unpacked
 from src.data.source import DAMAGED, not_empty, read_parquet, refuse_duplicates, short
 from src.system.errors import UserError, nearest
 from src.system.tables import find_table, is_parquet
@@ -26,9 +23,6 @@ PLAIN = re.compile("utf-8|ascii|iso8859|cp125|latin")  # encodings in which , ; 
 WORDS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe|\xfe\xff": "utf-16"}
 MARKS |= {b".\0.\0": "utf-16-le", b"\0.\0.": "utf-16-be"}
-FOREIGN = {".xlsx": "an Excel file", ".xls": "an Excel file", ".ods": "a spreadsheet", ".7z": "a 7z archive"}
-FOREIGN |= dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz"), "a tar archive")
-OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zX": lzma.open}
 
 
 def read_table(path: str | Path, options: dict | None = None) -> pd.DataFrame:
@@ -40,9 +34,7 @@ def read_table(path: str | Path, options: dict | None = None) -> pd.DataFrame:
     path = find_table(path)
     if is_parquet(path):
         return read_parquet(path)
-    for suffix in map(str.lower, path.suffixes):
-        if suffix in FOREIGN:
-            raise UserError(f"{path} is {FOREIGN[suffix]}: save its table as a CSV file and name that")
+    refuse_foreign(path)
     file = TextFile(path, options or {})
     try:
         return not_empty(file.read(), path)
@@ -66,20 +58,27 @@ class TextFile:
         self.separator, self.skip = WORDS.get(separator, separator), 0
 
     def read(self) -> pd.DataFrame:
+        self.decoded(self.find_layout)
+        frame = self.stripped(self.restored(self.decoded(self.parse)))
+        self.tell()
+        return frame
+
+    def decoded(self, call):
+        """Return what ``call`` returns, as cp1252, Windows' superset of Latin-1, if a letter is not UTF-8."""
         try:
-            self.find_layout()
-            frame = self.parse()
+            return call()
         except UnicodeDecodeError:
             if self.encoding != "utf-8" or self.options.get("encoding"):
                 raise
             self.notes = ["not UTF-8, read as cp1252: if letters are wrong, set dataset.read.encoding"]
-            self.encoding = "cp1252"  # Windows' superset of Latin-1
-            self.find_layout()
-            frame = self.parse()
-        frame, shown = self.stripped(self.restored(frame)), {"\t": "tab"}.get(self.separator, self.separator)
-        if self.notes or self.separator != ",":  # an ordinary file needs no line
+            self.encoding = "cp1252"
+            return call()
+
+    def tell(self) -> None:
+        """Log how the file was read; an ordinary one needs no line."""
+        shown = {"\t": "tab"}.get(self.separator, self.separator)
+        if self.notes or self.separator != ",":
             log.info("file     %s", "; ".join([f"{self.path.name}, separator {shown}", *self.notes]))
-        return frame
 
     def open(self):
         """Return the file's bytes, unpacked, in an encoding whose separators are single bytes."""
@@ -186,26 +185,6 @@ class TextFile:
     def empty(self) -> list[str]:
         """Return the words that stand for an empty cell."""
         return ["", *map(str, self.options.get("na_values") or [])]
-
-
-def unpacked(path: Path):
-    """Return the open file, unpacked where its first bytes say so; of a zip the only table in it."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    for mark, opener in OPENERS.items():
-        if start.startswith(mark):
-            return opener(path)
-    if start == b"\x28\xb5\x2f\xfd":
-        import pyarrow as pa  # Python has no zstd before 3.14
-
-        return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
-    if start != b"PK\x03\x04":
-        return path.open("rb")
-    archive = zipfile.ZipFile(path)
-    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-    if len(names) != 1:
-        raise ValueError(f"the zip holds {len(names)} files ({', '.join(names[:5])}) instead of one")
-    return archive.open(names[0])
 
 
 def separator_of(lines: list[str]) -> str:

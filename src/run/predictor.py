@@ -1,13 +1,15 @@
 """Predict new rows with a run's ETL, transforms and model: what ``load("t7").predict(df)`` calls."""
 
+import logging
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from src.data.chunks import chunks
 from src.data.load import known_recipe, read_and_etl, read_input
-from src.data.prepare import apply_transforms, columns_of
+from src.data.prepare import COLUMN_KEYS, apply_transforms, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
 from src.data.target import class_names
@@ -17,6 +19,8 @@ from src.system import notebook
 from src.system.errors import UserError
 from src.system.files import read_json
 from src.trainer.family import family
+
+log = logging.getLogger("reprise")
 
 
 def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:
@@ -49,6 +53,23 @@ class Predictor:
         frame, p = self._outputs(rows, etl)
         with self._fitting():
             return pd.DataFrame({"id": self.ids(frame)} | predicted(p, self.info), index=frame.index)
+
+    def chunks(self, path: str | Path, etl: bool = True, labels: str | None = None):
+        """Yield (rows as `predict` returns them, rows as they came, share that was read) of a file in pieces.
+
+        labels : a table with the targets of a FASTA file
+        """
+        dataset, known = self.run.cfg["dataset"], None
+        with self._fitting():
+            for raw, share in chunks(path, dataset | {"labels": labels} if "labels" in dataset else dataset):
+                if known is None:
+                    known = {str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
+                    known |= {name for names in self.info["columns"].values() for name in names}
+                    known |= (self.transforms.get("etl") or {}).get("input_columns", {}).keys()
+                    if extra := [name for name in raw if name not in known]:
+                        more = f" and {len(extra) - 8} more" if len(extra) > 8 else ""
+                        log.info("note     %s does not read %s%s", self.name, ", ".join(extra[:8]), more)
+                yield self.predict(raw, etl), raw, share
 
     def ids(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the cells of ``dataset.id``, or the index: (n,)."""

@@ -3,7 +3,11 @@
 import difflib
 import os
 import re
+import shutil
+import sys
+import tempfile
 import unicodedata
+from contextlib import contextmanager
 from pathlib import Path
 
 from src.system.errors import UserError
@@ -79,3 +83,19 @@ def located(dataset: dict, folders=None) -> dict:
         if found := places(dataset.get(key), folders):
             dataset = dataset | {key: str(found[0])}
     return dataset
+
+
+@contextmanager
+def as_file(path: str):
+    """Yield the path of a file; of ``-`` that of a copy of standard input, named by its first bytes."""
+    if path != "-":
+        yield path
+        return
+    stream = sys.stdin.buffer
+    start = stream.peek(4)[:4]
+    suffix = ".parquet" if start == b"PAR1" else ".fasta" if start[:1] in (b">", b"@") else ".csv"
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, f"stdin{suffix}")
+        with copy.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        yield str(copy)
