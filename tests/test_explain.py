@@ -10,12 +10,14 @@ from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
 from src import fit
 from src.config.check import check
 from src.config.shell import read
+from src.dataset import dna_sample
 from src.explain import explain
 from src.run.folder import Run
 from src.share.explain import draw, effects
 from src.system.errors import UserError
 
 MOTIF, PLACE = "TATA", 9
+FEW = ("dataset.max_rows=1500", "trainer.max_epochs=4")
 
 
 def reads(n: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -48,6 +50,27 @@ def test_the_planted_letters_are_found_where_they_were_planted(run, by):
     assert len(mean) == 24 and set(mean.nlargest(4).index) == set(range(PLACE, PLACE + 4))
     share = mean.loc[PLACE : PLACE + 3].sum() / mean.abs().sum()
     assert share > (0.8 if by == "mutation" else 0.5)  # no read had an unknown letter in training
+
+
+@pytest.mark.parametrize(
+    "motif, model",
+    [
+        ("place", ["dna_cnn", "model.net.n_filters=16", "model.net.d_place=8", "model.batch_size=32"]),
+        ("word", ["linear"]),  # anywhere in the read, on either strand
+    ],
+)
+def test_the_motif_of_dna_sample_is_found_where_it_was_planted(outputs, motif, model):
+    run = fit("dataset=dna_sample", f"dataset.motif={motif}", f"model={model[0]}", *model[1:], *FEW, *QUIET)
+    planted, size = dna_sample.read({"motif": motif})["start"], len(dna_sample.MOTIFS[motif])
+    table = effects(run, n=40)  # of its test rows, whose id is their place in the whole
+    found, shares = 0, []
+    for (_, row), one in table[table["prediction"] == "yes"].groupby(["row", "id"]):
+        start, effect = planted[int(row)], one.set_index("place")["effect"]
+        if start < 0:  # mislabelled, or a mistake of the model
+            continue
+        found += effect.rolling(size).sum().idxmax() - size + 1 == start
+        shares.append(len({*effect.nlargest(size).index} & {*range(start, start + size)}) / size)
+    assert len(shares) > 10 and found / len(shares) > 0.9 and np.mean(shares) > 0.85
 
 
 def test_an_effect_is_the_mean_change_of_the_other_letters(run):
