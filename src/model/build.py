@@ -7,7 +7,8 @@ from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import CHECKOUT
 
-FILES = ("vectors", "path")  # arguments of nets that name what `start_from` reads: vectors, weights
+# arguments of nets that name what `start_from` reads, vectors or weights, or one of a list of words
+TEXTS = ("vectors", "path", "numeric")
 
 
 def build(spec: dict, *positional, **extra):
@@ -50,8 +51,8 @@ def described(spec: dict | None) -> dict:
 def is_own_net(spec: dict | None) -> bool:
     """Return whether ``spec`` is a net that is defined, not just imported, in a file of src/model/.
 
-    Its arguments must be numbers and flags, and names of files, which only a fit reads: a net may take other
-    text for the name of a class.
+    Its arguments must be numbers, flags, names of files, which only a fit reads, and words of a list: a net
+    may take other text for the name of a class.
     """
     from torch import nn  # here, as estimators are built without torch
 
@@ -61,7 +62,7 @@ def is_own_net(spec: dict | None) -> bool:
     cls = getattr(importlib.import_module(module), name, None)
     if not isinstance(cls, type) or not issubclass(cls, nn.Module) or cls.__module__ != module:
         return False
-    arguments = [value for key, value in spec.items() if key not in ("class", *FILES)]
+    arguments = [value for key, value in spec.items() if key not in ("class", *TEXTS)]
     return all(type(value) in (int, float, bool, NoneType) for value in _items(arguments))
 
 

@@ -22,6 +22,8 @@ class Embed(nn.Module):
         dropout on embeddings, and the share of text tokens left out whole (Iyyer et al. 2015), in training.
     vectors : str, optional
         file of word vectors, see `TokenEmbedding`.
+    numbers : nn.Module, optional
+        of `embed_numbers`, (B, F) -> (B, F, D), in place of x * w + b.
 
     **Shape**: x_num (B, F), x_cat (B, C), input_ids (B, T) -> (B, F + C + T, D), (B, F + C + T)
 
@@ -31,11 +33,14 @@ class Embed(nn.Module):
     (torch.Size([8, 6, 16]), torch.Size([8, 6]))
     """
 
-    def __init__(self, info: dict, d_token: int, token_dropout=0.0, word_dropout=0.0, vectors=None):
+    def __init__(
+        self, info: dict, d_token: int, token_dropout=0.0, word_dropout=0.0, vectors=None, numbers=None
+    ):  # fmt: skip
         super().__init__()
         n_num, cardinalities = info["n_num_features"], info["cat_cardinalities"]
         bound = 1 / math.sqrt(d_token)
-        if n_num:
+        self.numbers = numbers
+        if n_num and numbers is None:
             self.num_weight = nn.Parameter(torch.empty(n_num, d_token).uniform_(-bound, bound))
             self.num_bias = nn.Parameter(torch.empty(n_num, d_token).uniform_(-bound, bound))
         if cardinalities:
@@ -50,7 +55,9 @@ class Embed(nn.Module):
     def forward(self, x_num=None, x_cat=None, input_ids=None, attention_mask=None) -> tuple[Tensor, Tensor]:
         tokens, masks = [], []
         if x_num is not None:
-            tokens.append(x_num[:, :, None] * self.num_weight + self.num_bias)  # (B, F, D)
+            plain = self.numbers is None
+            embedded = x_num[:, :, None] * self.num_weight + self.num_bias if plain else self.numbers(x_num)
+            tokens.append(embedded)  # (B, F, D)
         if x_cat is not None:
             tokens.append(self.cat(x_cat + self.cat_offsets))  # (B, C, D)
         masks += [t.new_ones(t.shape[:2], dtype=torch.bool) for t in tokens]  # columns are always there

@@ -60,12 +60,18 @@ class LitModel(L.LightningModule):
         """The net that predicts: the averaged one where there is one."""
         return self.net if self.average is None else self.average
 
-    def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        logits = self.net(**{name: batch[name] for name in INPUTS if name in batch})
+    def row_losses(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the loss of each row: (B,)."""
+        return self.errors(self.net(**inputs_of(batch)), batch["y"])
+
+    def errors(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return squared errors or cross-entropies of logits (B, n_outputs) and y (B,): (B,)."""
         if self.info["task"] == "regression":
-            each = (logits[:, 0] - batch["y"]).square()
-        else:
-            each = F.cross_entropy(logits, batch["y"], reduction="none", label_smoothing=self.label_smoothing)
+            return (logits[:, 0] - y).square()
+        return F.cross_entropy(logits, y, reduction="none", label_smoothing=self.label_smoothing)
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        each = self.row_losses(batch)
         if "denominator" in batch:  # this rank's rows of the batch, see `Loader`
             return (each * batch.get("weight", 1.0)).sum() / batch["denominator"].clamp(min=1e-12)
         if "weight" in batch:
@@ -119,7 +125,7 @@ class LitModel(L.LightningModule):
 
     def validation_step(self, chunk: list[dict[str, Tensor]], _index: int) -> None:
         for batch in chunk:
-            logits = self.predictor(**{name: batch[name] for name in INPUTS if name in batch})
+            logits = self.predictor(**inputs_of(batch))
             self.outputs.append((batch["row"], in_full(logits)))
 
     def on_validation_epoch_end(self) -> None:
@@ -167,6 +173,11 @@ class LitModel(L.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def inputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return those of a batch that a net's forward takes."""
+    return {name: batch[name] for name in INPUTS if name in batch}
 
 
 def in_full(logits: Tensor) -> Tensor:

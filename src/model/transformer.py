@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from src.model.embed import Embed, angles, masked_mean, positions
+from src.model.numeric import embed_numbers
 
 
 class Attention(nn.Module):
@@ -72,12 +73,17 @@ class Transformer(nn.Module):
         vectors: str | None = None,
         rotary: bool = False,
         learned: bool = False,
+        numeric: str = "linear",
+        n_bins: int = 64,
+        n_frequencies: int = 64,
+        sigma: float = 1.0,
     ):
         super().__init__()
         if rotary and (learned or d_token // n_heads % 2):
             raise ValueError("rotary=true goes without learned, and with an even d_token / n_heads")
         self.n_heads, self.rotary = n_heads, rotary
-        self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
+        numbers = embed_numbers(info, numeric, d_token, n_bins, n_frequencies, sigma)
+        self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors, numbers)
         self.blocks = nn.ModuleList(Block(d_token, n_heads, d_hidden, dropout) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(d_token)
         self.places = None
