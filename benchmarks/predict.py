@@ -17,7 +17,7 @@ from sides import CHECKOUT, table
 
 from src import fit
 
-HEAD = "| rows a second | `src.predict` | bare loop | ratio of times | MB | its MB |\n|---|---|---|---|---|---|"
+HEAD = "| rows a second | `src.predict` | bare loop | ratio, seconds | MB | its |\n|---|---|---|---|---|---|"
 BARE = """
 import sys
 import joblib, numpy as np, pandas as pd

@@ -37,7 +37,8 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
     n, counts, predictor = 0, Counter(), Run.open(run, trust)._predictor
     shown = tqdm(unit=" rows", unit_scale=True, leave=False, disable=None)  # on a terminal only
     with as_file(input) as path, nullcontext() if output == "-" else writing(output) as write, shown as bar:
-        for rows, _, share in predictor.chunks(path, etl):
+        for raw, share in predictor.chunks(path):
+            rows = predictor.predict(raw, etl)
             if write:
                 write(rows)
             elif not shell.put(rows.to_csv(index=False, header=not n)[:-1]):

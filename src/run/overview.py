@@ -15,12 +15,9 @@ HAVE_COLUMNS = ("model=", "dataset=", "seed=", "dataset.split_seed=", "dataset.p
 def table(run) -> str:
     """Return the metrics of a `Run` or a `Recorder` at its end, each once, and what they are of."""
     report, deciding = run.report, run.report["metric"]["name"]
-    columns = {part: _of_part(report["metrics"], part) for part in ("val", "test")}
+    columns = {part: of_part(report["metrics"], part) for part in ("val", "test")}
     columns = {"train": report["train_metrics"]} | columns | {"baseline": report["baseline"]}
-    lines = ["", " " * 22 + "".join(f"{name:>10}" for name in columns)]
-    for name in shown(columns["test"], deciding):
-        cells = [_cell(column, name) for column in columns.values()]
-        lines.append(f"{name + ' *' if name == deciding else name:22}" + "".join(cells))
+    lines = side_by_side(columns, deciding)
     decides = "* decides, equal values by the loss on val"
     if run.cfg["model"].get("progress") == "staged":
         decides = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
@@ -30,6 +27,15 @@ def table(run) -> str:
     train = f"train: {n:,} of its {n_all:,} rows; " if n < n_all else ""
     knows = "the shares of the classes" if "log_loss" in columns["test"] else "the mean of the target"
     return "\n".join([*lines, decides, f"{train}baseline: a model that knows only {knows} in train, on test"])
+
+
+def side_by_side(columns: dict[str, dict], deciding: str) -> list[str]:
+    """Return lines with the metrics of {"train": {"loss": 0.3, ...}, "test": ...} in columns."""
+    lines = ["", " " * 22 + "".join(f"{name:>10}" for name in columns)]
+    for name in shown(columns["test"], deciding):
+        cells = [_cell(column, name) for column in columns.values()]
+        lines.append(f"{name + ' *' if name == deciding else name:22}" + "".join(cells))
+    return lines
 
 
 def shown(names, deciding: str) -> list[str]:
@@ -43,7 +49,7 @@ def shown(names, deciding: str) -> list[str]:
     return [name for name in dict.fromkeys(["loss", deciding, *names]) if name not in hidden]
 
 
-def _of_part(metrics: dict, part: str) -> dict:
+def of_part(metrics: dict, part: str) -> dict:
     """{"val/f1": 1, "test/f1": 2} -> {"f1": 1} for val."""
     return {key.partition("/")[2]: value for key, value in metrics.items() if key.startswith(f"{part}/")}
 

@@ -39,7 +39,7 @@ class Predictor:
         self.run, self.name, self.info = run, run.name, run.info
         self.transforms = read_json(run.folder / "transforms.json")
         self.family, self.received = family(run.cfg["model"]), run.report.get("received_as")
-        self.etl = None
+        self.etl, self.also = None, []  # columns that the ETL should make beside those that the model reads
         notebook.unpack(run.folder / "code.zip", named_code(run.cfg))
         with self._fitting():
             self.model = self.family.load(path, run.cfg["model"], self.info)
@@ -54,8 +54,8 @@ class Predictor:
         with self._fitting():
             return pd.DataFrame({"id": self.ids(frame)} | predicted(p, self.info), index=frame.index)
 
-    def chunks(self, path: str | Path, etl: bool = True, labels: str | None = None):
-        """Yield (rows as `predict` returns them, rows as they came, share that was read) of a file in pieces.
+    def chunks(self, path: str | Path, labels: str | None = None):
+        """Yield (rows as they came, share of the file that was read), some at a time, for `predict`.
 
         labels : a table with the targets of a FASTA file
         """
@@ -69,7 +69,7 @@ class Predictor:
                     if extra := [name for name in raw if name not in known]:
                         more = f" and {len(extra) - 8} more" if len(extra) > 8 else ""
                         log.info("note     %s does not read %s%s", self.name, ", ".join(extra[:8]), more)
-                yield self.predict(raw, etl), raw, share
+                yield raw, share
 
     def ids(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the cells of ``dataset.id``, or the index: (n,)."""
@@ -119,7 +119,7 @@ class Predictor:
             reason = f"{self.name} was not made here, or its transforms.json was changed since"
             danger = "its ETL could run anything: add trust=true if you trust it, or etl=false"
             raise UserError(f"{reason}; {danger} for rows as the ETL returns them")
-        return Etl(recipe, columns_of(self.transforms), f"the ETL of {self.name}")
+        return Etl(recipe, [*columns_of(self.transforms), *self.also], f"the ETL of {self.name}")
 
     @contextmanager
     def _fitting(self):
