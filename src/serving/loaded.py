@@ -1,0 +1,99 @@
+"""A run that a server has loaded: it reads the body of a request, predicts, and describes itself."""
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from src.run.folder import Run
+from src.serving.batch import Batcher
+from src.serving.schema import columns, row_model
+from src.system.errors import UserError
+
+TABLES = {  # content type of a request -> suffix of a file that a run reads
+    "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/vnd.apache.parquet": ".parquet",
+    "application/x-parquet": ".parquet", "text/x-fasta": ".fasta",
+}  # fmt: skip
+
+
+class WrongRow(UserError):
+    """A request whose rows are not as the run needs them; ``where`` has the row and the column."""
+
+    def __init__(self, text: str, where: dict):
+        super().__init__(text)
+        self.where = where
+
+
+class Loaded:
+    """A `Run` with its model in memory.
+
+    settings : of `src.serve`: trust, max_rows, max_batch, max_waiting
+    watch : called with the number of rows of each call of the model
+    """
+
+    def __init__(self, name: str, settings: dict, watch):
+        self.run = Run.open(name, settings["trust"])
+        self.name, self.columns, self.max_rows = self.run.name, columns(self.run), settings["max_rows"]
+        row = row_model(self.run, self.columns)
+        rows = (list[row], Field(min_length=1, max_length=self.max_rows))
+        self.Request = create_model("Rows", __config__=ConfigDict(extra="forbid"), rows=rows)
+        self.names = {field: one.alias for field, one in row.model_fields.items()}
+        self.settings, self.watch, self.batcher = settings, watch, None
+        with suppress(UserError):  # an example that is no real row; the model and its libraries are loaded
+            self.run.predict(pd.DataFrame([{name: one["example"] for name, one in self.columns.items()}]))
+        self.predictor = self.run._predictor  # a model that cannot be loaded is told now
+
+    def open(self) -> None:
+        """Begin to predict, in the running event loop."""
+        sizes = {"max_rows": self.settings["max_batch"], "max_waiting": self.settings["max_waiting"]}
+        self.batcher = Batcher(self.run.predict, **sizes, watch=self.watch)
+
+    def rows(self, body: bytes, kind: str) -> dict[str, list] | pd.DataFrame:
+        """Return the rows of a body of content type ``kind``: JSON as {column: cells}, a file as a table."""
+        if kind not in TABLES:
+            return self._json_rows(body)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"body{TABLES[kind]}")
+            path.write_bytes(body)
+            try:
+                frame, _ = self.predictor.prepared(path, etl=False)
+            except UserError as error:
+                raise UserError(str(error).replace(str(path), "the body")) from None
+        if not 0 < len(frame) <= self.max_rows:
+            raise UserError(f"the body has {len(frame):,} rows: should be 1 to {self.max_rows:,}")
+        return frame
+
+    def _json_rows(self, body: bytes) -> dict[str, list]:
+        try:
+            rows = self.Request.model_validate_json(body).rows
+        except ValidationError as error:
+            raise self._wrong(error.errors(include_url=False, include_context=False)[0]) from None
+        given = set().union(*(row.model_fields_set for row in rows))
+        names = {field: name for field, name in self.names.items() if field in given}
+        return {name: [getattr(row, field) for row in rows] for field, name in names.items()}
+
+    def _wrong(self, error: dict) -> WrongRow:
+        """Return the first error of pydantic as a sentence with its row and column."""
+        place, text = error["loc"], error["msg"][:1].lower() + error["msg"][1:]
+        if place[:1] != ("rows",) or len(place) < 2:
+            example = '{"rows": [{"column": value, ...}]}'
+            return WrongRow(f"{'.'.join(map(str, place)) or 'the body'}: {text}; it should be {example}", {})
+        where = {"row": place[1]} | ({"column": place[2]} if len(place) > 2 else {})
+        if error["type"] == "missing":
+            return WrongRow(f"row {place[1]} lacks the column {place[2]}", where)
+        if error["type"] == "extra_forbidden":
+            known = ", ".join(list(self.names.values())[:30])
+            return WrongRow(f"row {place[1]} has a column {place[2]}; the run reads {known}", where)
+        cell = repr(error["input"])[:60]
+        column = f", column {place[2]}" if len(place) > 2 else ""
+        return WrongRow(f"row {place[1]}{column}: {text}, not {cell}", where)
+
+    def described(self) -> dict:
+        """Return what `/metadata` tells of the run."""
+        report = self.run.report
+        keys = ("model", "dataset", "metric", "metrics", "data_digest", "started", "finished")
+        told = {"run": self.name} | {key: report.get(key) for key in keys}
+        info = {key: self.run.info.get(key) for key in ("task", "target", "classes", "etl_version")}
+        return told | info | {"columns": self.columns}

@@ -1,0 +1,41 @@
+"""The processes of a server: a parent that keeps the port open, and workers, which it can replace."""
+
+import os
+import socket
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from src.system.errors import UserError
+
+SETTINGS = "REPRISE_SERVE"  # the variable that names the file of settings
+TOKEN = "REPRISE_TOKEN"
+STARTUP_FAILURE = 3  # exit code of a worker that uvicorn does not start again
+START = 120  # seconds in which a worker must have loaded its models
+DRAIN = 60  # seconds in which a worker that ends answers what it has accepted
+
+
+def run_server(host: str, port: int, workers: int) -> int:
+    """Listen until Ctrl-C or SIGTERM and return the exit code.
+
+    SIGHUP replaces the workers by new ones, which read the settings again; no request is lost.
+    """
+    config = uvicorn.Config(
+        "src.serving.app:create", factory=True, host=host, port=port, workers=workers, access_log=False,
+        log_level="warning", timeout_graceful_shutdown=DRAIN, timeout_worker_healthcheck=START,
+        timeout_keep_alive=30, server_header=False,
+    )  # fmt: skip
+    if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
+        print(f"warning: {host} can be reached from elsewhere and {TOKEN} is not set", flush=True)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise UserError(f"host={host} port={port}: {error.strerror}; choose another port") from None
+    with listening:
+        listening.set_inheritable(True)
+        processes = Multiprocess(config, [listening])
+        processes.run()
+    return 1 if any(one.exitcode == STARTUP_FAILURE for one in processes.processes) else 0
