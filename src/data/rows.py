@@ -47,6 +47,22 @@ class Etl:
     def __init__(self, record: dict, needed: list[str], title: str):
         self.record, self.needed, self.title, self.said = record, needed, title, set()
         self.function = load_function(record["source"], record["function"])
+        self.settled = None  # columns whose absence was found to change nothing, see `settle`
+
+    def settle(self, names: list[str]) -> None:
+        """Check on rows of recorded cells that each row with the columns ``names`` is made of itself alone.
+
+        If so, later rows with these columns are not checked one by one, which takes six times as long.
+        """
+        rng = np.random.default_rng(0)
+        cells = {name: self.record.get("cells", {}).get(name) or [math.nan] for name in names}
+        columns = {name: rng.choice(np.array(known, object), N_AGAIN) for name, known in cells.items()}
+        raw = pd.DataFrame(columns)
+        whole, order = self._through(raw), rng.permutation(N_AGAIN)
+        for some in (order, order[:7]):
+            if not _same(whole.iloc[some], self._call(raw.iloc[some], 0)):
+                return
+        self.settled = {*names}
 
     def prepare(self, raw: pd.DataFrame) -> pd.DataFrame:
         """Return the needed columns of each row; rows that look like what the ETL returns stay so."""
@@ -71,6 +87,8 @@ class Etl:
             raise NotTaken(missing(gone, raw))
         whole = self._call(raw, 0)
         self._check_rows(raw, whole)
+        if self.settled is not None and self.settled <= {*raw.columns}:
+            return whole.set_axis(raw.index)
         some = np.unique(np.linspace(min(1, len(raw) - 1), len(raw) - 1, N_AGAIN).astype(int))[::-1]
         part, again = whole.iloc[some], self._call(raw.iloc[some], 0)
         if not _same(part, again):

@@ -23,6 +23,7 @@ from src.run.folder import Run
 from src.serving.batch import Busy
 from src.serving.loaded import TABLES, Loaded, WrongRow
 from src.serving.process import SETTINGS, STARTUP_FAILURE, TOKEN
+from src.system.environment import set_threads
 from src.system.errors import UserError, is_told, sentence
 from src.system.files import read_json, write_json
 
@@ -39,6 +40,7 @@ BATCH = Histogram("reprise_batch_rows", "Rows of a call of a model", buckets=[2*
 def create() -> FastAPIOffline:
     """Return the application of one worker, its runs loaded; a run that cannot be loaded ends the process."""
     settings = read_json(Path(os.environ[SETTINGS]))
+    set_threads(1)  # of a batch's few rows; more workers use more cores
     try:
         loaded = [Loaded(name, settings, BATCH.observe) for name in settings["runs"]]
     except Exception as error:

@@ -44,6 +44,9 @@ class Loaded:
         with suppress(UserError):  # an example that is no real row; the model and its libraries are loaded
             self.run.predict(pd.DataFrame([{name: one["example"] for name, one in self.columns.items()}]))
         self.predictor = self.run._predictor  # a model that cannot be loaded is told now
+        if self.predictor.etl:
+            with suppress(UserError):  # then each request is checked
+                self.predictor.etl.settle([name for name, one in self.columns.items() if one["needed"]])
 
     def open(self) -> None:
         """Begin to predict, in the running event loop."""
