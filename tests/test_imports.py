@@ -24,7 +24,7 @@ ROOMS = {
     "config": 2, "data": 2, "model": 2, "logger": 2,
     "dataset": 3, "trainer": 3,
     "run": 4,
-    "study": 5, "share": 5,
+    "study": 5, "share": 5, "serving": 5,
     "verbs": 6,
 }  # fmt: skip
 FILES = {
