@@ -2,9 +2,10 @@
 
 import os
 import socket
+import time
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import multiprocess
 
 from src.system.errors import UserError
 
@@ -13,6 +14,21 @@ TOKEN = "REPRISE_TOKEN"
 STARTUP_FAILURE = 3  # exit code of a worker that uvicorn does not start again
 START = 120  # seconds in which a worker must have loaded its models
 DRAIN = 60  # seconds in which a worker that ends answers what it has accepted
+
+
+class Worker(multiprocess.Process):
+    """A worker for whose answer nobody waits once it is dead; uvicorn's own would wait for `START`."""
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        end = time.monotonic() + timeout
+        try:
+            self.parent_conn.send(b"ping")
+            while self.process.is_alive() and time.monotonic() < end:
+                if self.parent_conn.poll(0.1):
+                    return self.parent_conn.recv()
+        except (OSError, EOFError):
+            pass
+        return None
 
 
 def run_server(host: str, port: int, workers: int) -> int:
@@ -36,6 +52,7 @@ def run_server(host: str, port: int, workers: int) -> int:
         raise UserError(f"host={host} port={port}: {error.strerror}; choose another port") from None
     with listening:
         listening.set_inheritable(True)
-        processes = Multiprocess(config, [listening])
+        multiprocess.Process = Worker
+        processes = multiprocess.Multiprocess(config, [listening])
         processes.run()
     return 1 if any(one.exitcode == STARTUP_FAILURE for one in processes.processes) else 0
