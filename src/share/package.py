@@ -27,19 +27,19 @@ def pack(name: str, file: str | None = None, force: bool = False) -> Path:
         run = Run.open(name)
         if run.status != "done":
             raise UserError(f"{name} is {run.status}: only a run that is done can be packed")
-        before, digests = _stamps(run.folder), {}
+        before, digests = stamps(run.folder), {}
         check_names([*before, "manifest.json"], name)
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
             for inside in before:
                 digests[inside] = digest(run.folder / inside)
                 archive.write(run.folder / inside, inside)
             archive.writestr("manifest.json", json.dumps({"run": name, "files": digests}, indent=1))
-        if _stamps(run.folder) != before:
+        if stamps(run.folder) != before:
             raise UserError(f"{name} was changed while it was packed: pack it again")
     return target
 
 
-def _stamps(folder: Path) -> dict[str, tuple]:
+def stamps(folder: Path) -> dict[str, tuple]:
     """Return {name: (size, time of change)} of the files that a pack holds, sorted."""
     found = {}
     for path in sorted(folder.rglob("*")):
