@@ -149,7 +149,8 @@ def test_trainer_options_are_lightnings_with_its_defaults():
 
 
 def test_no_rule_for_a_key_that_is_not_there():
-    known = {key for model in ("mlp", "tabm", "transformer", "linear") for key in flat(unchecked(f"model={model}"))}
+    models = ("mlp", "tabm", "transformer", "linear")
+    known = {key for model in models for key in flat(unchecked(f"model={model}"))}
     for name in ("csv", "dna_sample", "fasta", "gb1", "genome", "hf"):
         known |= {f"dataset.{key}" for key in values_of(CONF / f"dataset/{name}.yaml")}
     known |= set(values_of(CONF / "sweep/_search.yaml"))
