@@ -298,7 +298,9 @@ def check_the_stored_config_rebuilds_the_model(case):
         assert all(torch.equal(again.state_dict()[name], x) for name, x in case.again.state_dict().items())
     else:
         assert type(again.model) is type(stored.model)
-        assert again.model.get_params() == stored.model.get_params()
+        # as text: nan is equal to nan; xgboost's fit sets the objective
+        mine, theirs = (repr(one.model.get_params() | {"objective": None}) for one in (again, stored))
+        assert mine == theirs
 
 
 CHECKS = {

@@ -35,6 +35,9 @@ TINY = {  # overrides that make a fit small; a model that is not here is fitted 
     "random_forest": ["arguments.n_estimators=20"],
     "gradient_boosting": ["arguments.n_estimators=30"],
     "sgd": ["regressor.eta0=0.05"],
+    "lightgbm": ["arguments.n_estimators=30", "arguments.min_child_samples=5", "arguments.learning_rate=0.1"],
+    "xgboost": ["arguments.n_estimators=30", "arguments.learning_rate=0.1"],
+    "catboost": ["arguments.n_estimators=30", "arguments.learning_rate=0.2"],
     "hist_gb": ["arguments.max_iter=30", "arguments.min_samples_leaf=5"],
 }
 TORCH = ["batch_size=32", "lr=0.02", "warmup=0"]

@@ -1,5 +1,6 @@
 """The front door of scikit-learn: any part of the data to a matrix, any estimator's output to predictions."""
 
+import math
 from copy import copy
 
 import numpy as np
@@ -7,11 +8,14 @@ from scipy import sparse
 from scipy.special import expit, softmax
 
 from src.model.build import build
+from src.system.code import needed
 from src.system.environment import check_memory
 from src.system.errors import UserError
 
 MAX_DENSE = 2000  # features of text for an estimator that takes dense matrices: 60,000 rows are 480 MB
 MAX_NATIVE = 255  # values of a categorical column that HistGradientBoosting takes
+BOOSTING = ("lightgbm", "xgboost", "catboost")  # libraries of the extra of this name
+NAMES = {"catboost": ("random_seed", "thread_count")}  # of library: its random_state and its n_jobs
 DENSE_ONE_HOT = 100  # up to this many one-hot columns stay dense
 
 
@@ -37,15 +41,29 @@ class Estimator:
         self.info, self.categories, self.sparse = info, cfg["categories"], cfg["sparse"]
         self.tfidf = _vectorizer(cfg, info) if info["vocab_size"] else None
         spec = cfg.get("arguments", {}) | cfg[kind]  # older configs have no arguments that both kinds share
+        self.library = spec["class"].partition(".")[0]
+        if self.library in BOOSTING:
+            needed(self.library, "boosting", f"model={cfg['name']}")
         self.model = build(spec)
-        if "random_state" in self.model.get_params() and "random_state" not in spec:
-            self.model.set_params(random_state=seed)
-        if "n_jobs" in spec and spec["n_jobs"] is None:
-            self.model.set_params(n_jobs=n_threads)
+        random_state, n_jobs = NAMES.get(self.library, ("random_state", "n_jobs"))
+        if random_state in (*self.model.get_params(), "random_seed") and random_state not in spec:
+            self.model.set_params(**{random_state: seed})
+        if n_jobs in spec and spec[n_jobs] is None:
+            self.model.set_params(**{n_jobs: n_threads})
         if self.categories == "native":
-            first = info["n_num_features"]  # categorical columns follow the numbers
-            native = [first + i for i, n in enumerate(info["cat_cardinalities"]) if n <= MAX_NATIVE]
-            self.model.set_params(categorical_features=native or None)
+            self._name_categories()
+
+    def _name_categories(self) -> None:
+        """Tell the estimator which columns hold categories; beside text, boosting takes them as numbers."""
+        info, most = self.info, MAX_NATIVE if self.library not in BOOSTING else math.inf
+        first = info["n_num_features"]  # categorical columns follow the numbers
+        self.native = [first + i for i, n in enumerate(info["cat_cardinalities"]) if n <= most]
+        if self.library in BOOSTING and self.tfidf is not None:
+            self.native = []
+        kinds = ["c" if i in self.native else "q" for i in range(first + len(info["cat_cardinalities"]))]
+        named = {"lightgbm": {}, "xgboost": {"feature_types": kinds if self.native else None}}
+        named["catboost"] = {"cat_features": self.native or None}
+        self.model.set_params(**named.get(self.library, {"categorical_features": self.native or None}))
 
     def matrix(self, part: dict, learn: bool = False):
         """Return (n, features): numbers, categories as one-hot columns or codes, text as TF-IDF of n-grams.
@@ -66,6 +84,8 @@ class Estimator:
         dense = not any(map(sparse.issparse, blocks))
         n_columns = sum(block.shape[1] for block in blocks)
         self._check_memory(blocks[0].shape[0], n_columns, dense or not self.sparse)
+        if dense and self.library == "catboost" and self.native:  # takes codes as whole numbers alone
+            return np.concatenate([blocks[0].astype(object), part["x_cat"].astype(object)][-len(blocks) :], 1)
         if dense:
             return np.concatenate(blocks, 1)
         x = sparse.hstack(blocks, format="csr", dtype=np.float32)

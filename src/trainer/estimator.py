@@ -50,7 +50,7 @@ def fit(
     except (ValueError, TypeError) as error:  # how scikit-learn refuses arguments and data
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{type(estimator.model).__name__} refuses: {reason}") from error
-    if stages.history and kept == stages.history[-1]["epoch"]:
+    if stages.history and kept == stages.history[-1]["epoch"] and model["progress"] != "native":
         shown = {name: array[some] for name, array in train.items()}
         _known[estimator] = list(zip((shown, val), stages.last, strict=True))
     return estimator, kept

@@ -8,6 +8,7 @@ from copy import deepcopy
 from itertools import pairwise
 
 from src.system.errors import UserError
+from src.trainer.native import native
 
 MAX_ROWS = {"staged": 100, "grow": 20}  # of history: a growing forest predicts with all its trees for each
 # stages at which a search looks at a run, the same in all of them. Each costs hist_gb on Adult 0.09 s for
@@ -152,4 +153,4 @@ def _stages(n: int, most: int) -> list[int]:
 # what an estimator needs to be observed so
 NEEDED = {"staged": "staged_predict", "grow": "warm_start", "partial_fit": "partial_fit"}
 # name of model.progress -> how the fit is watched
-PROGRESS = {"once": _once, "staged": _staged, "grow": _grow, "partial_fit": _partial_fit}
+PROGRESS = {"once": _once, "staged": _staged, "grow": _grow, "partial_fit": _partial_fit, "native": native}
