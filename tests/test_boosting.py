@@ -35,13 +35,14 @@ def test_watching_changes_no_bit_and_the_kept_iteration_predicts(outputs, model,
     """The run predicts what the library does after as many iterations, fitted without val and callbacks."""
     run = fit(*words(model, "model.patience=10"), data=tiny_table(task))
     kept, last = run.report["best_epoch"], run.rows[-1]["epoch"]
-    assert kept <= last <= min(60, kept + 10) and [row["epoch"] for row in run.rows] == list(range(1, last + 1))
+    assert kept <= last <= 60 and [row["epoch"] for row in run.rows] == list(range(1, last + 1))
+    assert model == "catboost" or last <= kept + 10  # catboost stops by its own loss
     estimator = load(run.name)._predictor.model
     kind = "Regressor" if task == "regression" else "Classifier"
     cls = getattr(importlib.import_module(model), KIND[model] + kind)
     options = estimator.model.get_params() | {"n_estimators": kept, "early_stopping_rounds": None}
     if model == "xgboost":
-        options["objective"] = None  # its fit has set it
+        del options["objective"]  # its fit has set it
     if model != "xgboost":
         del options["early_stopping_rounds"]
     part = run_part(run, estimator)
@@ -102,15 +103,16 @@ def test_a_category_means_itself_and_no_order(outputs, model):
     frame["y"] = np.where(frame["letter"].isin(list("aceg")), "odd", "even")
     shallow = {"lightgbm": "num_leaves=2", "xgboost": "max_depth=1", "catboost": "depth=1"}[model]
     few = [f"model.arguments.{text}" for text in (shallow, "n_estimators=5", "learning_rate=0.5")]
-    more = {"xgboost": ["+model.arguments.max_cat_to_onehot=1"], "lightgbm": ["+model.arguments.min_data_per_group=5"]}
-    run = fit(*words(model, *few, *more.get(model, [])), data=frame)
+    more = {"xgboost": ["max_cat_to_onehot=1"], "lightgbm": ["min_data_per_group=5"]}
+    few += [f"+model.arguments.{text}" for text in more.get(model, ())]
+    run = fit(*words(model, *few), data=frame)
     assert run.report["metrics"]["test/accuracy"] > 0.95
 
 
 def test_rows_of_history_get_rarer():
     shown = [i for i in range(1, 1001) if is_shown(i)]
-    assert shown[:64] == list(range(1, 65)) and shown[64:67] == [66, 68, 70] and shown[-2:] == [992, 1000 - 8 + 8]
-    assert len(shown) < 200
+    assert shown[:64] == list(range(1, 65)) and shown[64:67] == [66, 68, 70]
+    assert shown[-2:] == [976, 992] and len(shown) < 200
 
 
 def test_native_is_refused_for_other_libraries(outputs):
