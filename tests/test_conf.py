@@ -127,13 +127,16 @@ def test_model_names_a_class_and_arguments_that_exist(model):
             module, _, name = spec.pop("class").rpartition(".")
             cls = getattr(importlib.import_module(module), name)
             assert set(spec) <= set(inspect.signature(cls).parameters)
-            assert key != "net" or (module == f"src.model.{model}" and name.lower() == model.replace("_", ""))
+            if key == "net":
+                of_mlp = spec.get("residual", False)  # resnet is an mlp with this option
+                assert module == f"src.model.{'mlp' if of_mlp else model}"
+                assert of_mlp or name.lower() == model.replace("_", "")
 
 
 def test_every_net_has_its_yaml():
     nets = {path.stem for path in Path(CHECKOUT / "src/model").glob("*.py")}
     parts = {"embed", "flat", "numeric", "vectors"}
-    assert nets - parts - {"__init__", "build", "estimator", "lit", "schedule", "words"} == {
+    assert nets - parts - {"__init__", "build", "estimator", "lit", "schedule", "words"} | {"resnet"} == {
         model for model in choices("model") if "net" in unchecked(f"model={model}")["model"]
     }
 

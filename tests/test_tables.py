@@ -14,8 +14,8 @@ from src import fit
 from src.data.prepare import Data
 from src.model.build import is_own_net
 from src.model.lit import LitModel
+from src.model.mlp import MLP
 from src.model.numeric import Periodic, PiecewiseLinear, embed_numbers, quantiles, splits
-from src.model.resnet import ResNet
 from src.model.tabm import LitTabM, TabM
 from src.system.errors import UserError
 
@@ -181,10 +181,10 @@ def test_tabm_trains_by_the_mean_of_losses_and_predicts_the_mean_of_predictions(
 
 
 def test_a_residual_block_adds_to_what_came_in():
-    net = ResNet(INFO, d_hidden=8, n_blocks=2, d_block=16, dropout=0.0).eval()
+    net = MLP(INFO, d_hidden=8, n_layers=2, dropout=0.0, residual=True)
     x = torch.from_numpy(X)
-    hidden = net.first(x)
-    for block in net.blocks:
-        hidden = hidden + block[4](block[1](block[0](hidden)).relu())
-    assert torch.allclose(net(x_num=x), net.head(hidden), atol=1e-6)
-    assert net.head[1](torch.tensor(-1.0)) == 0
+    hidden = net.layers[0](x)
+    for block in net.layers[1:3]:
+        norm, wide, *_, narrow = block.inner
+        hidden = hidden + narrow(wide(norm(hidden)).relu())
+    assert torch.allclose(net(x_num=x), net.head(net.layers[3](hidden).relu()), atol=1e-6)
