@@ -11,11 +11,8 @@ from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
-from src.data.load import load_frame
-from src.data.prepare import cut
-from src.run.again import origin
 from src.run.folder import Run
-from src.run.trust import check_trust
+from src.run.rows import test_rows
 from src.share.plots import BLUE, GREY, literal
 from src.system.errors import UserError
 from src.system.files import replacing
@@ -41,7 +38,7 @@ def effects(run: Run, rows=None, n: int = 10, by: str | None = None) -> pd.DataF
     columns = predictor.transforms["roles"]["text"]
     if not columns:
         raise UserError(f"{run.name} reads no text and no sequence: there are no letters or words to change")
-    frame = _test_rows(run, n) if rows is None else predictor.prepared(rows)[1].head(n)
+    frame = test_rows(run, n) if rows is None else predictor.prepared(rows)[1].head(n)
     kind, cut_up, letters = _reading(predictor.transforms["tokenizer"])
     ways = BY if letters else BY[1:]
     by = ways[0] if by is None else by
@@ -78,15 +75,6 @@ def _reading(state: dict):
     known = sorted(word for word in state["words"] if len(word) == 1)
     lower = kind == "text" and state["lower"]
     return kind, lambda text: list(text.lower() if lower else text), "".join(known)[:MAX_LETTERS]
-
-
-def _test_rows(run: Run, n: int) -> pd.DataFrame:
-    """Return the first ``n`` test rows as the ETL returns them."""
-    check_trust(run, code=True)  # the config names what reads the data
-    if run.cfg["dataset"]["name"] == "frame":
-        raise UserError(f"{run.name} was trained on a frame in memory: name rows with input=...")
-    frame = load_frame(run.cfg["dataset"], origin=origin(run, output=True))[0]
-    return frame.iloc[cut(frame, run.cfg["dataset"], run.cfg["seed"])["test"][:n]]
 
 
 def _scores(predictor, row: pd.DataFrame, column: str, texts: list[str]) -> tuple[np.ndarray, object]:
