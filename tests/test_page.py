@@ -152,7 +152,7 @@ def test_the_page_has_the_numbers_of_the_sweep(page, outputs):
     assert f"First on val: <b>{board.index[0]}</b>" in page
     for text in remarks(board):
         assert text in unescape(page)
-    assert len(re.findall("<svg", page)) == len(re.findall("</svg>", page)) == 5
+    assert len(re.findall("<svg", page)) == len(re.findall("</svg>", page)) == 4
     assert "<dd>1e-06, 0.01, 1</dd>" in page  # what was searched
 
 
