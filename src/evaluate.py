@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.config import shell
 from src.run.folder import Run
-from src.run.overview import of_part, side_by_side
+from src.run.table import of_part, side_by_side
 from src.system.files import write_json
 from src.system.tables import as_file, name_of
 

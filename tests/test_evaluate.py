@@ -10,7 +10,7 @@ from src.data import chunks
 from src.dataset import csv
 from src.evaluate import evaluate
 from src.predict import predict
-from src.run.overview import of_part
+from src.run.table import of_part
 from src.system.errors import UserError
 from src.system.files import read_json
 

@@ -18,7 +18,7 @@ from src.data.load import load_data
 from src.dataset import breast_cancer
 from src.metric import functions
 from src.run import job
-from src.run.overview import shown, table
+from src.run.table import shown, table
 from src.system import code, environment
 from src.system.errors import NOTE, Lines
 from src.system.files import write_yaml

@@ -144,6 +144,9 @@ class Run:
     def __dir__(self) -> list[str]:
         return list(PUBLIC)  # completion in a notebook offers these
 
+    def _repr_html_(self) -> str:
+        return shown.html(self)
+
     def __repr__(self) -> str:
         text = f"{self.name}: {self.report['model']} on {self.report['dataset']}, {self.status}"
         if self.report["metric"] is not None:

@@ -24,9 +24,10 @@ from src.run.again import epochs_behind
 from src.run.folder import Run, model_path, runs_folder
 from src.run.follow import follow
 from src.run.lock import hold
-from src.run.overview import places, table
+from src.run.overview import places
 from src.run.own import named_code, own_modules, with_notebook
 from src.run.record import Recorder
+from src.run.table import table
 from src.system import notebook
 from src.system.code import locate, point_out
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads

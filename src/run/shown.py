@@ -1,6 +1,7 @@
 """Show a run in a notebook: its history and predictions as DataFrames, its pictures."""
 
 import base64
+from html import escape
 from pathlib import Path
 
 
@@ -26,6 +27,18 @@ def predictions(arrays: dict, info: dict):
         columns = {"part": part, "id": arrays[f"{part}_id"], "y": y}
         frames.append(pd.DataFrame(columns | predicted(arrays[f"{part}_p"], info)))
     return pd.concat(frames, ignore_index=True)
+
+
+def html(run) -> str:
+    """Return what a notebook shows of a `Run`: its metrics, or its last epochs, and its pictures."""
+    from src.run.table import table
+
+    parts = [f"<b>{escape(repr(run))}</b>"]
+    if run.status == "done":
+        parts.append(f"<pre>{escape(table(run))}</pre>")
+    elif run.rows:
+        parts.append(history(run.rows).tail(3).to_html(float_format="%.4f"))
+    return "\n".join([*parts, run.plots._repr_html_()])
 
 
 class Pictures(dict):

@@ -14,9 +14,9 @@ from src.metric.choose import choose
 from src.metric.words import METRICS
 from src.run.compare import causes
 from src.run.folder import Run
-from src.run.overview import of_part, shown
 from src.run.page import render
 from src.run.rows import test_rows
+from src.run.table import of_part, shown
 from src.study import page
 from src.study.jobs import duration
 from src.study.leaderboard import board, comparable
