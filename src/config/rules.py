@@ -72,6 +72,8 @@ RULES = {
     "metric_mode": [one_of("min", "max"), NULL],
     "class_weight": [MAPPING, one_of("balanced"), NULL],
     "keep_predictions": number(0),
+    "calibrate": ["src.metric.words.CALIBRATIONS", NULL],
+    "threshold": [SHARE, one_of("tuned"), NULL],
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),
     "pictures": [FLAG, NULL],
     "tags": TAGS,

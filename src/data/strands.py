@@ -5,6 +5,7 @@ from functools import wraps
 import numpy as np
 
 from src.data.words import KINDS
+from src.metric.decision import calibrated
 from src.system.errors import UserError
 
 PAIRS = {"dna": "TGCAYRSWMKVHDBN-", "rna": "UGCAYRSWMKVHDBN-"}  # complements of `KINDS`
@@ -39,11 +40,13 @@ def on_both(part: dict, info: dict) -> dict:
 
 
 def averaged(predict):
-    """Make ``predict(model, part, info)`` the mean over both strands, where the dataset asks for it."""
+    """Make ``predict(model, part, info)`` the mean over both strands, and calibrated, where that is asked."""
 
     @wraps(predict)
     def over_strands(model, part: dict, info: dict) -> np.ndarray:
         p = predict(model, part, info)
-        return (p + predict(model, other_strand(part, info), info)) / 2 if "complements" in info else p
+        if "complements" in info:
+            p = (p + predict(model, other_strand(part, info), info)) / 2
+        return calibrated(p, info)
 
     return over_strands

@@ -7,7 +7,8 @@ from contextlib import suppress
 import numpy as np
 
 from src.metric import functions
-from src.metric.words import METRICS, check_name
+from src.metric.decision import decided
+from src.metric.words import METRICS, check_name, depends_on_threshold
 from src.system.code import locate
 from src.system.errors import UserError
 
@@ -59,13 +60,19 @@ def names(task: str, metric: dict) -> list[str]:
     return [metric["name"], *rest]
 
 
-def compute(task: str, metric: dict, y, p) -> dict[str, float]:
+def compute(task: str, metric: dict, y, p, threshold: float | None = None) -> dict[str, float]:
     """Return {name: value} of the deciding metric and of all of the task; nan if ``p`` is not finite."""
-    values, finite = {}, np.isfinite(p).all()
+    values, finite, by_threshold = {}, np.isfinite(p).all(), decided(p, threshold)
     for name in names(task, metric):
         fn = metric["fn"] if name == metric["name"] else getattr(functions, name)
-        values[name] = fn(y, p) if finite else math.nan
+        values[name] = fn(y, by_threshold if depends_on_threshold(name) else p) if finite else math.nan
     return values
+
+
+def scores(y, p, metric: dict, info: dict) -> dict[str, float]:
+    """Return the loss and `compute`, where ``info`` has one by its threshold."""
+    values = compute(info["task"], metric, y, p, info.get("threshold"))
+    return {"loss": loss(y, p, info)} | values
 
 
 def loss(y, p, info: dict) -> float:

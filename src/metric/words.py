@@ -2,18 +2,20 @@
 
 from src.system.errors import UserError, nearest
 
+CALIBRATIONS = ("temperature", "isotonic")
 CLASSIFICATION = ("binary", "multiclass")
 REGRESSION = ("regression",)
-# name, also of its function in functions.py -> direction, and the tasks that it is logged for
+# name, also of its function in functions.py -> direction, the tasks that it is logged for, and whether it
+# decides for a class, which a threshold changes
 METRICS = {
-    "accuracy": {"mode": "max", "tasks": CLASSIFICATION},
-    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION},
-    "f1": {"mode": "max", "tasks": CLASSIFICATION},
-    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION},
-    "f1_binary": {"mode": "max", "tasks": ("binary",)},
+    "accuracy": {"mode": "max", "tasks": CLASSIFICATION, "decides": True},
+    "balanced_accuracy": {"mode": "max", "tasks": CLASSIFICATION, "decides": True},
+    "f1": {"mode": "max", "tasks": CLASSIFICATION, "decides": True},
+    "f1_macro": {"mode": "max", "tasks": CLASSIFICATION, "decides": True},
+    "f1_binary": {"mode": "max", "tasks": ("binary",), "decides": True},
     "auroc": {"mode": "max", "tasks": CLASSIFICATION},
     "average_precision": {"mode": "max", "tasks": CLASSIFICATION},
-    "mcc": {"mode": "max", "tasks": CLASSIFICATION},
+    "mcc": {"mode": "max", "tasks": CLASSIFICATION, "decides": True},
     "log_loss": {"mode": "min", "tasks": CLASSIFICATION},
     "calibration_error": {"mode": "min", "tasks": CLASSIFICATION},
     "rmse": {"mode": "min", "tasks": REGRESSION},
@@ -57,3 +59,7 @@ def check_name(name: str, mode: str | None, task: str | None) -> None:
     if mode not in (None, known):
         better_when = "higher" if known == "max" else "lower"
         raise UserError(f"metric={name} is better when {better_when}; leave metric_mode out")
+
+
+def depends_on_threshold(name: str) -> bool:
+    return name not in METRICS or METRICS[name].get("decides", False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from src.metric.choose import compute, loss
+from src.metric.choose import scores
 from src.metric.functions import to_predictions
 from src.model.build import build
 from src.model.schedule import SCHEDULES
@@ -138,7 +138,7 @@ class LitModel(L.LightningModule):
         rows, first = np.unique(rows, return_index=True)  # in the part's order, whichever rank had them
         self.kept = self.val_y[rows], logits[first]
         y, p = self.kept[0], to_predictions(logits[first], self.info)
-        values = {"loss": loss(y, p, self.info)} | compute(self.info["task"], self.metric, y, p)
+        values = scores(y, p, self.metric, self.info)
         self.scores = {f"val/{name}": value for name, value in values.items()}
 
     def on_train_epoch_end(self) -> None:

@@ -4,12 +4,9 @@ import cProfile
 import io
 import logging
 import pstats
-import zipfile
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from src.config.shell import of_job
 from src.config.tree import flat
@@ -17,8 +14,8 @@ from src.data.digest import arrays_digest
 from src.data.load import load_data
 from src.data.prepare import Data, describe_data
 from src.data.shared import load_shared
-from src.data.target import baseline
-from src.metric.choose import choose, compute, loss
+from src.metric.choose import choose
+from src.metric.decision import check
 from src.model.build import described
 from src.run.again import epochs_behind
 from src.run.folder import Run, model_path, runs_folder
@@ -27,18 +24,18 @@ from src.run.lock import hold
 from src.run.overview import places
 from src.run.own import named_code, own_modules, with_notebook
 from src.run.record import Recorder
+from src.run.results import evaluate, save_predictions
 from src.run.table import table
 from src.system import notebook
 from src.system.code import locate, point_out
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError
-from src.system.files import replacing
 from src.system.paths import claim
 from src.system.process import uninterrupted
 from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
-from src.trainer.history import TRAIN_ROWS, Progress, Pruned
+from src.trainer.history import Progress, Pruned
 
 log = logging.getLogger("reprise")
 
@@ -93,6 +90,7 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
             data = load(cfg["dataset"], origin=origin, **options)
             data.info = data.info | described(model.get("net"))  # shared data stays as it is
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+            check(metric, data.info, cfg.get("calibrate"), cfg.get("threshold"))
             _record_data(recorder, data, metric)
         with recorder.timed("import"), uninterrupted():
             _import(model)
@@ -101,13 +99,10 @@ def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared:
             options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads, "watch": watch}
             fitted, kept = _fit(recorder, model | limit, data, metric, **options)
         with recorder.timed("evaluate"):
-            predict = family(model).predict
-            predictions = {part: predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
-            _evaluate(recorder, data, predictions, metric, kept)
-            recorder.report |= _beside(data, metric, seed, lambda part: predict(fitted, part, data.info))
+            predictions = evaluate(recorder, data, fitted, metric, kept)
             log.info(table(recorder))
         with recorder.timed("record"):
-            _save_predictions(recorder.folder / "predictions.npz", data, predictions)
+            save_predictions(recorder.folder / "predictions.npz", data, predictions)
             family(model).save(fitted, model_path(recorder.folder, model))
     return recorder.opened()
 
@@ -199,48 +194,3 @@ def profiled(wanted: bool, folder: Path):
     path.write_text(text.getvalue())
     top = "\n".join(text.getvalue().splitlines()[6:30])
     log.info("profile, by cumulative seconds (more in %s):\n%s", path, top)
-
-
-def _evaluate(recorder: Recorder, data: Data, predictions: dict, metric: dict, kept: int | None) -> None:
-    """Record the metrics of the kept epoch: loss on train, all of them on val and test."""
-    values = {}
-    for row in recorder.rows:
-        if row["epoch"] == kept:
-            values["train/loss"] = row["train/loss"]
-    for part, p in predictions.items():
-        y = data.parts[part]["y"]
-        scores = {"loss": loss(y, p, data.info)} | compute(data.info["task"], metric, y, p)
-        values |= {f"{part}/{name}": value for name, value in scores.items()}
-    recorder.report |= {"best_epoch": kept, "metrics": values}
-
-
-def _beside(data: Data, metric: dict, seed: int, predict) -> dict:
-    """Return metrics to compare with: the model's on training rows, and a baseline's on test.
-
-    ``report["metrics"]`` is for the rows that the model has not seen.
-    """
-    train, info = data.parts["train"], data.info
-    n = len(train["y"])
-    if n > TRAIN_ROWS:
-        some = np.random.default_rng([seed, 2]).permutation(n)[:TRAIN_ROWS]
-        train = {name: array[some] for name, array in train.items()}
-    pairs = {"train_metrics": (train["y"], predict(train))}
-    pairs["baseline"] = (data.parts["test"]["y"], baseline(data, "test"))
-    found = {"train_rows": [min(n, TRAIN_ROWS), n]}
-    for name, (y, p) in pairs.items():
-        found[name] = {"loss": loss(y, p, info)}
-        with suppress(RuntimeError):  # a metric of the user's own may refuse a constant p
-            found[name] |= compute(info["task"], metric, y, p)
-    return found
-
-
-def _save_predictions(path: Path, data: Data, predictions: dict) -> None:
-    """Write id, y and p of each part; `numpy.savez_compressed` would take 42 ms on Adult, not 6."""
-    arrays = {}
-    for part, p in predictions.items():
-        arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
-    options = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": 1}
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", **options) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.data.source import check_frame
 from src.data.target import encode, readable
-from src.metric.choose import choose, compute, loss
+from src.metric.choose import choose, scores
 from src.run.folder import Run
 from src.share.plots import classification, literal, regression
 from src.system.errors import UserError
@@ -39,12 +39,13 @@ def evaluate(run: Run, rows, etl: bool = True, labels: str | None = None) -> tup
         raise UserError(f"no row has a target in {info['target']}")
     y, p = map(np.concatenate, zip(*found, strict=True))
     metric = choose(run.cfg["metric"], run.cfg["metric_mode"], info["task"])
-    return {"loss": loss(y, p, info)} | compute(info["task"], metric, y, p), y, p
+    return scores(y, p, metric, info), y, p
 
 
 def draw(run: Run, name: str, y: np.ndarray, p: np.ndarray) -> Path:
     """Draw what `src.share.plots` draws of the test part into ``plots/<name>.png``; return the path."""
-    figure = classification(y, p, run.info["classes"]) if run.info["classes"] else regression(y, p)
+    classes, threshold = run.info["classes"], run.info.get("threshold")
+    figure = classification(y, p, classes, threshold) if classes else regression(y, p)
     figure.suptitle(literal(f"{run.name}   {run.report['model']} on {name} ({len(y):,} rows)"), fontsize=11)
     path = run.folder / "plots" / f"{name}.png"
     with replacing(path) as temporary:

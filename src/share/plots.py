@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from src.logger import csv
+from src.metric.decision import decided
 from src.metric.functions import auroc_binary, average_precision_binary, r2
 from src.system.errors import printable
 from src.system.files import read_json
@@ -39,7 +40,8 @@ def draw(folder: str | Path) -> list[Path]:
     if report["status"] != "pruned":
         with np.load(folder / "predictions.npz", allow_pickle=False) as file:
             y, p = file["test_y"], file["test_p"]
-        test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"])
+        at = info.get("threshold")
+        test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"], at)
         figures["test"] = (test, f"{title}, test part ({len(y):,} rows)")
     if len(history) > 1:
         curves = learning_curves(history, report["metric"]["name"], report["best_epoch"])
@@ -84,11 +86,11 @@ def learning_curves(history: list[dict], metric: str, best_epoch: int | None):
     return figure
 
 
-def classification(y: np.ndarray, p: np.ndarray, classes: list[str]):
+def classification(y: np.ndarray, p: np.ndarray, classes: list[str], threshold: float | None = None):
     """Draw confusion matrix, ROC, precision-recall and calibration of y (n,) and p (n, n_classes)."""
     figure, (left, roc, curve, right) = _figure(4)
     names = [literal(name if len(name) <= 12 else f"{name[:11]}…") for name in classes]
-    confusion_matrix(left, y, p.argmax(1), names)
+    confusion_matrix(left, y, decided(p, threshold).argmax(1), names)
     binary = len(classes) == 2
     shown = [1] if binary else np.unique(y)[:MAX_CURVES]
     for k in shown:

@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 
 from src.data.strands import averaged
-from src.metric.choose import compute, loss
+from src.metric.choose import loss, scores
 from src.model.estimator import Estimator
 from src.system.errors import UserError
 from src.system.files import replacing
@@ -75,8 +75,7 @@ class StageLog:
 
     def __call__(self, epoch: int, p_train: np.ndarray, p_val: np.ndarray) -> None:
         info, y_val = self.estimator.info, self.val[1]
-        values = {"loss": loss(y_val, p_val, info)}
-        values |= compute(info["task"], self.history.metric, y_val, p_val)
+        values = scores(y_val, p_val, self.history.metric, info)
         row = {"epoch": epoch, "train/loss": loss(self.train[1], p_train, info)}
         row |= {f"val/{name}": value for name, value in values.items()}
         self.history.append(row)
