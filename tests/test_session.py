@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 
 import nbformat
 import pytest
@@ -30,8 +31,8 @@ fit("model=linear", "dataset=wine", "logger=csv", "pictures=false").status
 
 @pytest.fixture(scope="module")
 def cells(outputs):
-    """The cells of notebooks/own_net.ipynb after they ran, and an interrupted one."""
-    book = nbformat.read(CHECKOUT / "notebooks" / "own_net.ipynb", as_version=4)
+    """The cells of notebooks/02_own_net.ipynb after they ran, and an interrupted one."""
+    book = nbformat.read(CHECKOUT / "notebooks" / "02_own_net.ipynb", as_version=4)
     for text in (INTERRUPTED, AFTER):
         book.cells.append(nbformat.v4.new_code_cell(text, metadata={"tags": ["raises-exception"]}))
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
@@ -54,6 +55,28 @@ def error(cell) -> list[str]:
     """Return the lines of a cell's error as the notebook shows them."""
     (found,) = [one for one in cell.outputs if one.output_type == "error"]
     return "\n".join(found["traceback"]).splitlines()
+
+
+OTHERS = [path for path in sorted((CHECKOUT / "notebooks").glob("*.ipynb")) if "own_net" not in path.stem]
+SAYS = {  # a cell of a notebook, what it shows
+    "01_first_run": {"ours.predict(": "p_yes", 'model=hist_bg"': "did you mean hist_gb", "runs()": "hist_gb"},
+    "03_sweep_compare_ask": {"board[[": "verdict", "found.sort": "test/accuracy", "sure_and_right)": "final"},
+    "04_dna": {"groupby": "GACTCA|GAGTCA|TGACTC", "linear = fit": r"'dna_cnn': (1\.0|0\.[89])"},
+    "05_versions_and_replay": {"again = run_etl": "v2", "reload_etl(": "True", "identical": "True"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_a_notebook_runs_in_any_directory(path, tmp_path, monkeypatch):
+    book = nbformat.read(path, as_version=4)
+    monkeypatch.setenv("OUTPUTS_DIR", str(tmp_path / "outputs"))
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    began = time.monotonic()
+    NotebookClient(book, timeout=240, kernel_name="python3").execute(cwd=str(tmp_path))
+    assert time.monotonic() - began < 120
+    for text, says in SAYS[path.stem].items():
+        assert re.search(says, json.dumps(find(book.cells[2:], text).outputs)), text
 
 
 def test_the_notebook_has_no_outputs_in_git():
