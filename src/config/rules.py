@@ -94,6 +94,7 @@ RULES = {
     "dataset.read.na_values dataset.read.parse_dates": [ITEMS, NULL],
     "dataset.target": [SIGNS, whole(), SOME],
     "dataset.task": ["src.data.words.TASKS", NULL],
+    "dataset.target_transform": ["src.data.words.TARGET_TRANSFORMS", NULL],
     "dataset.positive": [TEXT, number(), FLAG, NULL],
     "dataset.numeric dataset.categorical dataset.text dataset.ignore": [ITEMS, NULL],
     "dataset.dates": [ITEMS, MAPPING, NULL],

@@ -86,6 +86,25 @@ def target_info(train: pd.Series, task: str, positive) -> dict:
     return info | {"task": task, "n_outputs": len(classes), "classes": classes, "class_type": kind}
 
 
+def fit_transform(train: pd.Series, info: dict, kind: str) -> dict:
+    """Return how models learn a regression's target: its log, or its place among quantiles as a normal value.
+
+    `src.metric.functions.learned` applies it.
+    """
+    if info["task"] != "regression":
+        raise UserError(f"dataset.target_transform={kind} is for a regression; {train.name} holds classes")
+    y = _finite(train)
+    if kind == "quantile":
+        return {"quantiles": np.quantile(y, np.linspace(0, 1, min(len(y), 1000))).tolist()}
+    least = float(y.min())
+    if least < 0:
+        advice = f"but {train.name} holds {least:g}; quantile takes all"
+        raise UserError(f"dataset.target_transform=log needs values of at least 0, {advice}")
+    add = float(least == 0)  # log(1 + y) where there is a 0
+    logs = np.log(y + add)
+    return {"least": least, "add": add, "mean": float(logs.mean()), "std": float(logs.std()) or 1.0}
+
+
 def class_names(info: dict) -> np.ndarray:
     """Return the names of the classes in the type of the target: (n_classes,)."""
     types = {"int": int, "float": float, "float32": np.float32, "bool": "True".__eq__}

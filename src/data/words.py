@@ -21,3 +21,4 @@ CUTTERS["word"] = CUTTERS["words"]
 # letters of scripts that have no spaces between words: Chinese and Japanese; Thai, Lao, Myanmar and Khmer
 CHINESE = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 THAI = "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"
+TARGET_TRANSFORMS = ("log", "quantile")

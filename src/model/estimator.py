@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import expit, softmax
 
+from src.metric.functions import in_units, learned
 from src.model.build import build
 from src.system.code import needed
 from src.system.environment import check_memory
@@ -125,12 +126,12 @@ class Estimator:
     def target(self, part: dict) -> np.ndarray:
         """Return class numbers, or standardized values: (n,)."""
         y = part["y"]
-        return (y - self.info["y_mean"]) / self.info["y_std"] if self.info["task"] == "regression" else y
+        return learned(y, self.info) if self.info["task"] == "regression" else y
 
     def predictions(self, output: np.ndarray) -> np.ndarray:
         """Return an output as probabilities (n, n_classes), or values (n,) in the target's own units."""
         if self.info["task"] == "regression":
-            return np.asarray(output, np.float64).reshape(-1) * self.info["y_std"] + self.info["y_mean"]
+            return in_units(np.asarray(output, np.float64).reshape(-1), self.info)
         return np.asarray(output, np.float64)
 
     def predict(self, x) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.metric.functions import learned
 from src.model.words import INPUTS
 
 log = logging.getLogger("reprise")
@@ -121,7 +122,7 @@ def tensors(part: dict, info: dict) -> dict[str, Tensor]:
     if "y" in part:
         y = part["y"]
         if info["task"] == "regression":
-            y = ((y - info["y_mean"]) / info["y_std"]).astype(np.float32)
+            y = learned(y, info).astype(np.float32)
         out["y"] = torch.from_numpy(y)
     if "weight" in part:
         out["weight"] = torch.from_numpy(part["weight"])
