@@ -35,6 +35,8 @@ class Estimator:
         the estimator's ``n_jobs``, where the config has ``n_jobs: null``.
     """
 
+    library = ""  # estimators that were saved before this had a name
+
     def __init__(self, cfg: dict, info: dict, seed: int, n_threads: int = 1):
         kind = "regressor" if info["task"] == "regression" else "classifier"
         if cfg[kind] is None:
