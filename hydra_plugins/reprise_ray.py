@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.launcher import Launcher
@@ -35,8 +36,8 @@ class RayLauncher(Launcher):
         import ray
         from hydra.core.singleton import Singleton
 
-        from src.study.lost import show_end
-        from src.study.pool import STOPPING, wait, work
+        from src.study.lost import lost, show_end
+        from src.study.workers import STOPPING, wait, work
         from src.system.errors import UserError
         from src.system.paths import CHECKOUT
 
@@ -72,7 +73,7 @@ class RayLauncher(Launcher):
                 wait(running, timeout=STOPPING)
             ray.shutdown()
 
-        return work(jobs, [None] * n, submit, reason, stop, self)
+        return work(jobs, [None] * n, submit, reason, stop, partial(lost, launcher=self))
 
 
 def _job(number: int, overrides, shared):

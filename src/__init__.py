@@ -14,7 +14,7 @@ from src.system.environment import set_wait_policy
 set_wait_policy()  # before anything loads numpy or torch
 
 __all__ = ["ask", "fit", "leaderboards", "load", "reload_etl", "replay_train", "resume_train", "run_etl"]
-__all__ += ["run_sweep", "runs", "sweep"]
+__all__ += ["ensemble_runs", "run_sweep", "runs", "sweep"]
 
 
 def __getattr__(name: str):
@@ -23,7 +23,7 @@ def __getattr__(name: str):
         "ask": "ask.ask", "run_etl": "etl.run_etl", "reload_etl": "data.load.reload_etl",
         "replay_train": "replay.replay", "resume_train": "resume.resume",
         "run_sweep": "study.sweep.run_sweep", "sweep": "study.sweep.results",
-        "leaderboards": "study.leaderboard.leaderboards",
+        "ensemble_runs": "ensemble.ensemble", "leaderboards": "study.leaderboard.leaderboards",
     }  # fmt: skip
     if name not in places:
         raise AttributeError(f"module 'src' has no attribute {name!r}")
@@ -43,8 +43,8 @@ def fit(*overrides: str, data=None, **keywords):
     from src.config import shell
     from src.config.compose import compose
     from src.config.keywords import overrides_of
-    from src.run.job import run_job
     from src.run.needed import done_before
+    from src.study.run import run_config
     from src.system.errors import UserError, without_password
 
     shell.console()
@@ -61,7 +61,7 @@ def fit(*overrides: str, data=None, **keywords):
     overrides = (*overrides, *overrides_of(keywords, overrides))
     cfg = compose(overrides)
     report = {"overrides": list(map(without_password, overrides))}
-    return done_before(cfg, frame=data) or run_job(cfg, frame=data, report=report)
+    return done_before(cfg, frame=data) or run_config(cfg, frame=data, report=report)
 
 
 def load(name: str | int, trust: bool = False):

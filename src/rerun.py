@@ -14,7 +14,7 @@ from src.system.files import read_json, write_json
 
 
 def main() -> None:
-    from src.run.job import run_job
+    from src.study.run import run_config
 
     path = Path(sys.argv[1])
     request = read_json(path)
@@ -28,7 +28,7 @@ def main() -> None:
             frame = (pd.read_pickle if pickled else pd.read_parquet)(request["frame"])
         except Exception as error:  # cells of a class that only the notebook knows
             raise UserError(f"the DataFrame cannot be read in another process: {one_line(error)}") from None
-    run = run_job(request["cfg"], frame=frame, report=request["report"], origin=request.get("origin"))
+    run = run_config(request["cfg"], frame=frame, report=request["report"], origin=request.get("origin"))
     write_json(path, request | {"run": run.name})
 
 

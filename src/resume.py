@@ -36,7 +36,7 @@ def resume(
     sweep : instead of a run, a sweep, s3: trains what is missing of it; returns a row for each of its runs
     data : in a notebook, the DataFrame that the run was trained on
     """
-    from src.run.job import run_job  # here: it loads pandas
+    from src.study.run import run_config  # here: it loads pandas
     from src.study.sweep import run_sweep
 
     if sweep is not None:
@@ -54,7 +54,7 @@ def resume(
         if ranks.rank() == 0:
             check_resumable(started, cfg, data)
         report = report_of_resume(started, cfg, finish, changed)
-        return run_job(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
+        return run_config(cfg, resume=started, report=report, frame=data, origin=origin(started, not changed))
 
 
 if __name__ == "__main__":

@@ -157,6 +157,7 @@ def test_no_rule_for_a_key_that_is_not_there():
     for name in ("csv", "dna_sample", "fasta", "gb1", "genome", "hf"):
         known |= {f"dataset.{key}" for key in values_of(CONF / f"dataset/{name}.yaml")}
     known |= set(values_of(CONF / "sweep/_search.yaml"))
+    known |= {f"cv.{key}" for name in ("_base", "repeated") for key in values_of(CONF / f"cv/{name}.yaml")}
     known |= {key.rpartition(".")[0] for key in known}
     assert not set(RULES) - known
 

@@ -16,9 +16,9 @@ from test_multirun import statuses_in_mlflow
 from src import load, runs
 from src.config.check import check
 from src.study.jobs import rows
-from src.study.lost import killed_by, lost
-from src.study.pool import device_shares
+from src.study.lost import lost
 from src.study.sweep import results
+from src.study.workers import device_shares, killed_by
 from src.system.errors import UserError
 
 
@@ -58,7 +58,7 @@ def test_gpus_are_counted_by_their_files(monkeypatch):
     """Of ``/dev``: nvidia0, nvidia1, nvidiactl, nvidia-uvm; the numbers of CUDA count from 0."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for n in (0, 1, 3):
-        monkeypatch.setattr("src.study.pool.Path.glob", lambda path, pattern, n=n: iter(range(n)))
+        monkeypatch.setattr("src.study.workers.Path.glob", lambda path, pattern, n=n: iter(range(n)))
         assert device_shares(2) == ([str(i % n) for i in range(2)] if n else [None, None])
 
 

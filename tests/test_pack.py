@@ -32,7 +32,7 @@ from src.resume import resume
 from src.run.folder import runs_folder
 from src.run.lock import holder
 from src.run.trust import unsealed
-from src.share.arrival import SHAPES
+from src.share.arrival import MEMBERS, SHAPES
 from src.share.package import n_bytes, pack, unpack
 from src.sync import sync
 from src.system.errors import UserError
@@ -431,7 +431,8 @@ def places(shape, place=()):
             yield from places(inner, (*place, key))
 
 
-KEYS = [(name, place) for name in SHAPES if name != "manifest.json" for place in places(SHAPES[name])]
+NAMED = [name for name in SHAPES if name not in ("manifest.json", MEMBERS)]
+KEYS = [(name, place) for name in NAMED for place in places(SHAPES[name])]
 
 
 @pytest.mark.parametrize(("name", "place"), KEYS, ids=["-".join((name, *place)) for name, place in KEYS])

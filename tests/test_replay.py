@@ -171,7 +171,7 @@ def test_a_frame_reaches_the_child_process_as_it_is(outputs, tmp_path, monkeypat
     tmp_path.chmod(0o700)
     request = {"cfg": {}, "report": {}, "origin": None, "frame": hand_over(frame, tmp_path, True)}
     write_json(tmp_path / "request.json", request)
-    monkeypatch.setattr("src.run.job.run_job", run_job)
+    monkeypatch.setattr("src.study.run.run_config", run_job)
     monkeypatch.setattr(sys, "argv", ["rerun", str(tmp_path / "request.json")])
     rerun.main()
     pd.testing.assert_frame_equal(seen[0], frame, check_exact=True)

@@ -148,7 +148,7 @@ def _check_values(base: dict, values: list[Given]) -> None:
     """Refuse unknown keys and wrong values; ``base`` is the config that the groups alone make."""
     given = {key: value for one in values for key, value in leaves(one.value, one.key)}
     for one in values:
-        if one.key in ("", "dataset.name", "dataset.reader", "model.name"):
+        if one.key in ("", "dataset.name", "dataset.reader", "model.name", "cv.name"):
             raise UserError(f"{one.typed}: names are not set, groups are chosen: dataset=..., model=...")
         for key, value in leaves(one.value, one.key):  # model.net={dropout: 0}: also model.net.dropout
             default, exists = get(base, key)
@@ -168,6 +168,8 @@ def _check_new(key: str, one: Given, base: dict, given: dict) -> None:
     section, _, name = key.rpartition(".")
     near = nearest(key, [*GROUPS, *(known for known, _ in leaves(base))], OTHERS)
     opened = [part for part in OPEN if f"{key}.".startswith(f"{part}.")]
+    if key.startswith("cv.") and "cv" not in base:
+        raise UserError(f"{one.typed} needs folds: add cv=kfold, or one of {', '.join(choices('cv'))}")
     if not opened:
         raise UnknownKey(key, near)
     if not get(base, opened[0])[1]:

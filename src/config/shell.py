@@ -123,15 +123,16 @@ def of_job(name: str | None):
     The run's log.txt has every line.
     """
     handlers = [one for one in logging.getLogger("reprise").handlers if type(one) is logging.StreamHandler]
+    before = [(one.formatter.name, one.level) for one in handlers]  # a fold is within a job
     try:
         for handler in handlers if name else ():
             handler.formatter.name = f"{name}  "
             handler.setLevel(NOTE)
         yield
     finally:
-        for handler in handlers:
-            handler.formatter.name = ""
-            handler.setLevel(logging.NOTSET)
+        for handler, (prefix, level) in zip(handlers, before, strict=True):
+            handler.formatter.name = prefix
+            handler.setLevel(level)
 
 
 def read(function, overrides: list[str]) -> inspect.BoundArguments:

@@ -206,15 +206,16 @@ def check_first(cfg: dict, overrides: list) -> None:
     if not any(one.is_sweep_override() for one in overrides):  # after typos, which may have been the space
         raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
     check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], cfg["dataset"]["task"])
-    check_pruner(cfg["sweep"], cfg["model"], overrides)
+    check_pruner(cfg["sweep"], cfg["model"], overrides, "cv" in cfg)
 
 
-def check_pruner(section: dict, model: dict, overrides: list) -> None:
+def check_pruner(section: dict, model: dict, overrides: list, folds: bool) -> None:
     """Refuse to prune a search that has no epochs to compare; ``model`` is the section of the config."""
     several = any(one.key_or_group == "model" and one.is_sweep_override() for one in overrides)
     upside_down = (section["max_epochs"] or math.inf) < section["min_epochs"]
     refused = {
         "compares epochs of one model: search with one": several,
+        "compares epochs of one fit, a job of cv=... has several: leave cv out": folds,
         "compares a metric of each epoch: take one that is not seconds": objectives(section) == [SECONDS],
         f"finds model={model['name']} fitted in one go: take another": model.get("progress") == "once",
         "needs sweep.min_epochs below sweep.max_epochs": upside_down,

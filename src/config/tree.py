@@ -9,7 +9,7 @@ from src.system.paths import CHECKOUT
 CONF = CHECKOUT / "conf"
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
-GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug", "sweep", "space")
+GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug", "cv", "sweep", "space")
 own = []  # the folder that --config-dir adds to CONF
 
 

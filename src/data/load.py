@@ -123,11 +123,24 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
     return versions.replay(record, read_input(data)[0])
 
 
-def load_data(dataset: dict, *, scaler: str, class_weight, seed: int, frame=None, origin=None) -> Data:
-    """Return the arrays of a dataset; the options are those of `cut` and `shape`, ``origin`` see below."""
-    table, record = prepared_frame(dataset, frame, origin)
-    rows = cut(table, dataset, seed)
+def load_data(
+    dataset: dict, *, scaler: str, class_weight, seed: int, frame=None, origin=None, cv=None, cuts=None,
+) -> Data:  # fmt: skip
+    """Return the arrays of a dataset; the options are those of `cut` and `shape`, ``origin`` see below.
+
+    cv : of a run that is one fold, ``cv["fold"]``
+    cuts : table, record and rows, where the folds of a run share the work
+    """
+    table, record, rows = cuts or fold_of(*prepared_frame(dataset, frame, origin), dataset, seed, cv)
     return arrays_of(table, rows, record, dataset, scaler=scaler, class_weight=class_weight)
+
+
+def fold_of(table: pd.DataFrame, record: dict, dataset: dict, seed: int, cv: dict | None) -> tuple:
+    """Return table, record and the rows of each part, those of the fold ``cv["fold"]`` if there is one."""
+    rows = cut(table, dataset, seed, cv)
+    if cv and cv["fold"] >= len(rows):
+        raise UserError(f"cv.fold={cv['fold']}: there are {len(rows)} folds, from 0 to {len(rows) - 1}")
+    return table, record, rows[cv["fold"]] if cv else rows
 
 
 def prepared_frame(dataset: dict, frame=None, origin: dict | None = None) -> tuple[pd.DataFrame, dict]:

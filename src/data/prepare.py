@@ -11,6 +11,7 @@ import pandas as pd
 from src.data import cells, columns, leaks, target, tokenizer
 from src.data.cells import Rows
 from src.data.digest import digest
+from src.data.folds import folds
 from src.data.parse import NA_WORDS
 from src.data.roles import ROLES, Table, arrange, text_kind
 from src.data.similar import clusters
@@ -31,8 +32,8 @@ class Data:
     source: dict = field(default_factory=dict)  # input_path (or None) and input_digest of the table
 
 
-def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
-    """Return the row numbers of each part, ascending: {"train", "val", "test"}.
+def cut(frame: pd.DataFrame, dataset: dict, seed: int, cv: dict | None = None):
+    """Return the row numbers of each part, ascending: {"train", "val", "test"}; with ``cv`` of each fold.
 
     ``seed`` cuts val, ``dataset["split_seed"]`` test. Rows without a target, if allowed, are in no part.
     """
@@ -59,9 +60,11 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(dataset["split_seed"])
     for name, index in parts.items():
         if dataset["max_rows"]:
-            index = np.sort(rng.permutation(index)[: dataset["max_rows"]])
-        parts[name] = usable[index]
-    return parts
+            parts[name] = np.sort(rng.permutation(index)[: dataset["max_rows"]])
+    names = None if classes is None else np.array(cells.as_text(y.iloc[usable]))
+    several = folds(parts, cv, seed, names, groups, by.get("times")) if cv else [parts]
+    several = [{name: usable[index] for name, index in one.items()} for one in several]
+    return several if cv else several[0]
 
 
 def _alike(frame: pd.DataFrame, dataset: dict, rows: np.ndarray) -> np.ndarray:

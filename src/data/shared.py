@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.data.load import arrays_of, prepared_frame
-from src.data.prepare import Data, cut
+from src.data.load import arrays_of, fold_of, prepared_frame
+from src.data.prepare import Data
 from src.system.files import hidden, locked
 from src.system.paths import CHECKOUT
 
@@ -24,21 +24,22 @@ DAY = 86_400  # seconds that a job waits for another one, which prepares the sam
 _frames = {}  # {key: (table, record)}
 
 
-def load_shared(folder: Path, dataset: dict, *, seed: int, origin: dict | None = None, **options) -> Data:
+def load_shared(
+    folder: Path, dataset: dict, *, seed: int, origin: dict | None = None, cv=None, cuts=None, **options
+) -> Data:  # fmt: skip
     """Return what `load_data` returns; jobs that call it with the same ``folder`` share the work.
 
     Two seeds share their arrays, too, where a column of the table cuts val.
     """
     source = _source(dataset, origin)
-    link = folder / _digest(source, options, seed)
+    link = folder / _digest(source, options, seed, *([cv | {"n_jobs": None}] if cv else []))
     with locked(link.with_suffix(".lock"), DAY):
         if not link.is_dir():
-            frame, record = kept_frame(dataset, origin)
-            rows = cut(frame, dataset, seed)
+            table, record, rows = cuts or fold_of(*kept_frame(dataset, origin), dataset, seed, cv)
             place = folder / _digest(source, options, *rows.values())
             with locked(place.with_suffix(".lock"), DAY):
                 if not place.is_dir():
-                    data = arrays_of(frame, rows, record, dataset, **options)
+                    data = arrays_of(table, rows, record, dataset, **options)
                     if not _write(place, data):
                         return data
             link.symlink_to(place.name)

@@ -66,7 +66,7 @@ class WandB:
         )  # fmt: skip
         self.run = wandb.init(
             project=allowed(run["project"]), name=run["name"], id=known.get("id"), config=config, tags=tags,
-            group=run["tags"].get("sweep"), dir=outputs(), mode=mode(), reinit="create_new",
+            group=run.get("group"), dir=outputs(), mode=mode(), reinit="create_new",
             resume="allow" if known and mode() == "online" else None, settings=settings,
         )  # fmt: skip
         uploaded = set(range(self.run.starting_step))  # as the server says, if there is one

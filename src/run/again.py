@@ -100,6 +100,8 @@ def config_to_resume(run: Run, max_epochs: int | None, finish: bool, path: str |
         max_epochs = epochs_behind(run)
         if not max_epochs:
             raise UserError(f"{name} has no checkpoint to finish with: resume it without finish=true")
+    elif max_epochs is not None and cfg.get("cv") and cfg["cv"]["fold"] is None:
+        raise UserError(f"{name} is made of folds: train it anew with trainer.max_epochs={max_epochs}")
     elif max_epochs is not None and before is None:
         raise UserError(f"{name} was started with max_epochs=null, it has no limit: leave max_epochs out")
     elif max_epochs is not None and max_epochs < before:

@@ -2,12 +2,14 @@
 
 from contextlib import suppress
 from difflib import unified_diff
+from pathlib import Path
 
 import numpy as np
 
 from src.config.tree import flat
 from src.run.code import changed_files, files_of
-from src.run.folder import BrokenRun, Run, model_path
+from src.run.folder import BrokenRun, Run
+from src.run.members import leaves, node_of
 from src.system.errors import UserError, printable
 from src.system.files import read_json
 from src.trainer.family import family
@@ -22,10 +24,10 @@ def compare(a: Run, b: Run) -> dict:
     old, new = a.arrays, b.arrays
     for name in sorted(old.keys() | new.keys()):
         found["predictions"] = max(found["predictions"], _array_difference(old.get(name), new.get(name)))
-    paths = (model_path(run.folder, run.cfg["model"]) for run in (a, b))
-    weights = family(a.cfg["model"]).difference(*paths)
-    if weights is not None:
-        found["weights"] = weights
+    pairs = zip(*(leaves(node_of(run)) for run in (a, b)), strict=False)
+    weights = [family(old["model"]).difference(Path(old["file"]), Path(new["file"])) for old, new in pairs]
+    if None not in weights:
+        found["weights"] = max(weights)
     found["identical"] = all(value == 0.0 for kind, value in found.items() if kind != "run")
     return found
 

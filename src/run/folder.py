@@ -14,7 +14,7 @@ from src.run.trust import check_trust
 from src.system.errors import UserError, one_line, printable
 from src.system.files import read_json
 from src.system.paths import outputs, versions_in
-from src.trainer.family import family
+from src.trainer.family import suffix
 
 # what a listing needs of a run's files: a key and its type
 NEEDED = {
@@ -139,7 +139,7 @@ class Run:
             advice = f"train it with: python -m src.resume run={self.name}"
             raise UserError(f"{self.name} is {self.status} and has no model yet; {advice}")
         check_trust(self)
-        return Predictor(self, model_path(self.folder, self.cfg["model"]))
+        return Predictor(self)
 
     def __dir__(self) -> list[str]:
         return list(PUBLIC)  # completion in a notebook offers these
@@ -182,7 +182,7 @@ def _read(folder: Path, file: str) -> dict:
 
 def model_path(folder: Path, model: dict) -> Path:
     """Return where the model of the run in ``folder`` is saved; ``model`` is the section of its config."""
-    return folder / "model" / f"model_{folder.name}.{family(model).SUFFIX}"
+    return folder / "model" / f"model_{folder.name}.{suffix(model)}"
 
 
 def runs_folder() -> Path:

@@ -26,7 +26,7 @@ def follow(cfg: dict, n_threads: int, checkpoints: Path | None, frame=None, orig
     model = cfg["model"]
     data = load_data(
         cfg["dataset"], scaler=model["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
-        frame=frame, origin=origin,
+        frame=frame, origin=origin, cv=cfg.get("cv"),
     )  # fmt: skip
     metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
     with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,7 @@ log = logging.getLogger("reprise")
 
 def run_job(
     cfg: dict, *, frame=None, resume: Run | None = None, report: dict | None = None, n_side_by_side: int = 1,
-    origin: dict | None = None, shared: Path | None = None, watch=None,
+    origin: dict | None = None, shared: Path | None = None, cuts: tuple | None = None, watch=None, train=None,
 ) -> Run | None:  # fmt: skip
     """Train ``cfg["model"]`` on ``cfg["dataset"]``; return the finished run, or None on ranks above 0.
 
@@ -56,8 +56,12 @@ def run_job(
     n_side_by_side : how many jobs share this machine's cores
     origin : of the data that a run was trained on before, see `prepared_frame`
     shared : folder in which the jobs of a sweep share their data
+    cuts : of `load_data`, where the run is one of several folds
     watch : function that gets each row of history, {"epoch": 3, "train/loss": ..., "val/accuracy": ...}
+    train : function that fills the folder of a run that is made of other runs
     """
+    train = train or _train
+    options = {"frame": frame, "origin": origin, "shared": shared, "cuts": cuts, "watch": watch}
     if resume is not None:
         notebook.unpack(resume.folder / "code.zip", named_code(cfg))
     cfg = with_notebook(cfg)
@@ -70,24 +74,24 @@ def run_job(
     set_threads(threads)
     if resume is not None:
         recorder = Recorder.resume(resume, cfg, report or {}, epochs_behind(resume))
-        return _train(recorder, threads, frame, origin, shared, watch)
+        return train(recorder, threads, **options)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
     with hold(folder, "train"):
-        return _train(Recorder.start(folder, cfg, report or {}), threads, frame, origin, shared, watch)
+        return train(Recorder.start(folder, cfg, report or {}), threads, **options)
 
 
-def _train(recorder: Recorder, threads: int, frame, origin: dict | None, shared: Path | None, watch) -> Run:
+def _train(recorder: Recorder, threads: int, *, frame, origin, shared: Path | None, cuts, watch) -> Run:
     """Train what a new or resumed run's config says; its folder is held."""
     cfg, model, seed = recorder.cfg, recorder.cfg["model"], recorder.cfg["seed"]
-    name = recorder.name if shared else None
+    name = recorder.name if shared or cuts else None
     with of_job(name), recorded(recorder), ranks.launched(lambda error: recorder.finish("failed", error)):
         log.info("%s   %s on %s", recorder.name, model["name"], cfg["dataset"]["name"])
         set_seed(seed)
         with recorder.timed("data"):
             options = {"scaler": model["scaler"], "class_weight": cfg["class_weight"], "seed": seed}
             load = partial(load_shared, shared) if shared else partial(load_data, frame=frame)
-            data = load(cfg["dataset"], origin=origin, **options)
+            data = load(cfg["dataset"], origin=origin, cv=cfg.get("cv"), cuts=cuts, **options)
             data.info = data.info | described(model.get("net"))  # shared data stays as it is
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             check(metric, data.info, cfg.get("calibrate"), cfg.get("threshold"))

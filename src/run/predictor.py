@@ -9,17 +9,17 @@ import pandas as pd
 
 from src.data.chunks import chunks
 from src.data.load import known_recipe, read_and_etl, read_input
-from src.data.prepare import COLUMN_KEYS, apply_transforms, columns_of
+from src.data.prepare import COLUMN_KEYS, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
 from src.data.target import class_names
 from src.metric.decision import decided
+from src.run.members import loaded, node_of
 from src.run.own import named_code
 from src.run.trust import is_sealed
 from src.system import notebook
 from src.system.errors import UserError
 from src.system.files import read_json
-from src.trainer.family import family
 
 log = logging.getLogger("reprise")
 
@@ -34,16 +34,16 @@ def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:
 
 
 class Predictor:
-    """The model, saved in ``path``, the transforms and the ETL of a `Run`, read once."""
+    """The model, or all members' models, the transforms and the ETL of a `Run`, read once."""
 
-    def __init__(self, run, path: Path):
+    def __init__(self, run):
         self.run, self.name, self.info = run, run.name, run.info
         self.transforms = read_json(run.folder / "transforms.json")
-        self.family, self.received = family(run.cfg["model"]), run.report.get("received_as")
+        self.received = run.report.get("received_as")
         self.etl, self.also = None, []  # columns that the ETL should make beside those that the model reads
         notebook.unpack(run.folder / "code.zip", named_code(run.cfg))
         with self._fitting():
-            self.model = self.family.load(path, run.cfg["model"], self.info)
+            self.predictions = loaded(node_of(run))
 
     def predict(self, rows, etl: bool = True) -> pd.DataFrame:
         """Return id, prediction, and for classes p_<class>, a row for each of ``rows``.
@@ -99,7 +99,7 @@ class Predictor:
     def output(self, frame: pd.DataFrame) -> np.ndarray:
         """Return the model's output for rows as the ETL returns them."""
         with self._fitting():
-            return self.family.predict(self.model, apply_transforms(self.transforms, frame), self.info)
+            return self.predictions(frame)
 
     def _read(self, rows) -> pd.DataFrame:
         """Return a DataFrame, or the rows of a file, read as the run's dataset reads its own."""

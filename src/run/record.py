@@ -9,14 +9,14 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from src.logger import csv
-from src.run.folder import Run, model_path
+from src.run.folder import Run
 from src.run.own import named_code
 from src.run.trackers import final, open_trackers, row_times, tracker_names
 from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
 from src.system.errors import Lines, UserError, printable, without_password
-from src.system.files import host, to_json, write_json, write_text, write_yaml
+from src.system.files import host, is_hidden, to_json, write_json, write_text, write_yaml
 from src.system.process import Child
 from src.trainer import val_epochs
 
@@ -79,7 +79,7 @@ class Recorder:
         write_json(self.folder / "config.json", self.cfg)
         write_yaml(self.folder / "config.yaml", self.cfg)
         self.report["sealed"] = seal(self.folder, *START)
-        self._write_report()
+        self.write_report()
         for name, value in self._waiting.items():
             write_json(self.folder / name, value)
         if which := tracker_names(self.cfg["logger"]):
@@ -109,6 +109,11 @@ class Recorder:
         if (self.folder / "times.csv").is_file():
             times = [{"epoch": row["epoch"], "time": self._times[row["epoch"]]} for row in self.rows]
             csv.rewrite(self.folder / "times.csv", times)
+
+    def mlflow_id(self) -> str | None:
+        """Return the run's id in MLflow, below which its folds are."""
+        there = self._trackers and self.cfg["logger"]["mlflow"]
+        return self._trackers.started("mlflow").get("run_id") if there else None
 
     def write(self, name: str, value) -> None:
         """Write a JSON file into the folder, after `begin`."""
@@ -149,13 +154,13 @@ class Recorder:
             return
         self.report |= {"status": status, "finished": time.time()}
         if status == "done":
-            model = model_path(self.folder, self.cfg["model"])
-            self.report["sealed"] += seal(self.folder, model.relative_to(self.folder).as_posix())
+            models = sorted(path.name for path in (self.folder / "model").iterdir() if not is_hidden(path))
+            self.report["sealed"] += seal(self.folder, *(f"model/{name}" for name in models))
             if self._waiting.get("transforms.json", {}).get("etl"):  # code
                 self.report["sealed"] += seal(self.folder, "transforms.json")
         full_disk = nullcontext() if status == "done" else suppress(OSError)  # it may be the error
         with full_disk:
-            self._write_report()
+            self.write_report()
         with self.timed("trackers"):
             if status in ("done", "pruned") and self._draws:  # before the trackers take the files
                 painter = Child.reuse(PLOTS)
@@ -167,7 +172,7 @@ class Recorder:
                     self._trackers.record(self.folder, final(self.report))
                 self._trackers.finish(status, self.report["finished"], self.report.get("error"))
         with full_disk:
-            self._write_report()
+            self.write_report()
 
     def close(self) -> None:
         """Close the log; ``DONE`` is written last, and only for a run that ended well."""
@@ -183,5 +188,5 @@ class Recorder:
         run.rows, run.report = self.rows, self.report
         return run
 
-    def _write_report(self) -> None:
+    def write_report(self) -> None:
         write_json(self.folder / "report.json", self.report)

@@ -7,11 +7,15 @@ def table(run) -> str:
     """Return the metrics of a `Run` or a `Recorder` at its end, each once, and what they are of."""
     report, deciding = run.report, run.report["metric"]["name"]
     columns = {part: of_part(report["metrics"], part) for part in ("val", "test")}
-    columns = {"train": report["train_metrics"]} | columns | {"baseline": report["baseline"]}
+    train = {"train": report["train_metrics"]} if report["train_metrics"] else {}  # an ensemble has none
+    columns = train | columns | {"baseline": report["baseline"]}
     lines = side_by_side(columns, deciding)
     decides = "* decides, equal values by the loss on val"
     if run.cfg["model"].get("progress") == "staged":
         decides = "* is what a sweep optimises; this estimator stops by its loss and keeps its last stage"
+    elif "folds" in report:
+        n = len(report["folds"])
+        decides += f"; val: the mean of {n} folds; test: by the mean prediction of their {n} models"
     elif run.rows:
         decides += f"; the model is that of epoch {report['best_epoch']} of {run.rows[-1]['epoch']}"
     n, n_all = report["train_rows"]

@@ -27,12 +27,16 @@ def describe(run) -> dict:
         tags["git"] = git["sha"][:7] + ("-dirty" if git.get("dirty") else "")
     if report["sweep"]:
         tags["sweep"] = report["sweep"]
+    if report.get("cv_of"):
+        tags |= {"cv_of": report["cv_of"], "fold": str(report["fold"])}
+    of_folds = run.name if cfg.get("cv") and cfg["cv"]["fold"] is None else None
     config = _without_passwords(cfg)
     return {
         "name": f"{run.name} {report['model']} {report['dataset']}", "project": cfg["logger"]["project"],
         "config": flat(config), "nested": config, "tags": tags, "labels": cfg["tags"], "commit": git["sha"],
         "source": " ".join(["src.train", *report.get("overrides", ())]), "started": report["started"],
         "parent": report["parent"], "log": str(run.folder / "log.txt"),
+        "group": report["sweep"] or report.get("cv_of") or of_folds,
         "advice": f"the run goes on; afterwards: python -m src.sync run={run.name}",
     }  # fmt: skip
 

@@ -79,7 +79,8 @@ def check_trust(run, code: bool = False) -> None:
     """
     if run.trusted or not (name := unsealed(run, code)):
         return
-    if not code and is_own_net(run.cfg["model"].get("net")):
+    of_others = (run.folder / "model" / "members.json").exists()  # its models may be any
+    if not code and not of_others and is_own_net(run.cfg["model"].get("net")):
         return  # weights are read as weights only
     reason = f"{run.name} was not made here, or its {name} was changed since"
     danger = f"its {'code' if code else 'model'} could run anything"

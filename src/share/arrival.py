@@ -20,12 +20,13 @@ MAX_LIST = 2_000_000  # bytes of a zip's list of files
 MAX_TEXT = 0.1  # share of the allowed size that a file may have which is read as a whole
 FILE = re.compile(  # a run's files: one folder deep, names of plain lower-case letters
     r"(config|env|info|report|transforms)\.json|config\.yaml|code\.zip|metrics\.csv|predictions\.npz|val_epochs\.bin"
-    r"|(log|profile)\.txt|model/model_t[1-9]\d{0,8}\.(pt|joblib)|plots/[a-z0-9_]{1,80}\.png",
+    r"|(log|profile)\.txt|model/(model_t[1-9]\d{0,8}(_\d{1,5})?\.(pt|joblib)|members\.json)|plots/[a-z0-9_]{1,80}\.png",
     re.ASCII,
 )
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 CONTROL = re.compile(r"\\u00|\\[bfr]|[\x7f-\x9f\ud800-\udfff]")  # as JSON writes them
 MISSING = object()
+MEMBERS = "model/members.json"  # of a run that is made of others
 OLDER = re.compile(r"DONE|\.hydra/[a-z]+\.yaml")  # in older packs; not unpacked
 
 # what later code reads: types, patterns, (alternatives), [of each item], {key: of its value}, {str: of each}
@@ -55,8 +56,9 @@ SHAPES = {
     },
     "transforms.json": {str: object},
     "manifest.json": {"files": {str: str}},
+    MEMBERS: {"members": [object]},
 }  # fmt: skip
-NEEDED = {*SHAPES, "code.zip", "predictions.npz"}
+NEEDED = {*SHAPES, "code.zip", "predictions.npz"} - {MEMBERS}
 
 
 class Parts(io.BufferedReader):
@@ -107,8 +109,8 @@ def check_names(names, place) -> None:
         raise UserError(f"{place} holds {len(names):,} files: at most {MAX_FILES:,}, each once, are allowed")
     if missing := sorted(NEEDED - set(names)):
         raise UserError(f"{place} is not a whole run: it has no {missing[0]}")
-    if sum(name.startswith("model/") for name in names) != 1:
-        raise UserError(f"{place} is not a whole run: it should have one file in model/")
+    if sum(name.startswith("model/") for name in names) != 1 and MEMBERS not in names:
+        raise UserError(f"{place} is not a whole run: it should have one file in model/, or {MEMBERS}")
 
 
 def check_entries(archive: zipfile.ZipFile, place, room: int) -> None:
@@ -195,5 +197,5 @@ def check_history(folder: Path, place) -> None:
     epochs = [row["epoch"] for row in rows]
     if any(columns - row.keys() for row in rows) or epochs != sorted(set(epochs)):
         raise UserError(f"{place} is not a packed run: metrics.csv is damaged")
-    if not any((folder / "model").glob(f"model_{report['run']}.*")):
+    if not any((folder / "model").glob(f"model_{report['run']}[._]*")):
         raise UserError(f"{place} is not a packed run: its model is not that of {report['run']}")

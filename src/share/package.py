@@ -88,7 +88,7 @@ def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
         sealed = []
         for name, found in digests.items():
             if name in (*START, "transforms.json") or name.startswith("model/"):
-                new = name.replace(f"model_{old}.", f"model_{target.name}.")
+                new = re.sub(rf"model_{old}(?=[._])", f"model_{target.name}", name)
                 (folder / name).rename(folder / new)
                 sealed.append(seal_of(target.name, new, found))
         report |= {"run": target.name, "received_as": old, "sealed": sealed if trust else []}

@@ -43,7 +43,7 @@ def draw(folder: str | Path) -> list[Path]:
         at = info.get("threshold")
         test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"], at)
         figures["test"] = (test, f"{title}, test part ({len(y):,} rows)")
-    if len(history) > 1:
+    if len(history) > 1 and "folds" not in report:
         curves = learning_curves(history, report["metric"]["name"], report["best_epoch"])
         figures["learning_curves"] = (curves, title)
     paths = []

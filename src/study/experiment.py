@@ -33,6 +33,7 @@ def write_experiment(name: str, boards: list[pd.DataFrame]) -> Path:
         "model": model["name"] if model["name"] in choices("model") else BASES["net" not in model],
         "dataset": dataset["name"] if dataset["name"] in choices("dataset") else dataset.get("reader"),
     }  # fmt: skip
+    groups |= {"cv": run.cfg["cv"]["name"]} if run.cfg.get("cv") else {}
     if groups["dataset"] == "frame":
         raise UserError(f"experiment={name}: {run.name} was trained on a DataFrame, which no yaml can name")
     with hydra_compose() as compose_train:

@@ -14,12 +14,12 @@ from src.config import shell
 from src.config.tree import parse
 from src.run.again import check_code, config_to_resume, origin
 from src.run.folder import BrokenRun, Run, all_runs
-from src.run.job import run_job
 from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
 from src.study.best import front, goals, scored
 from src.study.pruning import watch
+from src.study.run import run_config
 from src.study.search import SHARED, STOP
 from src.system.errors import UserError, is_full, is_told, sentence, without_password
 from src.system.files import read_json
@@ -55,7 +55,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
     for left in reversed(range(1 + int(times or 0))):
         try:
             options["watch"] = watch(folder, section, cfg["trainer"]["max_epochs"])
-            run = _resumed(earlier, options) if earlier else run_job(cfg, report=report, **options)
+            run = _resumed(earlier, options) if earlier else run_config(cfg, report=report, **options)
             break
         except Exception as error:
             name = getattr(error, "run", None)
@@ -73,7 +73,7 @@ def run_once(cfg: dict, settings, failed: list) -> float:
 
 
 def _shares(cfg: dict, launcher, folder: Path | None) -> tuple[dict, dict]:
-    """Return the config with the cores that a launcher gives each job, and `run_job`'s options of a job."""
+    """Return the config with the cores that a launcher gives each job, and options of `run_config`."""
     if "cpus_per_task" in launcher and cfg["threads"] is None:
         cfg = cfg | {"threads": launcher.cpus_per_task or 1}
     return cfg, {"n_side_by_side": launcher.get("n_jobs") or 1, "shared": folder and folder / SHARED}
@@ -83,7 +83,7 @@ def _resumed(run: Run, options: dict) -> Run | None:
     """Go on with a job's run by its recorded config, on the data and with the code that it began with."""
     with hold(run.folder, "resume"):
         cfg = config_to_resume(run, None, False, None)
-        return run_job(cfg, resume=run, report=check_code(run, False), origin=origin(run, True), **options)
+        return run_config(cfg, resume=run, report=check_code(run, False), origin=origin(run, True), **options)
 
 
 def _done(folder: Path, run: Run, job: int, section: dict, overrides=()) -> None:

@@ -4,6 +4,8 @@ import hashlib
 import json
 import logging
 import math
+from contextlib import suppress
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,7 @@ log = logging.getLogger("reprise")
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
 ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
-ASIDE += ("logger.", "trainer.devices", "sweep.", "needed", "keep_predictions")
+ASIDE += ("logger.", "trainer.devices", "sweep.", "needed", "keep_predictions", "cv.n_jobs", "cv.fold")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
@@ -67,14 +69,15 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
     chosen = _metric(first, metric)
     rows, jackknives = [], []
     groups = settings(runs)
-    n_compared = sum(len(members) > 1 for members in groups.values())  # with one seed there is no test
+    by_seed = {label: [*chain(*map(with_folds, members))] for label, members in groups.items()}
+    n_compared = sum(len(members) > 1 for members in by_seed.values())  # with one seed there is no test
     n_groups = N_GROUPS if n_compared > 1 else 0
     for label, members in groups.items():
-        scores = [_scores(run, chosen, n_groups) for run in members]
+        scores = [_scores(run, chosen, n_groups) for run in by_seed[label]]
         jackknives.append(np.array([test for _, test in scores]))  # (n_seeds, 1 + n_groups)
         val, test = np.array([val for val, _ in scores]), jackknives[-1][:, 0]
         seconds = np.mean([sum(run.report["timings"].values()) for run in members])
-        row = {"setting": label, "runs": ",".join(run.name for run in members), "seeds": len(members)}
+        row = {"setting": label, "runs": ",".join(run.name for run in members), "seeds": len(val)}
         row |= {"val": val.mean(), "val_sd": sd(val), "test": test.mean(), "test_sd": sd(test)}
         rows.append(row | {"gap": val.mean() - test.mean(), "seconds": seconds})
     sign = -1 if chosen["mode"] == "max" else 1
@@ -86,6 +89,14 @@ def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
     table.attrs |= {"metric": chosen["name"], "mode": chosen["mode"], "dataset": first.report["dataset"]}
     table.attrs["n_test"] = len(first.arrays["test_y"])
     return table
+
+
+def with_folds(run: Run) -> list[Run]:
+    """Return the runs of a cross-validation's folds, which count like seeds, if all are still there."""
+    names = [fold["run"] for fold in run.report.get("folds", ())]
+    with suppress(UserError):
+        return [Run.open(name) for name in names] or [run]
+    return [run]
 
 
 def _metric(run: Run, name: str | None) -> dict:
@@ -133,8 +144,12 @@ def leaderboards(
     filters, runs = {"dataset": dataset, "model": model, "sweep": sweep}, []
     ends = rows(outputs() / "sweeps" / sweep) if sweep else ()
     reused = {row["run"] for row in ends if row.get("reused")}
-    for run in all_runs():
+    known = all_runs()
+    parents = {run.name for run in known if run.report.get("folds")}  # stand for their folds
+    for run in known:
         report = run.report | ({"sweep": sweep} if run.name in reused else {})
+        if report.get("cv_of") in parents:
+            continue
         if all(value in (None, str(report.get(key))) for key, value in filters.items()):
             runs.append(run)
     groups = comparable(runs, metric)

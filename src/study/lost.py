@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -42,15 +41,3 @@ def show_end(number: int) -> None:
             if row["error"]:
                 shell.show(f"error: {row['run']}: {row['error'].splitlines()[-1]}", sys.stderr)
             log.info(told(row, folder))
-
-
-def killed_by(text: str) -> str:
-    """Return why a process died, by the text in which joblib says its exit code.
-
-    >>> killed_by("The exit codes of the workers are {SIGKILL(-9)}"), killed_by("{EXIT(3)}")
-    ('its process was killed by SIGKILL, perhaps out of memory', 'its process ended with exit code 3')
-    """
-    if found := re.search(r"\bSIG[A-Z0-9]+\b", text):
-        return f"its process was killed by {found[0]}" + ", perhaps out of memory" * (found[0] == "SIGKILL")
-    code = re.search(r"EXIT\((\d+)\)", text)
-    return f"its process ended with exit code {code[1]}" if code else "its process died"

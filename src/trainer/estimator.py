@@ -20,7 +20,6 @@ from src.trainer.val_epochs import NAME, keeping
 from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
 log = logging.getLogger("reprise")
-SUFFIX = "joblib"
 _known = WeakKeyDictionary()  # {fitted estimator: [(part, its predictions)]}: a forest or k-NN is slow to ask
 
 

@@ -13,7 +13,7 @@ def family(model: dict):
         history for each, ``folder`` takes checkpoints, ``resume`` continues from them, ``watch`` gets each
         row, too, and may end the fit by `Pruned`
     predict(fitted, part, info) -> probabilities (n, n_classes), or values (n,) in the target's own units
-    save(fitted, path), load(path, model, info) -> fitted; SUFFIX of the path
+    save(fitted, path), load(path, model, info) -> fitted; the path has the `suffix`
     difference(path, other) -> largest difference of two saved models' weights, None if not comparable
     n_epochs(model, trainer) -> about how many rows of history a fit logs, 0 if nobody knows
     """
@@ -23,3 +23,8 @@ def family(model: dict):
     else:
         from src.trainer import estimator as module
     return module
+
+
+def suffix(model: dict) -> str:
+    """Return that of the file of a saved model, without an import of the family."""
+    return "pt" if "net" in model else "joblib"

@@ -25,7 +25,6 @@ from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
 from src.trainer.loader import BatchOrder, Loader, lengths, show_padding, tensors
 
-SUFFIX = "pt"
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
 # minibatches per training_step; 1 where a Trainer option counts single batches. Lightning's overhead per step
 # makes an epoch of a small net 1.65 x as long as a bare loop's; chunks make it 1.2 x
