@@ -72,7 +72,11 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
         for rows in order.batches():
             inputs, y = batch_of(train, rows, long)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(**inputs), y)
+            if hasattr(model, "each"):  # TabM: the mean of the losses of its k nets
+                logits = model.each(**inputs)
+                loss = F.cross_entropy(logits.flatten(0, 1), y.repeat_interleave(logits.shape[1]))
+            else:
+                loss = F.cross_entropy(model(**inputs), y)
             loss.backward()
             optimizer.step()
             total += loss.detach()
@@ -131,6 +135,10 @@ def rows():
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)
     overrides = ["model=mlp", "dataset=frame", "dataset.target=y"]
     cases = {"100,000 x 20, MLP 256-256": (overrides, numbers(), 1.2)}
+    embedded = [*overrides, "model.net.numeric=periodic", "model.net.n_frequencies=32"]
+    cases["20,000 x 20, `mlp` with periodic numbers"] = (embedded, numbers(20_000), 1.15)
+    of_tabm = ["model=tabm", *overrides[1:], "model.net.k=8"]
+    cases["10,000 x 20, `tabm` of 8 nets"] = (of_tabm, numbers(10_000), 1.15)
     if (Path(os.environ.get("DATA_DIR", "")) / "sst2" / "dev.tsv").is_file():
         for model, n in (("mlp", 20_000), ("cnn", 8_000), ("bilstm", 4_000)):
             overrides = [f"model={model}", "dataset=sst2", f"dataset.max_rows={n}"]

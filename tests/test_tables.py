@@ -3,15 +3,20 @@
 python -m pytest -q tests/test_tables.py
 """
 
+import re
+
 import numpy as np
 import pytest
 import rtdl_num_embeddings as rtdl
 import tabm
 import torch
-from conftest import QUIET, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_table
 
 from src import fit
+from src.config.check import check
+from src.config.typed import spelled
 from src.data.prepare import Data
+from src.logger import fanout
 from src.model.build import is_own_net
 from src.model.lit import LitModel
 from src.model.mlp import MLP
@@ -188,3 +193,25 @@ def test_a_residual_block_adds_to_what_came_in():
         norm, wide, *_, narrow = block.inner
         hidden = hidden + narrow(wide(norm(hidden)).relu())
     assert torch.allclose(net(x_num=x), net.head(net.layers[3](hidden).relu()), atol=1e-6)
+
+
+DOCS = (CHECKOUT / "docs/tables.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", re.findall(r"^python -m src\.train (.*)$", DOCS, re.MULTILINE))
+def test_commands_of_the_docs_compose(words):
+    assert check(spelled(words.split()))[0] == 1
+
+
+def test_python_of_the_docs_runs(outputs, tmp_path, monkeypatch, capsys):
+    """Permutation importance finds the columns that tell the wines apart, and the picture is drawn."""
+    monkeypatch.setattr(fanout, "TRACKERS", {})
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    names = {}
+    coarse = block.replace("from_estimator(", "from_estimator(grid_resolution=8, estimator=")
+    coarse = coarse.replace("Fitted(run), test, [", "Fitted(run), X=test, features=[")
+    exec(compile(coarse, "<docs>", "exec"), names)
+    importance = dict(zip(names["test"].columns, names["found"].importances_mean, strict=True))
+    assert max(importance.values()) > 0.05 and min(importance, key=importance.get) != "proline"
+    assert (tmp_path / "dependence.png").stat().st_size > 10_000
