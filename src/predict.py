@@ -8,13 +8,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from src.config import shell
+from src.format.load import exported
 from src.run.folder import Run
 from src.run.output import SUFFIXES, writing
 from src.system.errors import UserError
 from src.system.tables import as_file
 
 
-def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bool = False):
+def predict(
+    run: str, input: str, output: str = "-", format: str | None = None, etl: bool = True, trust: bool = False
+):  # fmt: skip
     """Predict the rows of a file with a run, and write id, prediction and a probability of each class.
 
     python -m src.predict run=t7 input=new.csv
@@ -25,6 +28,7 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
     input : a file like the one that the run was trained on, of any size; the target may be missing; - reads
         standard input
     output : a .csv, .tsv or .parquet file, which is replaced if it exists; left out, or -: shown as CSV
+    format : predict with this export of the run, for example onnx, see src.export
     etl : false for rows as the ETL of the run's dataset returns them
     trust : use its model and ETL though they were not made here, or were changed since
     """
@@ -34,7 +38,8 @@ def predict(run: str, input: str, output: str = "-", etl: bool = True, trust: bo
         raise UserError(f"output={output}: should end with {', '.join(SUFFIXES)}, or be - to show the rows")
     elif Path(output).expanduser().resolve() == Path(input).expanduser().resolve():
         raise UserError(f"output={output} is the input: name another file")
-    n, counts, predictor = 0, Counter(), Run.open(run, trust)._predictor
+    n, counts, opened = 0, Counter(), Run.open(run, trust)
+    predictor = exported(opened, format) if format else opened._predictor
     shown = tqdm(unit=" rows", unit_scale=True, leave=False, disable=None)  # on a terminal only
     with as_file(input) as path, nullcontext() if output == "-" else writing(output) as write, shown as bar:
         for raw, share in predictor.chunks(path):

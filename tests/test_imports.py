@@ -24,8 +24,9 @@ ROOMS = {
     "config": 2, "data": 2, "model": 2, "logger": 2,
     "dataset": 3, "trainer": 3,
     "run": 4,
-    "study": 5, "share": 5, "serving": 5,
-    "verbs": 6,
+    "format": 5,
+    "study": 6, "share": 6, "serving": 6,
+    "verbs": 7,
 }  # fmt: skip
 FILES = {
     ".".join(path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"): path

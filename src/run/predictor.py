@@ -34,16 +34,19 @@ def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:
 
 
 class Predictor:
-    """The model, or all members' models, the transforms and the ETL of a `Run`, read once."""
+    """The model, or all members' models, the transforms and the ETL of a `Run`, read once.
 
-    def __init__(self, run):
+    predictions : a function of prepared rows that takes the place of the models, see `src.format.load`
+    """
+
+    def __init__(self, run, predictions=None):
         self.run, self.name, self.info = run, run.name, run.info
         self.transforms = read_json(run.folder / "transforms.json")
         self.received = run.report.get("received_as")
         self.etl, self.also = None, []  # columns that the ETL should make beside those that the model reads
         notebook.unpack(run.folder / "code.zip", named_code(run.cfg))
         with self._fitting():
-            self.predictions = loaded(node_of(run))
+            self.predictions = predictions or loaded(node_of(run))
 
     def predict(self, rows, etl: bool = True) -> pd.DataFrame:
         """Return id, prediction, and for classes p_<class>, a row for each of ``rows``.
