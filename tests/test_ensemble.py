@@ -75,7 +75,7 @@ def test_the_mean_and_its_table(made, members):
     hits = lambda p: (p.argmax(1) == run.arrays["val_y"]).mean()  # noqa: E731
     for i, member in enumerate(run.report["members"]):
         own, other = (one.arrays["val_p"] for one in (each[i], each[1 - i]))
-        assert member["val"] == hits(own) and member["weight"] == 0.5
+        assert member["val/accuracy"] == hits(own) and member["weight"] == 0.5
         assert member["brought"] == pytest.approx(hits((own + other) / 2) - hits(other))
     assert [member["run"] for member in run.report["members"]] == members["binary"]
 
@@ -139,7 +139,7 @@ def test_held_out_rows_choose_nothing(members, method):
         for path, content in zip(paths, known, strict=True):
             path.write_bytes(content)
     assert np.array_equal(after.arrays["val_p"], before.arrays["val_p"])
-    weights = [[member["weight"] for member in run.report["members"]] for run in (before, after)]
+    weights = [[member.get("weight") for member in run.report["members"]] for run in (before, after)]
     assert weights[0] == weights[1]
     rows = tiny_table("regression").drop(columns="y")
     assert np.array_equal(after.predict(rows)["prediction"], before.predict(rows)["prediction"])
@@ -224,7 +224,7 @@ def test_a_gain_on_val_that_is_none_on_test_is_told(outputs, caplog, part_of_gai
         np.savez(run.folder / "predictions.npz", **arrays)
     with caplog.at_level("WARNING", "reprise"):
         run = ensemble(",".join(names), "mean")
-    assert run.report["metrics"]["val/accuracy"] == 1 > run.report["members"][0]["val"]
+    assert run.report["metrics"]["val/accuracy"] == 1 > run.report["members"][0]["val/accuracy"]
     assert ("no gain on test: it may have overfitted val" in caplog.text) == (part_of_gain == "val")
 
 

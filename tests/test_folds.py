@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from conftest import CHECKOUT, QUIET, assert_same, tiny_table, until
 from sklearn import model_selection as sk
 from test_common import MODELS, config_of
 
-from src import fit, load
+from src import fit, load, run_sweep
 from src.config.check import check
 from src.config.compose import compose
 from src.data import load as data_load
@@ -116,14 +118,14 @@ ALONE = {"y": np.where(N < 1, "alone", ["yes", "no"] * 120)}
 @pytest.mark.parametrize(
     ("words", "columns", "sentence"),
     [
-        (["cv=stratified", "cv.n_folds=9"], RARE, "class 'rare' has 3 that are not test"),
-        (["cv=repeated", "cv.n_folds=4"], RARE, "class 'rare' has 3 that are not test"),
-        (["cv=loo"], ALONE, "trains on no row of class 'alone', which has 1 row that is not test"),
-        (["cv=kfold", "cv.n_folds=193"], {}, "there are 192 rows that are not test: take fewer folds"),
+        (["cv=stratified", "cv.n_folds=9"], RARE, "least populated class in y has only 3 members"),
+        (["cv=repeated", "cv.n_folds=4"], RARE, "less than n_splits=4: take fewer folds"),
+        (["cv=loo"], ALONE, r"trains on no row of class 'alone' \(1 not in test\)"),
+        (["cv=kfold", "cv.n_folds=193"], {}, "n_samples=192: take fewer folds"),
         (["cv=kfold", "dataset.group=g"], {"g": N}, "take cv=group"),
-        (["cv=group", "dataset.group=g", "cv.n_folds=4"], {"g": N % 4}, "there are 3 groups that are not"),
+        (["cv=group", "dataset.group=g", "cv.n_folds=4"], {"g": N % 4}, "number of groups: 3: take fewer"),
         (["cv=stratified", "dataset.time=g"], {"g": N}, "take cv=time"),
-        (["cv=time", "dataset.time=g", "cv.n_folds=7"], {"g": N % 9}, "there are 7 moments that are not"),
+        (["cv=time", "dataset.time=g", "cv.n_folds=7"], {"g": N % 9}, "number of samples=7: take fewer"),
         (["cv=group"], {}, "cv=group needs dataset.group=column"),
         (["cv=time"], {}, "cv=time needs dataset.time=column"),
         (["cv=kfold", "cv.fold=5"], {}, "cv.fold=5: there are 5 folds, from 0 to 4"),
@@ -174,7 +176,7 @@ def test_a_parent_holds_what_its_folds_predicted(parent):
     rows = frame.drop(columns="y").iloc[arrays["test_id"]]
     assert np.array_equal(load(parent.name).predict_proba(rows), arrays["test_p"])
     log = (parent.folder / "log.txt").read_text()
-    assert f"{np.mean(scores):.4f} ± {np.std(scores, ddof=1):.4f}" in log
+    assert re.search(rf"mean .* {np.mean(scores):.4f} .*\n.*std .* {np.std(scores, ddof=1):.4f} ", log)
 
 
 def test_each_fold_is_a_run_that_can_be_replayed_and_trained_alone(parent):
@@ -340,3 +342,34 @@ def test_no_fold_learns_from_the_rows_that_it_holds_out(outputs, model):
     assert load(clean.name).info | aside == load(again.name).info | aside
     first, second = (load(run.name).predict(frame)["prediction"] for run in (clean, again))
     assert np.array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_folds_are_below_their_parent_in_the_trackers(outputs):
+    """Also in a sweep, whose jobs are the parents: nested in MLflow, one finished run each, grouped in W&B."""
+    from mlflow import MlflowClient
+
+    from src.logger.mlflow import uri
+    from src.logger.wandb import records
+
+    words = ("cv=kfold", "cv.n_folds=2", "model=linear,knn", "dataset=wine", "logger.wait=300")
+    table = run_sweep(*words, "pictures=false")
+    assert list(table["status"]) == ["done"] * 2
+    client = MlflowClient(tracking_uri=uri())
+    for parent in map(load, table["run"]):
+        assert parent.report["sweep"] and len(folds_of(parent.name)) == 2
+        for run in (parent, *folds_of(parent.name).values()):
+            stored = client.get_run(run.trackers["mlflow"]["run_id"])
+            above = parent.trackers["mlflow"]["run_id"] if run is not parent else parent.report["parent"]
+            assert stored.data.tags["mlflow.parentRunId"] == above and stored.info.status == "FINISHED"
+            value = run.report["metrics"]["val/accuracy"]
+            assert stored.data.metrics["best/val/accuracy"] == pytest.approx(value)
+            found = records(Path(run.trackers["wandb"]["folders"][-1]))
+            group = parent.report["sweep"] if run is parent else parent.name
+            assert found["run"][0].run_group == group and len(found["exit"]) == 1
+
+
+def test_a_pruner_and_folds_cannot_meet():
+    words = ["sweep=optuna", "sweep.pruner=median", "model=mlp", "model.lr=interval(1e-4,1e-1)", "cv=kfold"]
+    with pytest.raises(UserError, match=r"sweep.pruner compares epochs of one fit.*leave cv out"):
+        check(words, multirun=True)

@@ -23,49 +23,47 @@ SMALLEST = 1e-6  # of the probabilities that a stack gets
 
 def node_of(run) -> dict:
     """Return what a run predicts with: its members' tree, or itself as a leaf; "file" is a path."""
-    path = run.folder / "model" / NAME
-    if path.is_file():
-        return _with_files(read_json(path), lambda leaf: f"{path.parent}/model_{run.name}{leaf['file']}")
-    transforms = read_json(run.folder / "transforms.json")
-    leaf = {"run": run.name, "model": run.cfg["model"], "info": run.info, "transforms": transforms}
-    return leaf | {"file": f"{run.folder}/model/model_{run.name}.{suffix(run.cfg['model'])}"}
+    folder = run.folder / "model"
+    if (folder / NAME).is_file():
+        return _each(read_json(folder / NAME), lambda leaf: f"{folder}/model_{run.name}{leaf['file']}")
+    leaf = {"run": run.name, "model": run.cfg["model"], "info": run.info}
+    leaf["transforms"] = read_json(run.folder / "transforms.json")
+    return leaf | {"file": f"{folder}/model_{run.name}.{suffix(run.cfg['model'])}"}
 
 
-def _with_files(node: dict, file) -> dict:
+def _each(node: dict, file) -> dict:
     """Return a copy of a tree whose leaves have ``file(leaf)`` as their file."""
     if "members" not in node:
         return node | {"file": file(node)}
-    changed = {"members": [_with_files(one, file) for one in node["members"]]}
-    return node | changed | ({"stack": _with_files(node["stack"], file)} if "stack" in node else {})
+    found = node | {"members": [_each(one, file) for one in node["members"]]}
+    return found | {"stack": _each(node["stack"], file)} if "stack" in node else found
 
 
 def leaves(node: dict) -> list[dict]:
     """Return all leaves of a tree, those of stacks last."""
-    if "members" not in node:
-        return [node]
-    inner = [*node["members"], *([node["stack"]] if "stack" in node else [])]
-    return [leaf for one in inner for leaf in leaves(one)]
+    found = []
+    _each(node, found.append)
+    return found
 
 
 def write(folder: Path, node: dict) -> None:
     """Put the models of a tree, whose files are paths, into the folder of a run, and the tree itself."""
     (folder / "model").mkdir(exist_ok=True)
-    numbers = iter(range(1, 1 + len(leaves(node))))
+    placed = []
 
-    def placed(leaf: dict) -> str:
-        source = Path(leaf["file"])
-        name = f"_{next(numbers)}{source.suffix}"
-        target = folder / "model" / f"model_{folder.name}{name}"
+    def place(leaf: dict) -> str:
+        placed.append(f"_{len(placed) + 1}{Path(leaf['file']).suffix}")
+        target = folder / "model" / f"model_{folder.name}{placed[-1]}"
         temporary = hidden(target)
         temporary.unlink(missing_ok=True)
         try:
-            os.link(source, temporary)  # files of runs are replaced as a whole, never written into
+            os.link(leaf["file"], temporary)  # files of runs are replaced as a whole, never written into
         except OSError:  # another disk, or one without links
-            shutil.copyfile(source, temporary)
+            shutil.copyfile(leaf["file"], temporary)
         os.replace(temporary, target)
-        return name
+        return placed[-1]
 
-    write_json(folder / "model" / NAME, _with_files(node, placed))
+    write_json(folder / "model" / NAME, _each(node, place))
 
 
 def loaded(node: dict):
@@ -79,7 +77,7 @@ def loaded(node: dict):
     return lambda frame: combine([one(frame) for one in each], node.get("weights"), stack)
 
 
-def combine(predictions: list[np.ndarray], weights: list[float] | None = None, stack=None) -> np.ndarray:
+def combine(predictions: list[np.ndarray], weights=None, stack=None) -> np.ndarray:
     """Return one prediction for each row: the mean, a weighted mean, or what a stack makes of all."""
     if stack is not None:
         return stack(features(predictions))
@@ -89,12 +87,10 @@ def combine(predictions: list[np.ndarray], weights: list[float] | None = None, s
 
 
 def features(predictions: list[np.ndarray]) -> pd.DataFrame:
-    """Return a column for each member's values, or for its log probability of each class but the last."""
+    """Return a column for each member's values, or for its log odds of each class against the last."""
     columns = {}
     for i, p in enumerate(predictions):
-        if p.ndim == 1:
-            columns[f"m{i}"] = p
-            continue
-        logs = np.log(p.clip(SMALLEST, 1))
-        columns |= {f"m{i}_{k}": logs[:, k] - logs[:, -1] for k in range(p.shape[1] - 1)}
+        logs = np.log(p.clip(SMALLEST, 1)) if p.ndim == 2 else None
+        odds = p[:, None] if logs is None else logs[:, :-1] - logs[:, -1:]  # (n, n_classes - 1)
+        columns |= {f"m{i}_{k}": column for k, column in enumerate(odds.T)}
     return pd.DataFrame(columns)

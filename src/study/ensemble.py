@@ -23,7 +23,6 @@ from src.run.results import save_arrays
 from src.run.table import table
 from src.run.trust import check_trust
 from src.study.folds import describe_together, run_folds
-from src.study.table import aligned
 from src.system.errors import UserError, nearest
 from src.system.files import read_json
 
@@ -47,9 +46,9 @@ def config_of(names: list[str], method: str, model: str, trust: bool) -> dict:
 def opened(names: list[str], trust: bool) -> list[Run]:
     """Return the runs; refuse one that is not done, foreign, or of other rows or another target."""
     runs = [Run.open(name, trust) for name in names]
+    first = runs[0]
     if len(runs) < 2:
         raise UserError("an ensemble needs two runs or more: runs=t3,t7")
-    first = runs[0]
     for run in runs:
         if run.status != "done":
             raise UserError(f"{run.name} is {run.status}: only runs that are done can be combined")
@@ -61,9 +60,9 @@ def opened(names: list[str], trust: bool) -> list[Run]:
         for part in ("test", "val"):
             ours, theirs = ([one.arrays[f"{part}_{key}"] for key in ("id", "y")] for one in (run, first))
             if not all(map(np.array_equal, ours, theirs)):
+                sizes = f"({len(ours[0]):,} and {len(theirs[0]):,})"
                 advice = "train both with the same cv, seed and dataset.split_seed"
-                sizes = f"{len(ours[0]):,} and {len(theirs[0]):,}"
-                raise UserError(f"{run.name} has other {part} rows than {first.name} ({sizes}): {advice}")
+                raise UserError(f"{run.name} has other {part} rows than {first.name} {sizes}: {advice}")
     return runs
 
 
@@ -183,28 +182,29 @@ METHODS = {"mean": mean, "weighted": _by_weights(weighted), "greedy": _by_weight
 
 def _record(recorder: Recorder, runs: list[Run], how: dict, each: dict, metric: dict, p: dict) -> None:
     """Record the metrics, what each member brought, and what new rows need; show both."""
-    first, arrays, name = runs[0], runs[0].arrays | {f"{part}_p": p[part] for part in p}, metric["name"]
+    first, key, name = runs[0], metric["key"], metric["name"]
+    arrays = first.arrays | {f"{part}_p": p[part] for part in p}
     save_arrays(recorder.folder / "predictions.npz", arrays)
     info, metrics = describe_together(recorder, first.info, arrays)
     y = {part: arrays[f"{part}_y"] for part in p}
-    own = {part: [metric["key"](y[part], one) for one in each[part]] for part in p}
-    brought, members = _brought(how, each["val"], y["val"], metric["key"]), []
-    weights = [None] * len(runs) if "stack" in how else how.get("weights", [1 / len(runs)] * len(runs))
-    for i, run in enumerate(runs):
-        values = {part: metric["sign"] * own[part][i][0] for part in p}
-        member = {"run": run.name, "model": run.report["model"], "weight": weights[i], "brought": brought[i]}
-        members.append(member | values)
+    own = {part: [key(y[part], one) for one in each[part]] for part in p}
+    members = pd.DataFrame([{"run": run.name, "model": run.report["model"]} for run in runs])
+    for part in ("val", "test"):
+        members[f"{part}/{name}"] = [metric["sign"] * values[0] for values in own[part]]
+    if "stack" not in how:
+        members["weight"] = how.get("weights", 1 / len(runs))
+    members["brought"] = _brought(how, each["val"], y["val"], key)
     recorder.report |= {key: first.report.get(key) for key in SAME}
-    recorder.report |= {"metrics": metrics, "members": members, "train_metrics": {}, "best_epoch": None}
-    roles = [run.info["columns"] for run in runs]
+    recorder.report |= {"metrics": metrics, "members": members.to_dict("records"), "train_metrics": {}}
+    roles, transforms = [run.info["columns"] for run in runs], read_json(first.folder / "transforms.json")
     columns = {role: [*dict.fromkeys(chain(*(one.get(role, ()) for one in roles)))] for role in roles[0]}
     recorder.write("info.json", info | {"columns": columns})
-    transforms = read_json(first.folder / "transforms.json")
     recorder.write("transforms.json", transforms | {"roles": columns})
-    log.info("%s\n%s", by_member(members, name), table(recorder))
+    text = members.to_string(index=False, float_format="{:.4f}".format)
+    note = f"brought: how much better {name} on val is than with the mean of the others in its place"
+    log.info("\n%s\n%s\n%s", text, note, table(recorder))
     best = max(range(len(runs)), key=own["val"].__getitem__)
-    ours = {part: metric["key"](y[part], p[part]) for part in p}
-    if ours["val"] > own["val"][best] and ours["test"] <= own["test"][best]:
+    if key(y["val"], p["val"]) > own["val"][best] and key(y["test"], p["test"]) <= own["test"][best]:
         reason = f"what it gains over {runs[best].name} on val is no gain on test"
         log.warning("%s: it may have overfitted val, compare with method=mean", reason)
 
@@ -215,14 +215,3 @@ def _brought(how: dict, each: list, y, key) -> list[float]:
     predict = lambda p: key(y, combine(p, how.get("weights"), stacked))[0]  # noqa: E731
     others = [combine(each[:i] + each[i + 1 :]) for i in range(len(each))]
     return [predict(each) - predict([*each[:i], p, *each[i + 1 :]]) for i, p in enumerate(others)]
-
-
-def by_member(members: list[dict], name: str) -> str:
-    """Return a table of the members: their own metric, their weight, and what they brought."""
-    rows = [["run", "model", f"val {name}", "test", "weight", "brought"]]
-    for one in members:
-        weight = "" if one["weight"] is None else f"{one['weight']:.2f}"
-        values = [f"{one['val']:.4f}", f"{one['test']:.4f}", weight, f"{one['brought']:+.4f}"]
-        rows.append([one["run"], one["model"], *values])
-    note = f"brought: how much better {name} on val is than with the mean of the others in its place"
-    return "\n".join(["", aligned(rows), note])

@@ -5,10 +5,10 @@ the fold models. Its history has a row for each fold. The table is read, and its
 """
 
 import logging
-import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from src.config import shell
 from src.data.load import prepared_frame
@@ -17,15 +17,13 @@ from src.data.shared import kept_frame
 from src.metric.choose import choose, scores
 from src.metric.decision import learn
 from src.run.again import check_code, config_to_resume
-from src.run.folder import BrokenRun, Run, all_runs, find
+from src.run.folder import BrokenRun, Run, all_runs
 from src.run.job import recorded, run_job
 from src.run.lock import hold
 from src.run.members import combine, node_of, write
 from src.run.record import Recorder
 from src.run.results import save_arrays
 from src.run.table import table
-from src.study.statistics import sd
-from src.study.table import aligned
 from src.study.workers import device_shares, prestart, side_by_side
 from src.system.errors import NOTE, UserError, is_told, sentence
 from src.system.files import read_json
@@ -60,7 +58,6 @@ def train_folds(
         with recorder.timed("evaluate"):
             arrays = together(runs, [one["val"] for one in rows])
             _evaluate(recorder, runs, arrays)
-            log.info("%s\n%s", by_fold(recorder), table(recorder))
         with recorder.timed("record"):
             save_arrays(recorder.folder / "predictions.npz", arrays)
             write(recorder.folder, {"members": [node_of(run) for run in runs]})
@@ -94,22 +91,21 @@ def _trained(recorder: Recorder, known: tuple, rows: list[dict], options: dict) 
     rows : of each part, for each fold
     """
     cfg, report, jobs = recorder.cfg, recorder.report, []
-    begun = folds_of(recorder.name) if recorder.resumed else {}
-    n_jobs, parent = min(cfg["cv"]["n_jobs"], len(rows)), recorder.mlflow_id()
-    options["n_side_by_side"] *= n_jobs
+    runs = folds_of(recorder.name) if recorder.resumed else {}
+    n_jobs = min(cfg["cv"]["n_jobs"], len(rows))
+    own = {"cv_of": recorder.name, "parent": recorder.mlflow_id()}
+    options |= {"n_side_by_side": options["n_side_by_side"] * n_jobs}
     for fold, one in enumerate(rows):
-        if fold in begun and begun[fold].status == "done":
-            continue
-        own = {"overrides": [*report.get("overrides", ()), f"cv.fold={fold}"], "parent": parent}
-        job = {"report": {"cv_of": recorder.name, "fold": fold} | own, "cuts": (*known, one)}
-        job["cfg"] = cfg | {"cv": cfg["cv"] | {"fold": fold}, "pictures": bool(cfg["pictures"])}
-        jobs.append((fold, job | options | {"run": begun[fold].name if fold in begun else None}))
+        if fold not in runs or runs[fold].status != "done":
+            job = cfg | {"cv": cfg["cv"] | {"fold": fold}, "pictures": bool(cfg["pictures"])}
+            more = {"fold": fold, "overrides": [*report.get("overrides", ()), f"cv.fold={fold}"]}
+            jobs.append((fold, (job, own | more, runs.get(fold), options | {"cuts": (*known, one)})))
     if n_jobs > 1 and len(jobs) > 1:
         prestart([f"model={cfg['model']['name']}"])
-        names = side_by_side(iter(jobs), device_shares(n_jobs, cfg["trainer"]["devices"]), _in_process, _lost)
+        names = side_by_side(iter(jobs), device_shares(n_jobs, cfg["trainer"]["devices"]), _train, _lost)
     else:
-        names = [_train(fold, job) for fold, job in jobs]
-    runs = begun | {fold: Run.open(name) for (fold, _), name in zip(jobs, names, strict=True)}
+        names = [_train(*job) for job in jobs]
+    runs |= {fold: Run.open(name) for (fold, _), name in zip(jobs, names, strict=True)}
     for fold, run in runs.items():
         if run.report["data_digest"] != report["data_digest"]:
             advice = f"python -m src.clean remove={run.name}, then resume {recorder.name}"
@@ -117,32 +113,26 @@ def _trained(recorder: Recorder, known: tuple, rows: list[dict], options: dict) 
     return [runs[fold] for fold in range(len(rows))]
 
 
-def _train(fold: int, job: dict) -> str:
-    """Train a fold, or go on with its run, and return the run's name."""
-    cfg, report, name = (job[key] for key in ("cfg", "report", "run"))
-    options = {key: job[key] for key in ("cuts", "shared", "n_side_by_side")}
+def _train(fold: int, job: tuple) -> str:
+    """Train a fold, or go on with its run, perhaps in a process of its own, and return the run's name."""
+    cfg, report, begun, options = job
+    shell.console()
     try:
-        if name is None:
+        if begun is None:
             run = run_job(cfg, report=report, **options)
         else:
-            with hold(find(name), "resume"):
-                begun = Run.open(name)
-                cfg = config_to_resume(begun, None, False, None)
-                run = run_job(cfg, resume=begun, report=check_code(begun, changed=True), **options)
+            with hold(begun.folder, "resume"):
+                cfg, report = config_to_resume(begun, None, False, None), check_code(begun, changed=True)
+                run = run_job(cfg, resume=begun, report=report, **options)
     except Exception as error:
         if not is_told(error):
             raise
-        raise UserError(f"fold {fold}, {getattr(error, 'run', name)}: {sentence(error)}") from None
+        raise UserError(f"fold {fold}, {error.run or begun}: {sentence(error)}") from None
     log.log(NOTE, "fold %d   %s", fold, run)
     return run.name
 
 
-def _in_process(fold: int, job: dict) -> str:
-    shell.console()
-    return _train(fold, job)
-
-
-def _lost(fold: int, job: dict, reason: str):
+def _lost(fold: int, job: tuple, reason: str):
     raise UserError(f"fold {fold}: {reason}")
 
 
@@ -166,29 +156,33 @@ def together(runs: list[Run], rows: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _evaluate(recorder: Recorder, runs: list[Run], arrays: dict) -> None:
-    """Record a row for each fold, means and deviations on val, and the metrics of the mean model on test."""
-    cfg, reports = recorder.cfg, [run.report for run in runs]
+    """Record and show a row for each fold, means and deviations, and the metrics of the mean model."""
     info, pooled = describe_together(recorder, runs[0].info, arrays)
-    mean, deviation = _statistics([one["metrics"] for one in reports])
-    if cfg["cv"]["name"] == "loo":  # most metrics are not defined for one row
-        mean |= {key: value for key, value in pooled.items() if key[:4] == "val/"}
-    folds = []
-    for fold, one in enumerate(reports):
-        keys = ["train/loss", *(key for key in pooled if key[:4] == "val/")]
-        recorder.log_row({"epoch": fold + 1} | {key: number(one["metrics"].get(key)) for key in keys})
-        seconds = round(sum(one["timings"].values()), 1)
-        own = {key: one[key] for key in ("fold", "run", "best_epoch", "metrics")}
-        folds.append(own | {"seconds": seconds})
-    recorder.report |= {key: reports[0][key] for key in ("metric", "train_rows", "notes")}
-    recorder.report |= {
-        "best_epoch": None, "folds": folds, "sd": deviation,
-        "metrics": mean | {key: value for key, value in pooled.items() if key[:5] == "test/"},
-        "out_of_fold": {key: value for key, value in pooled.items() if key[:4] == "val/"},
-    }  # fmt: skip
+    report, several, name = recorder.report, [run.report for run in runs], runs[0].report["metric"]["name"]
+    of_folds = _numbers([one["metrics"] for one in several])
+    mean, of_val = of_folds.mean(skipna=False), [key for key in pooled if key[:4] == "val/"]
+    if recorder.cfg["cv"]["name"] == "loo":  # most metrics are not defined for one row
+        mean[of_val] = [pooled[key] for key in of_val]
+    for fold, row in enumerate(of_folds[["train/loss", *of_val]].to_dict("records")):
+        recorder.log_row({"epoch": fold + 1} | row)
+    report |= {key: several[0][key] for key in ("metric", "train_rows", "notes")} | {"best_epoch": None}
+    report["sd"] = of_folds.std(skipna=False).to_dict()
+    report["out_of_fold"] = {key: pooled[key] for key in of_val}
+    report["metrics"] = mean.to_dict() | {key: x for key, x in pooled.items() if key not in of_val}
+    own = ("fold", "run", "best_epoch", "metrics", "timings")
+    report["folds"] = [{key: one[key] for key in own} for one in several]
     for key in ("train_metrics", "baseline"):
-        recorder.report[key] = _statistics([one[key] for one in reports])[0]
+        report[key] = _numbers([one[key] for one in several]).mean().to_dict()
     recorder.write("info.json", info)
     recorder.write("transforms.json", read_json(runs[0].folder / "transforms.json"))
+    shown = of_folds[[*dict.fromkeys(["val/loss", f"val/{name}", f"test/{name}"])]]
+    shown = shown.set_axis([f"fold {i}  {run.name}" for i, run in enumerate(runs)])
+    shown = pd.concat([shown.head(MAX_ROWS), shown.agg(["mean", "std"])])
+    log.info("\n%s\n%s", shown.to_string(float_format="{:.4f}".format), table(recorder))
+
+
+def _numbers(rows: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(rows, dtype=float)  # JSON keeps nan as null
 
 
 def describe_together(recorder: Recorder, info: dict, arrays: dict) -> tuple[dict, dict]:
@@ -201,28 +195,3 @@ def describe_together(recorder: Recorder, info: dict, arrays: dict) -> tuple[dic
         values = scores(arrays[f"{part}_y"], arrays[f"{part}_p"], metric, info)
         found |= {f"{part}/{name}": value for name, value in values.items()}
     return info, found
-
-
-def _statistics(several: list[dict]) -> tuple[dict, dict]:
-    """Return mean and standard deviation of the values of each key; a value that is None is nan."""
-    values = {key: [number(one.get(key)) for one in several] for key in several[0]}
-    means = {key: float(np.mean(x)) for key, x in values.items()}
-    return means, {key: sd(np.array(x)) for key, x in values.items()}
-
-
-def number(value: float | None) -> float:
-    return math.nan if value is None else value  # JSON keeps nan as null
-
-
-def by_fold(recorder: Recorder) -> str:
-    """Return a table of the folds, and the mean ± standard deviation of each column."""
-    report, name = recorder.report, recorder.report["metric"]["name"]
-    keys = [*dict.fromkeys(["val/loss", f"val/{name}", f"test/{name}"])]
-    rows = [["fold", "run", *keys, "epoch", "seconds"]]
-    for one in report["folds"][:MAX_ROWS]:
-        values = [f"{number(one['metrics'].get(key)):.4f}" for key in keys]
-        epoch = str(one["best_epoch"] or "")
-        rows.append([str(one["fold"]), one["run"], *values, epoch, f"{one['seconds']:.1f}"])
-    means = _statistics([one["metrics"] for one in report["folds"]])[0]
-    rows.append(["mean", "", *(f"{means[key]:.4f} ± {report['sd'][key]:.4f}" for key in keys), "", ""])
-    return "\n" + aligned(rows)
