@@ -346,7 +346,7 @@ def test_no_fold_learns_from_the_rows_that_it_holds_out(outputs, model):
 
 @pytest.mark.slow
 def test_folds_are_below_their_parent_in_the_trackers(outputs):
-    """Also in a sweep, whose jobs are the parents: nested in MLflow, one finished run each, grouped in W&B."""
+    """Of a sweep whose jobs are the parents: nested in MLflow, a finished run each, grouped in W&B."""
     from mlflow import MlflowClient
 
     from src.logger.mlflow import uri
