@@ -174,7 +174,9 @@ def test_the_page_shows_columns_types_known_values_and_an_example_that_works(ser
     assert row["required"] == ["a", "b", "c", "d", "colour"]
     assert row["properties"]["colour"]["description"] == "known: blue, green, red"
     assert "median" in row["properties"]["a"]["description"]
-    assert served.post("/predict", json=content["example"]).status_code == 200
+    answer = served.post("/predict", json=content["example"])
+    shown = api["paths"]["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert answer.status_code == 200 and answer.json() == shown
     page = served.get("/docs").text
     assert "https://" not in page.replace("https://fastapi.tiangolo.com/img/favicon.png", "")  # no internet
     for path in ("swagger-ui-bundle.js", "swagger-ui.css"):
@@ -371,3 +373,86 @@ def test_no_request_of_10_000_is_lost_in_ten_restarts(outputs, run, table):
         assert server.end() == 0
     assert not failures and len(answers) >= 10_000
     assert {answer["run"] for answer in answers} == {run.name, other.name}
+
+
+def mutated(rng: np.random.Generator, table: pd.DataFrame) -> tuple[bytes, str]:
+    """Return a request's body, mostly wrong in one place, and its content type."""
+    rows = as_json(table.sample(rng.integers(1, 5), random_state=int(rng.integers(1e6))))
+    odd = [None, True, -1, 10**400, 1.5, "", "ä\x00", "9" * 300, [], {}, [[[1]]], {"a": {"a": 1}}, "NaN"]
+    row = rows["rows"][rng.integers(len(rows["rows"]))]
+    kind = rng.integers(6)
+    if kind == 0:
+        row[str(rng.choice([*row]))] = odd[rng.integers(len(odd))]
+    elif kind == 1:
+        rows = odd[rng.integers(len(odd))]
+    elif kind == 2:
+        row[str(odd[rng.integers(len(odd))])] = 1
+    content, name = json.dumps(rows).encode(), "application/json"
+    if kind == 3:
+        buffer = io.BytesIO()
+        table.head(3).to_parquet(buffer)
+        content, name = buffer.getvalue(), "application/vnd.apache.parquet"
+    elif kind == 4:
+        content, name = table.head(3).to_csv(index=False).encode(), "text/csv"
+    if kind > 2 and rng.random() < 0.7:
+        at = rng.integers(0, len(content), 3)
+        content = bytearray(content)
+        content[at[0]], content[at[1] :] = rng.integers(256), content[at[2] :]
+    return bytes(content), name if rng.random() < 0.9 else str(rng.choice(["text/x-fasta", "a/b", "", "ü"]))
+
+
+@pytest.mark.slow
+def test_10_000_odd_requests_find_no_crash_and_no_leak(outputs, run, table):
+    """All are answered by 200 or 4xx; the worker stays the same process and does not grow."""
+    import httpx
+    import psutil
+
+    server = Server(outputs, f"run={run.name}")
+    try:
+        until(server.ready)
+        (worker,) = [
+            child for child in psutil.Process(server.process.pid).children()
+            if "resource_tracker" not in " ".join(child.cmdline())
+        ]  # fmt: skip
+        codes, sizes = {}, []
+        with httpx.Client(base_url=server.address, timeout=60) as client:
+            rng = np.random.default_rng(0)
+            for i in range(10_000):
+                content, kind = mutated(rng, table)
+                headers = {"content-type": kind.encode("utf-8")}
+                code = client.post("/predict", content=content, headers=headers).status_code
+                codes[code] = codes.get(code, 0) + 1
+                if i % 1000 == 999:
+                    sizes.append(worker.memory_info().rss)
+        assert {*codes} <= {200, 400, 413, 415, 422} and codes[200] > 1000 and codes[422] > 1000, codes
+        assert worker.is_running() and sizes[-1] < 1.05 * sizes[1], sizes
+    finally:
+        server.end()
+    assert "Traceback" not in server.told()
+
+
+@pytest.mark.slow
+def test_the_form_of_the_page_works_in_a_browser(outputs, run):
+    """Headless Chromium, without the internet: the example is sent, and the answer read."""
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    import shutil
+
+    browser_path = shutil.which("chromium") or shutil.which("chrome")
+    server = Server(outputs, f"run={run.name}")
+    try:
+        until(server.ready)
+        with api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(f"{server.address}/docs")
+            page.locator("#operations-default-predict_predict_post").get_by_role("button").first.click()
+            page.get_by_role("button", name="Try it out").click()
+            typed = page.locator("textarea.body-param__text")
+            assert json.loads(typed.input_value())["rows"][0].keys() == {"a", "b", "c", "d", "colour"}
+            page.get_by_role("button", name="Execute").click()
+            answer = page.locator(".responses-table.live-responses-table .highlight-code").first
+            assert '"prediction": "' in answer.inner_text(timeout=20_000)
+            page.screenshot(path=str(outputs / "docs.png"), full_page=True)
+            browser.close()
+    finally:
+        server.end()

@@ -14,7 +14,7 @@ import pyarrow as pa
 from src.data.fasta import fasta_chunks
 from src.data.load import read_and_etl
 from src.data.packed import refuse_foreign
-from src.data.source import DAMAGED, check_frame, parts_of, short
+from src.data.source import DAMAGED, check_frame, parts_of, short, valid
 from src.data.table import TextFile
 from src.system.errors import UserError
 from src.system.tables import find_table, is_fasta, is_parquet
@@ -67,7 +67,7 @@ def _of_parquet(path: Path) -> Iterator[tuple[pd.DataFrame, float]]:
             names, n = [name for name in schema.names if not name.startswith("__index_level_")], 0
             for batch in batches(batch_size=N_ROWS, columns=names):
                 n += batch.num_rows
-                columns = {name: batch.column(name).to_pandas() for name in names}
+                columns = {name: valid(batch.column(name)).to_pandas() for name in names}
                 if batch.num_rows:
                     yield pd.DataFrame(columns, copy=False), n / n_rows
     except (pa.ArrowException, OSError, ValueError) as error:

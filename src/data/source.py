@@ -72,10 +72,16 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
         with parts_of(path) as (schema, read, *_):  # column by column: the whole would be in memory twice
             names = [name for name in schema.names if not name.startswith("__index_level_")]
             refuse_duplicates(names, path)
-            columns = {name: read(columns=[name]).column(0).to_pandas() for name in names}
+            columns = {name: valid(read(columns=[name]).column(0)).to_pandas() for name in names}
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {short(error)}") from None
     return not_empty(pd.DataFrame(columns, copy=False), path)
+
+
+def valid(read):
+    """Return what was read of a Parquet file; a damaged one may hold text that only later is no UTF-8."""
+    read.validate(full=True)
+    return read
 
 
 @contextmanager

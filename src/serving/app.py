@@ -72,7 +72,7 @@ def application(loaded: dict[str, Loaded], settings: dict) -> FastAPIOffline:
         app.add_api_route(path, function, methods=[method], response_model=None, **options)
 
     for one in loaded.values():
-        options = {"openapi_extra": _request(one), "responses": failed}
+        options = {"openapi_extra": _request(one), "responses": {200: _response(one), **failed}}
         for path in [f"/runs/{one.name}/predict", *["/predict"][: one is first]]:
             add(path, "POST", _predict_of(one, settings), summary=f"Predict rows with {one.name}", **options)
     add("/health", "GET", lambda: {"status": "ok"}, summary="Tell that the process lives")
@@ -147,6 +147,13 @@ def _request(one: Loaded) -> dict:
     files = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in TABLES}
     content = {"application/json": {"schema": schema, "example": example}} | files
     return {"requestBody": {"content": content, "required": True}}
+
+
+def _response(one: Loaded) -> dict:
+    """Return what the page shows of an answer: the prediction for the example."""
+    found = one.answered
+    example = {} if found is None else json.loads(_answer(found, one.name, "").body)
+    return {"description": "a prediction of each row", "content": {"application/json": {"example": example}}}
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -40,9 +40,10 @@ class Loaded:
         rows = (list[row], Field(min_length=1, max_length=self.max_rows))
         self.Request = create_model("Rows", __config__=ConfigDict(extra="forbid"), rows=rows)
         self.names = {field: one.alias for field, one in row.model_fields.items()}
-        self.settings, self.watch, self.batcher = settings, watch, None
+        self.settings, self.watch, self.batcher, self.answered = settings, watch, None, None
         with suppress(UserError):  # an example that is no real row; the model and its libraries are loaded
-            self.run.predict(pd.DataFrame([{name: one["example"] for name, one in self.columns.items()}]))
+            example = {name: one["example"] for name, one in self.columns.items()}
+            self.answered = self.run.predict(pd.DataFrame([example]))
         self.predictor = self.run._predictor  # a model that cannot be loaded is told now
         if self.predictor.etl:
             with suppress(UserError):  # then each request is checked
