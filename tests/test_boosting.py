@@ -120,6 +120,21 @@ def test_native_is_refused_for_other_libraries(outputs):
         fit("model=linear", "dataset=wine", "model.progress=native", *QUIET)
 
 
+@pytest.mark.parametrize(
+    ("model", "word", "sentence"),
+    [
+        ("lightgbm", "num_leaves=1", "LGBMClassifier refuses: .*num_leaves"),
+        ("lightgbm", "learning_rate=0.0", "LGBMClassifier refuses: .*learning_rate"),
+        ("xgboost", "max_depth=-3", "XGBClassifier refuses: .*max_depth"),
+        ("catboost", "depth=50", "CatBoostClassifier refuses: .*depth"),
+        ("catboost", "l2_leaf_reg=-1.0", "CatBoostClassifier refuses: .*L2Leaf"),
+    ],
+)
+def test_arguments_that_a_library_refuses_are_one_sentence(outputs, model, word, sentence):
+    with pytest.raises(UserError, match=sentence):
+        fit(f"model={model}", "dataset=wine", f"model.arguments.{word}", *QUIET)
+
+
 def test_a_library_that_is_missing_is_one_sentence(outputs, monkeypatch):
     def missing(name):
         raise ImportError(name)

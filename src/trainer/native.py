@@ -11,7 +11,12 @@ def native(estimator, x, y, options, stages, *, patience, **_limits) -> int:
         name = type(estimator.model).__name__
         raise UserError(f"model.progress=native is for {', '.join(LIBRARIES)}: take once for {name}")
     pairs = [(rows, estimator.target({"y": true})) for rows, true in (stages.train, stages.val)]
-    LIBRARIES[estimator.library](estimator, x, y, options, stages, patience, pairs)
+    try:
+        LIBRARIES[estimator.library](estimator, x, y, options, stages, patience, pairs)
+    except Exception as error:
+        if type(error).__name__ not in ("LightGBMError", "CatBoostError"):
+            raise
+        raise ValueError(str(error)) from error  # which is how the others refuse arguments and data
     return stages.history.kept
 
 
