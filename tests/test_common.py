@@ -23,6 +23,7 @@ from src.data.load import load_data
 from src.run.job import run_job
 
 MODELS = choices("model")
+FEW_TREES = ["arguments.n_estimators=20", "arguments.learning_rate=0.2", "tfidf.max_features=300"]
 TINY = {  # overrides that make a fit small; a model that is not here is fitted as it is
     "mlp": ["net.d_hidden=32", "net.n_layers=1", "net.d_token=16"],
     "cnn": ["net.d_token=16", "net.n_filters=8"],
@@ -35,9 +36,9 @@ TINY = {  # overrides that make a fit small; a model that is not here is fitted 
     "random_forest": ["arguments.n_estimators=20"],
     "gradient_boosting": ["arguments.n_estimators=30"],
     "sgd": ["regressor.eta0=0.05"],
-    "lightgbm": ["arguments.n_estimators=30", "arguments.min_child_samples=5", "arguments.learning_rate=0.1"],
-    "xgboost": ["arguments.n_estimators=30", "arguments.learning_rate=0.1"],
-    "catboost": ["arguments.n_estimators=30", "arguments.learning_rate=0.2"],
+    "lightgbm": [*FEW_TREES, "arguments.min_child_samples=5"],
+    "xgboost": FEW_TREES,
+    "catboost": FEW_TREES,
     "hist_gb": ["arguments.max_iter=30", "arguments.min_samples_leaf=5"],
 }
 TORCH = ["batch_size=32", "lr=0.02", "warmup=0"]
