@@ -1,0 +1,54 @@
+"""docs/*.md: every command is one that its verb takes, every file that is named exists."""
+
+import importlib
+import re
+import shlex
+
+import pytest
+from conftest import CHECKOUT
+
+from src.config import shell
+from src.config.check import check
+from src.config.typed import spelled
+
+DOCS = sorted((CHECKOUT / "docs").glob("*.md"))
+BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    pytest.param(line, id=f"{path.stem}: {line[:60]}")
+    for path in DOCS
+    for block in BLOCK.findall(path.read_text(encoding="utf-8"))
+    for line in block.replace("\\\n", " ").splitlines()
+    if "-m src." in line and "=..." not in line
+]
+FILES = ("reads.fa", "reads.fa.gz", "my.csv", "my.tsv", "genome.fa", "peaks.bed", "labels.csv", "reviews.tsv")
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_is_taken(line, monkeypatch, tmp_path):
+    """Overrides of train are checked as train itself checks them, words of a verb are read by it."""
+    monkeypatch.chdir(tmp_path)
+    for name in FILES:
+        (tmp_path / name).write_text(">a label=x\nACGT\n" if ".fa" in name else "a,price\n1,2\n")
+    command = re.split(r" [|<>] ", line.partition("-m src.")[2])[0]
+    verb, *words = shlex.split(command, comments=True)
+    if verb != "train":
+        function = getattr(importlib.import_module(f"src.{verb}"), verb)
+        return shell.read(function, words) if words != ["--help"] else None
+    multirun = {"-m", "--multirun"} & {*words}
+    words = [word for word in words if word not in ("-m", "--multirun", "--cfg", "job")]
+    if not any(word.startswith("sweep_resume=") for word in words):
+        check(spelled(words, bool(multirun)), bool(multirun))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
+def test_what_it_names_is_there(path):
+    text = path.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|conf|tests|benchmarks|notebooks|docs)/[\w./]+\w)`", text)
+    named = [name for name in named if not re.search("mine|/my", name)]
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+    assert text.startswith("# ") and text.count("```") % 2 == 0
+
+
+def test_readme_names_every_page():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCS if f"docs/{path.name}" not in readme] == []
