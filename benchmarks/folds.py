@@ -18,7 +18,7 @@ from sides import CHECKOUT, HEAD, row, seconds, table
 from src.system.files import read_json
 
 WORDS = {
-    "hist_gb": ["dataset=adult", "model.arguments.early_stopping=false"],
+    "hist_gb": ["dataset=adult", "model.arguments.early_stopping=false", "model.arguments.max_iter=100"],
     "mlp": ["dataset=adult", "trainer.max_epochs=6", "model.patience=null"],
 }
 SIDES = {"one": [], "serial": ["cv=kfold"], "two": ["cv=kfold", "cv.n_jobs=2"]}

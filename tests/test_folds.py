@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CHECKOUT, QUIET, assert_same, tiny_table, until
+from omegaconf import OmegaConf
 from sklearn import model_selection as sk
 from test_common import MODELS, config_of
 
 from src import fit, load, run_sweep
 from src.config.check import check
-from src.config.compose import compose
+from src.config.tree import CONF
 from src.data import load as data_load
 from src.data import prepare
 from src.data.prepare import cut
@@ -34,6 +35,7 @@ from src.run.remove import remove_run
 from src.study import folds as study_folds
 from src.study.folds import folds_of
 from src.study.leaderboard import leaderboards
+from src.study.run import run_config
 from src.system.errors import UserError
 from src.unpack import unpack
 
@@ -41,12 +43,14 @@ pytestmark = pytest.mark.usefixtures("compose_once")
 LINEAR = ("model=linear", "dataset=frame", "dataset.target=y", *QUIET)
 
 
-def dataset(*words: str) -> dict:
-    return compose(["dataset=frame", "dataset.target=y", *words])["dataset"]
+def dataset(**keys) -> dict:
+    return config_of("linear")["dataset"] | keys
 
 
-def cv(*words: str) -> dict:
-    return compose([*words, "dataset=frame", "dataset.target=y"])["cv"]
+def cv(name: str, **keys) -> dict:
+    """Return the section of cv=name, without a compose."""
+    files = [OmegaConf.to_container(OmegaConf.load(CONF / f"cv/{one}.yaml")) for one in ("_base", name)]
+    return files[0] | files[1] | keys
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +66,12 @@ def parent(outputs):
 @pytest.mark.parametrize("name", ["kfold", "stratified", "repeated", "loo"])
 def test_folds_are_those_of_scikit_learn(name, task):
     frame = tiny_table(task, n=60)
-    words = [f"cv={name}", *(["cv.n_folds=3"] if name != "loo" else [])]
+    section = cv(name, **({"n_folds": 3} if name != "loo" else {}))
     if (name, task) == ("stratified", "regression"):
         with pytest.raises(UserError, match="take cv=kfold"):
-            cut(frame, dataset(), 5, cv(*words))
+            cut(frame, dataset(), 5, section)
         return
-    plain, found = cut(frame, dataset(), 5), cut(frame, dataset(), 5, cv(*words))
+    plain, found = cut(frame, dataset(), 5), cut(frame, dataset(), 5, section)
     rows = np.sort(np.concatenate([plain["train"], plain["val"]]))
     y = frame["y"].astype(str).to_numpy()[rows]
     classes = task != "regression"
@@ -88,10 +92,10 @@ def test_folds_are_those_of_scikit_learn(name, task):
 
 def test_folds_keep_groups_and_time_apart():
     frame = tiny_table("regression", n=90).assign(g=np.arange(90) % 9, t=np.repeat(np.arange(30), 3))
-    for one in cut(frame, dataset("dataset.group=g"), 0, cv("cv=group", "cv.n_folds=4")):
+    for one in cut(frame, dataset(group="g"), 0, cv("group", n_folds=4)):
         groups = [set(frame["g"].iloc[rows]) for rows in one.values()]
         assert sum(map(len, groups)) == 9 == len(set.union(*groups))
-    several = cut(frame, dataset("dataset.time=t"), 0, cv("cv=time", "cv.n_folds=4"))
+    several = cut(frame, dataset(time="t"), 0, cv("time", n_folds=4))
     ends = [frame["t"].iloc[one["val"]].max() for one in several]
     assert ends == sorted(ends) and len(several) == 4
     for one in several:
@@ -103,8 +107,8 @@ def test_similar_sequences_stay_in_one_fold():
     rng = np.random.default_rng(0)
     stems = ["".join(rng.choice(list("ACGT"), 40)) for _ in range(12)]
     frame = pd.DataFrame({"s": [stem[:-1] + end for stem in stems for end in "ACGT"], "y": np.arange(48) / 2})
-    words = ("dataset.text=[s]", "dataset.split_by=similarity", "dataset.alphabet=dna")
-    for one in cut(frame, dataset(*words), 0, cv("cv=group", "cv.n_folds=3")):
+    keys = {"text": ["s"], "split_by": "similarity", "alphabet": "dna"}
+    for one in cut(frame, dataset(**keys), 0, cv("group", n_folds=3)):
         train, val, _ = ({i // 4 for i in rows} for rows in one.values())
         assert not train & val
 
@@ -134,8 +138,12 @@ ALONE = {"y": np.where(N < 1, "alone", ["yes", "no"] * 120)}
 def test_folds_that_cannot_be_cut_are_one_sentence(words, columns, sentence, outputs):
     frame = tiny_table("binary").assign(part=NOT_TEST, **columns)
     part = [] if "g" in columns or not columns else ["dataset.split=part"]
+    typed = dict(word.split("=") for word in (*words, *part))
+    keys = {key[3:]: int(value) for key, value in typed.items() if key.startswith("cv.")}
+    cfg = config_of("linear") | {"cv": cv(typed["cv"], **keys), "pictures": False}
+    cfg["dataset"] = dataset(**{key[8:]: value for key, value in typed.items() if key.startswith("dataset.")})
     with pytest.raises(UserError, match=sentence) as found:
-        fit(*LINEAR, *words, *part, data=frame)
+        run_config(cfg, frame=frame)
     assert "\n" not in str(found.value)
 
 
@@ -198,8 +206,8 @@ def test_the_mean_of_repeated_folds():
 
 
 def test_leave_one_out_is_judged_by_all_rows_together(outputs):
-    run = fit(*LINEAR, "cv=loo", data=tiny_table("regression", n=20))
-    assert len(run.report["folds"]) == len(run.arrays["val_y"]) == 16
+    run = fit(*LINEAR, "cv=loo", data=tiny_table("regression", n=15))
+    assert len(run.report["folds"]) == len(run.arrays["val_y"]) == 12
     assert run.objective == pytest.approx(rmse(run.arrays["val_y"], run.arrays["val_p"]))
 
 
@@ -222,8 +230,9 @@ def test_the_table_is_read_and_cut_once(outputs, monkeypatch):
 
 
 def test_folds_side_by_side_are_the_same(parent):
-    run = fit(*LINEAR, "cv=kfold", "cv.n_jobs=2", "threads=1", data=tiny_table("binary"))
-    serial = fit(*LINEAR, "cv=kfold", "threads=1", data=tiny_table("binary"))
+    words = (*LINEAR, "cv=kfold", "cv.n_folds=2", "threads=1")
+    run = fit(*words, "cv.n_jobs=2", data=tiny_table("binary"))
+    serial = fit(*words, data=tiny_table("binary"))
     assert all(np.array_equal(run.arrays[key], serial.arrays[key]) for key in run.arrays)
     assert run.rows == serial.rows and {one.cfg["cv"]["n_jobs"] for one in folds_of(run.name).values()} == {2}
 
@@ -324,14 +333,22 @@ def test_the_leaderboard_counts_folds_as_seeds(parent):
     assert not children & {name for names in named for name in names}
 
 
-@pytest.mark.parametrize("model", MODELS)
+SLOW = ("bilstm", "cnn", "dna_cnn", "pretrained", "transformer", "catboost", "tabm", "resnet", "xgboost")
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=[pytest.mark.slow] * (model in SLOW)) for model in MODELS]
+)
 def test_no_fold_learns_from_the_rows_that_it_holds_out(outputs, model):
     """Other values in a fold's val and test rows change nothing but what val chooses: an epoch."""
     frame, cfg = tiny_table("regression", n=120), config_of(model)
-    cfg |= {"cv": cv("cv=kfold", "cv.n_folds=3", "cv.fold=1"), "pictures": False}
+    cfg |= {"cv": cv("kfold", n_folds=3, fold=1), "pictures": False}
     cfg |= {"trainer": cfg["trainer"] | {"max_epochs": 1}}
     if cfg["model"].get("pass_val"):
         cfg["model"] = cfg["model"] | {"regressor": cfg["model"]["regressor"] | {"early_stopping": False}}
+    if cfg["model"].get("progress") == "native":  # the best of its iterations on val is kept
+        counts = dict.fromkeys({"n_estimators", "iterations"} & cfg["model"]["arguments"].keys(), 1)
+        cfg["model"] = cfg["model"] | {"arguments": cfg["model"]["arguments"] | counts}
     clean = run_job(cfg, frame=frame)
     held = np.concatenate([clean.arrays["val_id"], clean.arrays["test_id"]])
     poisoned = frame.copy()

@@ -165,5 +165,9 @@ def arrays_of(frame: pd.DataFrame, rows: dict, record: dict, dataset: dict, **op
     found = {"etl_version": record["version"], "data_digest": record["output"]}
     data = shape(frame, rows, dataset, **options, **found)
     data.transforms["etl"] = record["recipe"]
-    data.source = {"input_path": record["path"], "input_digest": record["input"]}
+    data.source = source_of(record)
     return data
+
+
+def source_of(record: dict) -> dict:
+    return {"input_path": record["path"], "input_digest": record["input"]}

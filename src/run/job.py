@@ -148,14 +148,19 @@ def recorded(recorder: Recorder):
 def _record_data(recorder: Recorder, data: Data, metric: dict) -> None:
     """Record what is known before the fit; a new run predicts by info.json and transforms.json."""
     log.info(describe_data(data))
-    known = recorder.report
-    if recorder.resumed and known["data_digest"] not in (None, data.info["digest"]):
-        known["changed"] = [*known.get("changed", []), "data"]
-    known |= {"data_digest": data.info["digest"], "etl_version": data.info["etl_version"], **data.source}
-    known |= {"arrays_digest": arrays_digest(data.parts), "notes": data.notes}
-    known |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
+    record_source(recorder, data.info["digest"], data.info["etl_version"], data.source)
+    recorder.report |= {"arrays_digest": arrays_digest(data.parts), "notes": data.notes}
+    recorder.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     recorder.write("info.json", data.info)
     recorder.write("transforms.json", data.transforms)
+
+
+def record_source(recorder: Recorder, digest: str, version: str | None, source: dict) -> None:
+    """Record which data it is, and in a run that is resumed whether it has changed."""
+    known = recorder.report
+    if recorder.resumed and known["data_digest"] not in (None, digest):
+        known["changed"] = [*known.get("changed", []), "data"]
+    known |= {"data_digest": digest, "etl_version": version, **source}
 
 
 def _import(model: dict) -> None:

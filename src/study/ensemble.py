@@ -46,9 +46,9 @@ def config_of(names: list[str], method: str, model: str, trust: bool) -> dict:
 def opened(names: list[str], trust: bool) -> list[Run]:
     """Return the runs; refuse one that is not done, foreign, or of other rows or another target."""
     runs = [Run.open(name, trust) for name in names]
-    first = runs[0]
     if len(runs) < 2:
         raise UserError("an ensemble needs two runs or more: runs=t3,t7")
+    first, known = runs[0], None
     for run in runs:
         if run.status != "done":
             raise UserError(f"{run.name} is {run.status}: only runs that are done can be combined")
@@ -57,8 +57,10 @@ def opened(names: list[str], trust: bool) -> list[Run]:
             raise UserError(f"{run.name} has another target than {first.name}: leave one of them out")
         if run.report["data_digest"] != first.report["data_digest"]:
             raise UserError(f"{run.name} was trained on other data than {first.name}: leave one of them out")
+        arrays = run.arrays
+        known = known or arrays
         for part in ("test", "val"):
-            ours, theirs = ([one.arrays[f"{part}_{key}"] for key in ("id", "y")] for one in (run, first))
+            ours, theirs = ([one[f"{part}_{key}"] for key in ("id", "y")] for one in (arrays, known))
             if not all(map(np.array_equal, ours, theirs)):
                 sizes = f"({len(ours[0]):,} and {len(theirs[0]):,})"
                 advice = "train both with the same cv, seed and dataset.split_seed"

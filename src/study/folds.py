@@ -11,21 +11,21 @@ import numpy as np
 import pandas as pd
 
 from src.config import shell
-from src.data.load import prepared_frame
+from src.data.load import prepared_frame, source_of
 from src.data.prepare import cut
 from src.data.shared import kept_frame
 from src.metric.choose import choose, scores
 from src.metric.decision import learn
 from src.run.again import check_code, config_to_resume
 from src.run.folder import BrokenRun, Run, all_runs
-from src.run.job import recorded, run_job
+from src.run.job import record_source, recorded, run_job
 from src.run.lock import hold
 from src.run.members import combine, node_of, write
 from src.run.record import Recorder
 from src.run.results import save_arrays
 from src.run.table import table
 from src.study.workers import device_shares, prestart, side_by_side
-from src.system.errors import NOTE, UserError, is_told, sentence
+from src.system.errors import NOTE, UserError
 from src.system.files import read_json
 from src.trainer import ranks
 
@@ -52,7 +52,9 @@ def train_folds(
         with recorder.timed("data"):
             known = kept_frame(dataset, origin) if shared else prepared_frame(dataset, frame, origin)
             rows = cut(known[0], dataset, cfg["seed"], cv)
-            _record_data(recorder, known[1])
+            record_source(recorder, known[1]["output"], known[1]["version"], source_of(known[1]))
+            recorder.begin()
+            recorder.write_report()  # a resume after a kill checks that the data is the same
         with recorder.timed("fit"):
             runs = _trained(recorder, known, rows, {"shared": shared, "n_side_by_side": n_side_by_side})
         with recorder.timed("evaluate"):
@@ -62,17 +64,6 @@ def train_folds(
             save_arrays(recorder.folder / "predictions.npz", arrays)
             write(recorder.folder, {"members": [node_of(run) for run in runs]})
     return recorder.opened()
-
-
-def _record_data(recorder: Recorder, record: dict) -> None:
-    """Record which data it is, also for a resume: ``record`` is that of the table's version."""
-    known, digest = recorder.report, record["output"]
-    if recorder.resumed and known["data_digest"] not in (None, digest):
-        known["changed"] = [*known.get("changed", []), "data"]
-    known |= {"data_digest": digest, "etl_version": record["version"]}
-    known |= {"input_path": record["path"], "input_digest": record["input"]}
-    recorder.begin()
-    recorder.write_report()
 
 
 # -- the folds
@@ -124,10 +115,8 @@ def _train(fold: int, job: tuple) -> str:
             with hold(begun.folder, "resume"):
                 cfg, report = config_to_resume(begun, None, False, None), check_code(begun, changed=True)
                 run = run_job(cfg, resume=begun, report=report, **options)
-    except Exception as error:
-        if not is_told(error):
-            raise
-        raise UserError(f"fold {fold}, {error.run or begun}: {sentence(error)}") from None
+    except UserError as error:
+        raise UserError(f"fold {fold}, {error.run or begun}: {error}") from None
     log.log(NOTE, "fold %d   %s", fold, run)
     return run.name
 
