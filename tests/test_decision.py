@@ -55,6 +55,19 @@ def test_isotonic_is_scikit_learns():
     assert log_loss(y, q) < log_loss(y, p) and np.allclose(q.sum(1), 1) and q.min() > 0
 
 
+def test_few_rows_without_an_error_do_not_make_every_prediction_sure():
+    p = np.array([[0.4, 0.6]] * 5 + [[0.6, 0.4]] * 5)
+    y = p.argmax(1)
+    assert calibrated(p, learn(y, p, {}, "temperature", None)).max() < 0.9
+    assert calibrated(p, learn(y, p, {}, "isotonic", None)).max() < 0.95
+
+
+def test_a_metric_that_is_never_a_number_leaves_the_threshold_at_one_half():
+    p = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+    metric = {"name": "mcc", "mode": "max", "fn": mcc}
+    assert learn(np.zeros(3, int), p, metric, None, "tuned") == {"threshold": 0.5}
+
+
 @pytest.mark.parametrize("kind", ["temperature", "isotonic"])
 @pytest.mark.parametrize("p", [[[0.0, 1.0], [1.0, 0.0]], [[0.5, 0.5], [0.5, 0.5]]])
 def test_probabilities_without_doubt_or_without_order_stay_finite(kind, p):

@@ -64,7 +64,8 @@ def _temperature(y, p) -> dict:
     def loss(log_t: float) -> float:
         return log_loss(y, calibrated(p, {"calibration": {"temperature": np.exp(log_t)}}))
 
-    return {"temperature": float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))}
+    # from 0.2 to 5: few val rows without an error would make every prediction sure
+    return {"temperature": float(np.exp(minimize_scalar(loss, bounds=(-1.6, 1.6), method="bounded").x))}
 
 
 def _isotonic(y, p) -> dict:
@@ -85,4 +86,4 @@ def _tuned(y, p_1, metric: dict) -> float:
     some = between[np.unique(np.linspace(0, len(between) - 1, N_THRESHOLDS).astype(int))]
     sign, p = 1 if metric["mode"] == "max" else -1, np.stack([1 - p_1, p_1], 1)
     scores = [(sign * metric["fn"](y, decided(p, t)), -abs(t - 0.5), t) for t in some]
-    return float(max(score for score in scores if score[0] == score[0])[2])
+    return float(max((one for one in scores if one[0] == one[0]), default=(0, 0, 0.5))[2])  # without nan

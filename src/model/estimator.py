@@ -35,7 +35,7 @@ class Estimator:
         the estimator's ``n_jobs``, where the config has ``n_jobs: null``.
     """
 
-    library = ""  # estimators that were saved before this had a name
+    library, native = "", ()  # estimators that were saved before have neither
 
     def __init__(self, cfg: dict, info: dict, seed: int, n_threads: int = 1):
         kind = "regressor" if info["task"] == "regression" else "classifier"
