@@ -10,7 +10,7 @@ from tqdm import tqdm
 from src.config import shell
 from src.format.load import exported
 from src.run.folder import Run
-from src.run.output import SUFFIXES, writing
+from src.run.output import WRITERS, writing
 from src.system.errors import UserError
 from src.system.tables import as_file
 
@@ -25,8 +25,7 @@ def predict(
     zcat new.csv.gz | python -m src.predict run=t7 input=- > p.csv
 
     run : the run, t7
-    input : a file like the one that the run was trained on, of any size; the target may be missing; - reads
-        standard input
+    input : a file like the one that the run was trained on, of any size, or - for standard input
     output : a .csv, .tsv or .parquet file, which is replaced if it exists; left out, or -: shown as CSV
     format : predict with this export of the run, for example onnx, see src.export
     etl : false for rows as the ETL of the run's dataset returns them
@@ -34,8 +33,8 @@ def predict(
     """
     if output == "-":
         shell.console(sys.stderr)  # other messages
-    elif Path(output).suffix not in SUFFIXES:
-        raise UserError(f"output={output}: should end with {', '.join(SUFFIXES)}, or be - to show the rows")
+    elif Path(output).suffix not in WRITERS:
+        raise UserError(f"output={output}: should end with {', '.join(WRITERS)}, or be - to show the rows")
     elif Path(output).expanduser().resolve() == Path(input).expanduser().resolve():
         raise UserError(f"output={output} is the input: name another file")
     n, counts, opened = 0, Counter(), Run.open(run, trust)
@@ -51,11 +50,10 @@ def predict(
             n += len(rows)
             bar.total = int(n / share) if share else None
             bar.update(len(rows))
-            if predictor.info["classes"]:
-                counts.update(rows["prediction"].value_counts().to_dict())
+            counts.update(rows["prediction"].value_counts().to_dict() if predictor.info["classes"] else {})
     if output != "-":
-        shown = [f"{count:,} {name}" for name, count in counts.most_common(6)]
-        shell.show(", ".join([f"{output}   {n:,} rows", *shown]))
+        lines = [f"{count:,} {name}" for name, count in counts.most_common(6)]
+        shell.show(", ".join([f"{output}   {n:,} rows", *lines]))
     return n
 
 

@@ -26,7 +26,7 @@ TORCH = ("mlp", "tabm", "transformer", "cnn", "bilstm", "dna_cnn")
 SKLEARN = ("linear", "random_forest", "gradient_boosting", "hist_gb", "sgd", "knn")
 
 
-def made(task: str, data: str, n: int = 400, seed: int = 0) -> tuple[dict, dict]:
+def made(task: str, data: str, n: int = 400, seed: int = 0, shortest: int = 1) -> tuple[dict, dict]:
     """Return ``info`` and a part of ``n`` rows with a target that they explain; lengths from 1 to 12."""
     rng, part = np.random.default_rng(seed), {}
     score = rng.normal(scale=0.3, size=n)
@@ -35,7 +35,7 @@ def made(task: str, data: str, n: int = 400, seed: int = 0) -> tuple[dict, dict]
         part["x_cat"] = np.stack([rng.integers(1, size, n) for size in CARDINALITIES], 1)
         score += part["x_num"][:, 0] + part["x_cat"][:, 0] + 2 * np.isin(part["x_cat"][:, 2], [2, 5, 7])
     if data != "table":
-        lengths = rng.integers(1, 13, n)
+        lengths = rng.integers(shortest, 13, n)
         part["attention_mask"] = np.arange(12) < lengths[:, None]
         part["input_ids"] = rng.integers(1, 30, (n, 12)).astype(np.uint8) * part["attention_mask"]
         score += (part["input_ids"] == 5).sum(1)
@@ -114,6 +114,18 @@ def test_an_estimator_in_onnx(tmp_path, model, data):
         session = written(estimators, estimator, info, train, "onnx", tmp_path)
         for part in (train, new):
             assert gap(session, info, part, estimator.predict(estimator.matrix(part))) < 2e-6, task
+
+
+def test_letters_by_place_in_onnx(tmp_path):
+    """Shorter and longer rows than those of training have no letter at a place, or are cut."""
+    info, train = made("multiclass", "both", shortest=12)
+    info |= {"sequence_as": "onehot"}
+    new = made("multiclass", "both", seed=1)[1]
+    new |= {name: np.repeat(new[name], 2, axis=1) for name in ("input_ids", "attention_mask")}
+    estimator = fitted("linear", info, train)
+    session = written(estimators, estimator, info, train, "onnx", tmp_path)
+    for part in (train, new):
+        assert gap(session, info, part, estimator.predict(estimator.matrix(part))) < 1e-6
 
 
 def test_categories_of_all_sizes_go_to_the_side_that_the_trees_send_them(tmp_path):

@@ -5,7 +5,6 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ from src.system.errors import UserError
 from src.system.tables import find_table, is_fasta, is_parquet
 
 N_BYTES = 16 << 20  # of text that is read at once: a frame of it and its arrays take about 150 MB
-N_ROWS = 100_000  # of a Parquet file, or of a table that is in memory
+N_ROWS = 100_000  # of a Parquet file
 TABLES = (".csv", ".tsv", ".txt", ".parquet")  # which may also hold the rows for a run on a FASTA file
 READERS = ("csv", "parquet", "fasta")  # datasets whose files can be read in pieces
 
@@ -32,14 +31,14 @@ def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, floa
     """
     reader, n = dataset.get("reader") or dataset["name"], 0
     if "path" in dataset and (reader not in READERS or (reader == "csv" and dataset.get("read") is None)):
-        found = _sliced(check_frame(read_and_etl(dataset)[0](dataset | {"path": str(path)})))
+        found = [(read_and_etl(dataset)[0](dataset | {"path": str(path)}), 1.0)]
     elif is_fasta(path) or (reader == "fasta" and Path(path).suffix not in TABLES):
         found = fasta_chunks(find_table(path), dataset.get("header"), dataset.get("labels"), N_BYTES)
     elif is_parquet(path):
         found = _of_parquet(find_table(path))
     else:
         found = _of_text(find_table(path), dataset.get("read") or {})
-    for frame, share in _ahead(found):
+    for frame, share in found:
         frame = check_frame(frame)
         yield frame.set_axis(pd.RangeIndex(n, n + len(frame))), share
         n += len(frame)
@@ -47,28 +46,14 @@ def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, floa
         raise UserError(f"{path} has no rows")
 
 
-def _ahead(found: Iterator) -> Iterator:
-    """Yield what an iterator yields, while a thread reads the next: parsers leave Python's lock free."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, found, None)
-        while (item := waiting.result()) is not None:
-            waiting = pool.submit(next, found, None)
-            yield item
-
-
-def _sliced(frame: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, float]]:
-    for start in range(0, len(frame), N_ROWS):
-        yield frame.iloc[start : start + N_ROWS], min(1.0, (start + N_ROWS) / len(frame))
-
-
 def _of_parquet(path: Path) -> Iterator[tuple[pd.DataFrame, float]]:
     try:
         with parts_of(path) as (schema, _, batches, n_rows):
             names, n = [name for name in schema.names if not name.startswith("__index_level_")], 0
             for batch in batches(batch_size=N_ROWS, columns=names):
-                n += batch.num_rows
+                n += len(batch)
                 columns = {name: valid(batch.column(name)).to_pandas() for name in names}
-                if batch.num_rows:
+                if len(batch):
                     yield pd.DataFrame(columns, copy=False), n / n_rows
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} is not a readable Parquet file: {short(error)}") from None
@@ -82,8 +67,7 @@ def _of_text(path: Path, options: dict) -> Iterator[tuple[pd.DataFrame, float]]:
         file.decoded(file.find_layout)
         for block, share in _blocks(file):
             file.open = functools.partial(io.BytesIO, block)
-            frame = file.decoded(functools.partial(file.parse, dtype=texts))
-            frame = file.stripped(file.restored(frame))
+            frame = file.stripped(file.restored(file.decoded(functools.partial(file.parse, dtype=texts))))
             if not line:
                 file.tell()
             other = set(frame) - set(map(str, options.get("parse_dates") or ()))
@@ -106,8 +90,7 @@ def _blocks(file: TextFile) -> Iterator[tuple[bytes, float]]:
     quoted = re.compile(before + rb'"[^"]*(?:""[^"]*)*("|\Z)')
     rest, read, header = b"", 0, b""
     with file.open() as stream:
-        plain = type(stream) is io.BufferedReader  # else it is packed
-        size = file.path.stat().st_size if plain else math.inf
+        size = file.path.stat().st_size if type(stream) is io.BufferedReader else math.inf  # inf: packed
         while new := stream.read(N_BYTES):
             read += len(new)
             rest += new
@@ -122,10 +105,7 @@ def _blocks(file: TextFile) -> Iterator[tuple[bytes, float]]:
 def _last_row(block: bytes, quoted: re.Pattern) -> int:
     """Return where the last whole row ends: at a line end that is not within quotes; 0 if there is none."""
     end = block.rfind(b"\n") + 1
-    if b'"' in block:
-        for found in reversed([one.span() for one in quoted.finditer(block)]):
-            if end > found[1]:
-                break
-            if found[0] < end:
-                end = block.rfind(b"\n", 0, found[0]) + 1
+    for start, stop in reversed([one.span() for one in quoted.finditer(block)] if b'"' in block else []):
+        if start < end <= stop:
+            end = block.rfind(b"\n", 0, start) + 1
     return end

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.data.prepare import apply_transforms
 from src.format.load import FILES, plain, trimmed
-from src.metric.choose import choose
+from src.metric.choose import choose, scores
 from src.run.folder import Run
 from src.run.members import node_of
 from src.run.rows import test_rows
@@ -100,6 +100,6 @@ def _proven(run: Run, path: Path, y) -> dict:
     found = {"file": path.name} | json.loads(done.stdout.rpartition("found ")[2])
     if y is not None:
         metric = choose(run.cfg["metric"], run.cfg["metric_mode"], run.info["task"])
-        found[metric["name"]] = metric["fn"](y, np.load(path.parent / "p.npy"))
+        found[metric["name"]] = scores(y, np.load(path.parent / "p.npy"), metric, run.info)[metric["name"]]
     (path.parent / "p.npy").unlink()
     return found

@@ -1,45 +1,35 @@
 """Write frames one after the other into a file, which appears when it is whole."""
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv, parquet
 
 from src.system.errors import UserError
 from src.system.files import replacing
 
-SUFFIXES = {".csv": ",", ".tsv": "\t", ".parquet": None}  # and their separators
+TAB = csv.WriteOptions(delimiter="\t", quoting_style="needed")
+WRITERS = {  # suffix -> what writes tables of a schema
+    ".csv": csv.CSVWriter, ".tsv": lambda *args: csv.CSVWriter(*args, write_options=TAB),
+    ".parquet": parquet.ParquetWriter,
+}  # fmt: skip
 
 
 @contextmanager
 def writing(path: str):
-    """Yield a function that adds a frame to a .csv, .tsv or .parquet file."""
-    separator, n, parquet = SUFFIXES[Path(path).suffix], 0, None
+    """Yield a function that adds a frame to a file of one of `WRITERS`; the first one makes its schema."""
+    known = []  # the schema and the writer
 
     def write(frame) -> None:
-        nonlocal n, parquet
-        if separator:
-            frame.to_csv(temporary, mode="a", index=False, sep=separator, header=not n)
-        else:
-            parquet = _add(frame, parquet, temporary, path)
-        n += len(frame)
-
-    with replacing(Path(path).expanduser()) as temporary:
         try:
-            yield write
-        finally:
-            if parquet:
-                parquet.close()
+            table = pa.Table.from_pandas(frame, schema=known[0] if known else None, preserve_index=False)
+        except pa.ArrowException as error:
+            raise UserError(f"{path}: a column has numbers first and text in later rows ({error})") from None
+        if not known:
+            writer = WRITERS[Path(path).suffix](temporary, table.schema)
+            known[:] = table.schema, stack.enter_context(writer)
+        known[1].write_table(table)
 
-
-def _add(frame, writer, temporary: Path, shown: str):
-    """Add a frame to a Parquet file; return its writer, of which the first frame made the schema."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pa.Table.from_pandas(frame, schema=writer and writer.schema, preserve_index=False)
-    except pa.ArrowException as error:
-        reason = f"{shown} cannot hold cells of two types in one column ({error})"
-        raise UserError(f"{reason}: name an output that ends with .csv") from None
-    writer = writer or pq.ParquetWriter(temporary, table.schema)
-    writer.write_table(table)
-    return writer
+    with replacing(Path(path).expanduser()) as temporary, ExitStack() as stack:
+        yield write

@@ -91,11 +91,9 @@ def as_file(path: str):
     if path != "-":
         yield path
         return
-    stream = sys.stdin.buffer
-    start = stream.peek(4)[:4]
+    start = sys.stdin.buffer.peek(4)[:4]
     suffix = ".parquet" if start == b"PAR1" else ".fasta" if start[:1] in (b">", b"@") else ".csv"
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, f"stdin{suffix}")
-        with copy.open("wb") as file:
-            shutil.copyfileobj(stream, file)
-        yield str(copy)
+    with tempfile.NamedTemporaryFile(prefix="stdin_", suffix=suffix) as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield copy.name
