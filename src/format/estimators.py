@@ -48,8 +48,6 @@ def refusal(estimator: Estimator, form: str) -> str | None:
     model, name = estimator.model, type(estimator.model).__name__
     if estimator.info["task"] != "regression" and not hasattr(model, "predict_proba"):
         return f"{name} has no predict_proba, and ONNX has no scores that are its own: use format=skops"
-    if estimator.info.get("sequence_as") == "onehot" and estimator.info["vocab_size"]:
-        return "columns of letters by place (dataset.sequence_as=onehot) are not written: use format=skops"
     if name.startswith("KNeighbors"):
         if model.effective_metric_ != "euclidean" or model.weights not in ("uniform", "distance"):
             return f"{name} needs Euclidean distances, and weights uniform or distance: use format=skops"
@@ -97,9 +95,21 @@ def matrix(graph: Graph, estimator: Estimator) -> str:
         blocks.append(graph("ReduceSum", hot, np.array([1]), keepdims=0))  # (n, all categories)
     elif len(sizes):
         blocks.append(graph("Cast", "x_cat", to=FLOAT))
-    if estimator.tfidf is not None:
+    if estimator.tfidf is not None and info.get("sequence_as") == "onehot":
+        blocks.append(by_place(graph, estimator))
+    elif estimator.tfidf is not None:
         blocks.append(tfidf(graph, estimator.tfidf))
     return graph("Concat", *blocks, axis=1)
+
+
+def by_place(graph: Graph, estimator: Estimator) -> str:
+    """Add a column for each letter at each place that varied in training: (n, T) -> (n, columns)."""
+    size, longest = estimator.info["vocab_size"], estimator.info["max_len"]
+    ids = graph("Where", "attention_mask", "input_ids", np.int64(size))  # padding: OneHot has none
+    ids = graph("Pad", ids, np.array([0, 0, 0, longest]), np.int64(size))
+    ids = graph("Slice", ids, np.array([0]), np.array([longest]), np.array([1]))
+    hot = graph("OneHot", ids, np.array([size]), np.array([0, 1], np.float32))  # (n, longest, size)
+    return graph("Gather", graph("Reshape", hot, np.array([0, -1])), estimator.varying, axis=1)
 
 
 def tfidf(graph: Graph, vectorizer) -> str:
