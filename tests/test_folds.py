@@ -19,6 +19,7 @@ from test_common import MODELS, config_of
 
 from src import fit, load, run_sweep
 from src.config.check import check
+from src.config.compose import compose
 from src.config.tree import CONF
 from src.data import load as data_load
 from src.data import prepare
@@ -33,6 +34,7 @@ from src.run.job import run_job
 from src.run.members import leaves, node_of
 from src.run.remove import remove_run
 from src.study import folds as study_folds
+from src.study.experiment import write_experiment
 from src.study.folds import folds_of
 from src.study.leaderboard import leaderboards
 from src.study.run import run_config
@@ -50,6 +52,7 @@ def dataset(**keys) -> dict:
 def cv(name: str, **keys) -> dict:
     """Return the section of cv=name, without a compose."""
     files = [OmegaConf.to_container(OmegaConf.load(CONF / f"cv/{one}.yaml")) for one in ("_base", name)]
+    files[1].pop("defaults")
     return files[0] | files[1] | keys
 
 
@@ -384,6 +387,18 @@ def test_folds_are_below_their_parent_in_the_trackers(outputs):
             found = records(Path(run.trackers["wandb"]["folders"][-1]))
             group = parent.report["sweep"] if run is parent else parent.name
             assert found["run"][0].run_group == group and len(found["exit"]) == 1
+
+
+def test_presets_and_experiments_take_folds(outputs):
+    """debug=... leaves cv=... as it is; the experiment that a leaderboard writes has the folds in it."""
+    fast = compose(["model=linear", "debug=fast", "cv=repeated", "cv.n_repeats=2"])
+    assert fast["cv"] == cv("repeated", n_repeats=2) and fast["trainer"]["max_epochs"] == 1
+    fit("model=linear", "dataset=iris", "cv=repeated", "cv.n_folds=2", "cv.n_repeats=2", *QUIET)
+    path = write_experiment("folds_of_iris", leaderboards(dataset="iris"))
+    try:
+        assert compose(["experiment=folds_of_iris"])["cv"] == cv("repeated", n_folds=2, n_repeats=2)
+    finally:
+        path.unlink()
 
 
 def test_a_pruner_and_folds_cannot_meet():

@@ -136,7 +136,8 @@ def _check_presets(base: dict, groups: tuple, compose) -> None:
     if not presets:
         return
     model = f"model={model_group(base)}"
-    plain = composed(compose, [model, f"dataset={base['dataset']['name']}"])
+    cv = [f"cv={base['cv']['name']}"] if "cv" in base else []
+    plain = composed(compose, [model, f"dataset={base['dataset']['name']}", *cv])
     changed = [(key, value) for key, value in flat(base).items() if get(plain, key) != (value, True)]
     try:
         _check_values(plain, [Given(key, value, f"{key}={value}", True) for key, value in changed])

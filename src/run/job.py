@@ -133,7 +133,7 @@ def recorded(recorder: Recorder):
             log.info("%s is done; if a tracker is incomplete: python -m src.sync run=%s", name, name)
         else:
             recorder.finish("stopped")
-            hint = "; finish=true keeps its best epoch" if "net" in recorder.cfg["model"] else ""
+            hint = "; finish=true keeps its best epoch" if (recorder.folder / "checkpoints").is_dir() else ""
             log.info("%s stopped; go on with: python -m src.resume run=%s%s", name, name, hint)
         raise
     except BaseException as error:
