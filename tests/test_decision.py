@@ -136,8 +136,8 @@ def test_a_run_predicts_by_what_it_learned_on_val(outputs, model):
     assert run.report["metrics"]["val/f1"] >= bare.report["metrics"]["val/f1"]
 
 
-@pytest.mark.parametrize("calibrate", ["temperature", "isotonic"])
-@pytest.mark.parametrize("model", ["linear", "mlp", "hist_gb"])
+@pytest.mark.parametrize("calibrate", ["isotonic", pytest.param("temperature", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model", ["linear", "mlp", pytest.param("hist_gb", marks=pytest.mark.slow)])
 def test_held_out_rows_teach_nothing(outputs, model, calibrate):
     """Test rows with other targets and numbers, and training rows put elsewhere, change neither."""
     learned = []

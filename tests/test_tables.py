@@ -86,8 +86,7 @@ def test_columns_of_few_values_have_finite_embeddings(numeric, column):
     assert torch.allclose(out[3], end, atol=1e-5)  # nothing beyond the last bin
 
 
-@pytest.mark.parametrize("model", ["mlp", "transformer"])
-@pytest.mark.parametrize("numeric", ["quantiles", "trees"])
+@pytest.mark.parametrize(("model", "numeric"), [("mlp", "quantiles"), ("transformer", "trees")])
 def test_bins_come_from_training_rows_alone_and_are_in_the_run(outputs, model, numeric):
     """Held-out rows with other numbers change no bin, and a loaded run has the bins of the fit."""
     small = ["model.net.d_hidden=16", "trainer.max_epochs=1", f"model.net.numeric={numeric}"]

@@ -53,10 +53,11 @@ def skewed(n: int = 240) -> pd.DataFrame:
     return frame
 
 
+OTHERS = [pytest.param(model, marks=pytest.mark.slow) for model in ("hist_gb", "lightgbm")]
 OPTIONS = ("dataset.target=y", "dataset.split=part", *QUIET)
 
 
-@pytest.mark.parametrize("model", ["linear", "mlp", "hist_gb", "lightgbm"])
+@pytest.mark.parametrize("model", ["linear", "mlp", *OTHERS])
 def test_a_run_predicts_in_the_targets_own_units(outputs, model):
     few = ["trainer.max_epochs=5"] if model == "mlp" else []
     frame, words = skewed(), [f"model={model}", *few, *OPTIONS]
