@@ -288,6 +288,7 @@ def test_other_predictions_are_not_kept(run, here, monkeypatch):
         ({"format": "torchscript"}, "format=torchscript holds no model as t.* has: onnx, skops, joblib do"),
         ({"format": "tflite"}, "format=tflite holds no model as"),
         ({"format": "onnx", "quantize": "int8"}, "there is int8 alone, for format=onnx of nets"),
+        ({"format": "onnx", "opset": 9}, "opset=9: should be 18, 19 or 20"),
         ({"format": "onnx", "input": "nothing.csv"}, "no file nothing.csv"),
     ],
 )

@@ -26,21 +26,13 @@ class Graph:
         self.nodes, self.constants = [], []
 
     def __call__(self, op: str, *inputs, n_outputs: int = 1, **attributes):
-        names = [one if isinstance(one, str) else self.constant(np.asarray(one)) for one in inputs]
-        outputs = [f"v{len(self.nodes)}_{i}" for i in range(n_outputs)]
+        names, outputs = [], [f"v{len(self.nodes)}_{i}" for i in range(n_outputs)]
+        for one in inputs:
+            names.append(one if isinstance(one, str) else f"c{len(self.constants)}")
+            if not isinstance(one, str):
+                self.constants.append(numpy_helper.from_array(np.asarray(one), names[-1]))
         self.nodes.append(helper.make_node(op, names, outputs, **attributes))
         return outputs[0] if n_outputs == 1 else outputs
-
-    def constant(self, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(value, f"c{len(self.constants)}"))
-        return self.constants[-1].name
-
-    def within(self, model: onnx.ModelProto, x: str, output: int) -> str:
-        """Add the graph of a model with one input, and return the name of one of its outputs."""
-        graph = onnx.compose.add_prefix_graph(model.graph, f"m{len(self.nodes)}_")
-        self.nodes += [helper.make_node("Identity", [x], [graph.input[0].name]), *graph.node]
-        self.constants += graph.initializer
-        return graph.output[output].name
 
 
 def refusal(estimator: Estimator, form: str) -> str | None:
@@ -85,14 +77,12 @@ def write(estimator: Estimator, info: dict, arrays: dict, form: str, path: Path,
 
 def matrix(graph: Graph, estimator: Estimator) -> str:
     """Add what `Estimator.matrix` does; return its output (n, features)."""
-    info, blocks = estimator.info, []
-    sizes = np.array(info["cat_cardinalities"], np.int64)
-    if info["n_num_features"]:
-        blocks.append("x_num")
+    info, sizes = estimator.info, np.array(estimator.info["cat_cardinalities"], np.int64)
+    blocks = ["x_num"] if info["n_num_features"] else []
     if len(sizes) and estimator.categories == "onehot":
         places = graph("Add", "x_cat", np.cumsum(sizes) - sizes)  # (n, C)
-        hot = graph("OneHot", places, np.array([sizes.sum()]), np.array([0, 1], np.float32))
-        blocks.append(graph("ReduceSum", hot, np.array([1]), keepdims=0))  # (n, all categories)
+        hot = graph("OneHot", places, np.array([sizes.sum()]), np.array([0, 1], np.float32))  # (n, C, all)
+        blocks.append(graph("ReduceSum", hot, np.array([1]), keepdims=0))
     elif len(sizes):
         blocks.append(graph("Cast", "x_cat", to=FLOAT))
     if estimator.tfidf is not None and info.get("sequence_as") == "onehot":
@@ -148,13 +138,11 @@ def neighbours(graph: Graph, model, x: str) -> str:
     gaps = graph("Sub", graph("Gather", points, some), graph("Unsqueeze", x, np.array([1])))  # (n, k + 16, F)
     exact = graph("ReduceL2", gaps, np.array([2]), keepdims=0)
     distance, order = graph("TopK", exact, np.array([k]), n_outputs=2, largest=0)  # (n, k)
-    weight = graph("Cast", graph("Equal", distance, np.float64(0)), to=DOUBLE)
+    weight = np.ones((1, k))
     if model.weights == "distance":  # those at 0 alone, where there are any
-        plain = graph("Reciprocal", graph("Max", distance, np.float64(1e-300)))
-        there = graph("Cast", graph("ReduceMax", weight, np.array([1])), to=onnx.TensorProto.BOOL)
-        weight = graph("Where", there, weight, plain)
-    else:
-        weight = graph("Add", graph("Mul", weight, np.float64(0)), np.float64(1))
+        copies = graph("Cast", graph("Equal", distance, np.float64(0)), to=DOUBLE)
+        there = graph("Cast", graph("ReduceMax", copies, np.array([1])), to=onnx.TensorProto.BOOL)
+        weight = graph("Where", there, copies, graph("Reciprocal", distance))
     values = np.eye(len(model.classes_))[model._y] if hasattr(model, "classes_") else model._y.reshape(-1, 1)
     some = graph("GatherElements", some, order, axis=1)
     votes = graph("Gather", values.astype(np.float64), some)  # (n, k, K)
@@ -164,9 +152,11 @@ def neighbours(graph: Graph, model, x: str) -> str:
 
 
 def by_skl2onnx(graph: Graph, model, x: str, info: dict, opset: int) -> str:
-    classes = info["task"] != "regression"
-    options = {id(model): {"zipmap": False}} if classes else None
-    kind = [("x", FloatTensorType([None, model.n_features_in_]))]
-    versions = {"": opset, "ai.onnx.ml": ML}
+    """Add what skl2onnx writes of a model, its names apart from ours."""
+    classes, kind = info["task"] != "regression", [("x", FloatTensorType([None, model.n_features_in_]))]
+    options, versions = {id(model): {"zipmap": False}} if classes else None, {"": opset, "ai.onnx.ml": ML}
     made = convert_sklearn(model, initial_types=kind, options=options, target_opset=versions)
-    return graph.within(made, x, 1 if classes else 0)
+    part = onnx.compose.add_prefix_graph(made.graph, "model_")
+    graph.nodes += [helper.make_node("Identity", [x], [part.input[0].name]), *part.node]
+    graph.constants += part.initializer
+    return part.output[1 if classes else 0].name

@@ -31,7 +31,7 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
 
     rows : a file or a frame to prove it with, in place of the run's test rows
     """
-    writer, predictor = writer_of(run, form, quantize), run._predictor
+    writer, predictor = writer_of(run, form, quantize, opset), run._predictor
     model = _model(run, writer, form)
     frame = test_rows(run, N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
     part, p = plain(apply_transforms(predictor.transforms, frame)), predictor.output(frame)
@@ -64,11 +64,13 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     return report
 
 
-def writer_of(run: Run, form: str, quantize: str | None = None):
+def writer_of(run: Run, form: str, quantize: str | None, opset: int):
     """Return the module with ``refusal`` and ``write`` of a format; refuse one for the other family."""
     is_net = "net" in run.cfg["model"]
     if form not in FORMATS[is_net]:
         raise UserError(f"format={form} holds no model as {run.name} has: {', '.join(FORMATS[is_net])} do")
+    if form == "onnx" and not 18 <= opset <= 20:
+        raise UserError(f"opset={opset}: should be 18, 19 or 20")
     if quantize and (quantize != "int8" or form != "onnx" or not is_net):
         raise UserError(f"quantize={quantize}: there is int8 alone, for format=onnx of nets")
     for name in ("onnx", "onnxruntime", "skl2onnx")[: 2 if is_net else 3] if form == "onnx" else ():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from src.data.chunks import chunks
-from src.data.load import known_recipe, read_and_etl, read_input
+from src.data.load import known_recipe
 from src.data.prepare import COLUMN_KEYS, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
@@ -18,7 +18,7 @@ from src.run.members import loaded, node_of
 from src.run.own import named_code
 from src.run.trust import is_sealed
 from src.system import notebook
-from src.system.errors import UserError
+from src.system.errors import UserError, printable
 from src.system.files import read_json
 
 log = logging.getLogger("reprise")
@@ -63,16 +63,15 @@ class Predictor:
 
         labels : a table with the targets of a FASTA file
         """
-        dataset, known = self.run.cfg["dataset"], None
+        dataset = self.run.cfg["dataset"]
+        known = {str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
+        known |= {name for names in self.info["columns"].values() for name in names}
+        known |= (self.transforms.get("etl") or {}).get("input_columns", {}).keys()
         with self._fitting():
-            for raw, share in chunks(path, dataset | {"labels": labels} if "labels" in dataset else dataset):
-                if known is None:
-                    known = {str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
-                    known |= {name for names in self.info["columns"].values() for name in names}
-                    known |= (self.transforms.get("etl") or {}).get("input_columns", {}).keys()
-                    if extra := [name for name in raw if name not in known]:
-                        more = f" and {len(extra) - 8} more" if len(extra) > 8 else ""
-                        log.info("note     %s does not read %s%s", self.name, ", ".join(extra[:8]), more)
+            for raw, share in chunks(path, dataset | {"labels": labels}):
+                extra, known = [name for name in raw if name not in known], known | {*raw}
+                if extra:
+                    log.info("note     %s does not read %s", self.name, ", ".join(map(printable, extra)))
                 yield raw, share
 
     def ids(self, frame: pd.DataFrame) -> np.ndarray:
@@ -108,11 +107,7 @@ class Predictor:
         """Return a DataFrame, or the rows of a file, read as the run's dataset reads its own."""
         if not isinstance(rows, str | Path):
             return check_frame(rows)
-        dataset = self.run.cfg["dataset"]
-        if "path" not in dataset:
-            return read_input(rows)[0]
-        read, _ = read_and_etl(dataset)
-        return check_frame(read(dataset | {"path": str(rows)}))
+        return pd.concat([frame for frame, _ in chunks(rows, self.run.cfg["dataset"] | {"labels": None})])
 
     def _etl(self) -> Etl | bool:
         """Return the run's ETL; False if it has none, or an older one that is not known here."""
