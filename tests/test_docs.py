@@ -33,7 +33,8 @@ def test_a_command_is_taken(line, monkeypatch, tmp_path):
     verb, *words = shlex.split(command, comments=True)
     if verb != "train":
         function = getattr(importlib.import_module(f"src.{verb}"), verb)
-        return shell.read(function, words) if words != ["--help"] else None
+        assert words == ["--help"] or shell.read(function, words).arguments is not None
+        return
     multirun = {"-m", "--multirun"} & {*words}
     words = [word for word in words if word not in ("-m", "--multirun", "--cfg", "job")]
     if not any(word.startswith("sweep_resume=") for word in words):
