@@ -266,12 +266,16 @@ def test_a_mistake_at_the_start_is_one_sentence(run, words, says):
             serve(**words)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 class Server:
     """``python -m src.serve`` in processes of its own."""
 
     def __init__(self, outputs, *words: str):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, "-m", "src.serve", f"port={self.port}", *words]
         self.log = open(outputs / f"serve_{self.port}.txt", "w+")  # noqa: SIM115
         self.process = subprocess.Popen(command, cwd=CHECKOUT, stdout=self.log, stderr=self.log)
@@ -293,7 +297,7 @@ class Server:
     def end(self, sign=signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(sign)
-        return self.process.wait(90)
+        return self.process.wait(200)
 
 
 def test_a_server_answers_and_ends_cleanly(outputs, run, table):
@@ -332,6 +336,7 @@ def test_a_model_that_cannot_be_read_ends_the_server_with_a_sentence(outputs, ru
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_request_of_10_000_is_lost_in_ten_restarts(outputs, run, table):
     """Eight clients ask all the time while the workers are replaced, and the run is switched and back."""
     import httpx

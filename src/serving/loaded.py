@@ -8,8 +8,9 @@ import pandas as pd
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from src.run.folder import Run
+from src.run.schema import columns
 from src.serving.batch import Batcher
-from src.serving.schema import columns, row_model
+from src.serving.request import row_model
 from src.system.errors import UserError
 
 TABLES = {  # content type of a request -> suffix of a file that a run reads

@@ -1,0 +1,131 @@
+"""A run in MLflow's registry: loaded and served elsewhere it predicts the same."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import QUIET, tiny_table, until
+from test_predict import etl, raw_table, trained
+
+from src import fit
+from src.register import register
+from src.share.registry import requirements
+from src.system.errors import UserError
+
+LOAD = """
+import sys
+import mlflow, pandas as pd
+rows = pd.read_parquet(sys.argv[2])
+mlflow.pyfunc.load_model(sys.argv[1]).predict(rows).to_parquet(sys.argv[3])
+import src
+assert "/code/" in src.__file__, src.__file__
+"""
+
+
+@pytest.fixture(scope="module")
+def run(outputs):
+    return fit("model=mlp", "trainer.max_epochs=2", *QUIET, data=tiny_table("binary"), target="y")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"name": "a/b"}, "name=a/b: should be a short name"),
+        ({"name": ""}, "name=: should be"),
+        ({"name": "a", "alias": "v3"}, "alias=v3: should be"),
+        ({"name": "a", "alias": "latest"}, "alias=latest: should be"),
+    ],
+)
+def test_a_wrong_name_is_one_sentence(run, words, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        register(run.name, **words)
+
+
+def test_a_dead_server_is_one_sentence(run, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=f"MLflow did not take {run.name}: .*127.0.0.1"):
+        register(run.name, "a")
+
+
+def test_packages_are_pinned(run):
+    pinned = dict(text.split("==") for text in requirements(run))
+    assert pinned["scikit-learn"] == version("scikit-learn") and "+" not in pinned["torch"]
+    assert "pytest" not in pinned and "ray" not in pinned
+
+
+def elsewhere(*command: str, tmp_path, **environment: str) -> subprocess.Popen:
+    """Start a process that knows neither this checkout nor its outputs."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "OUTPUTS_DIR")}
+    path = f"{os.path.dirname(sys.executable)}:{kept['PATH']}"
+    return subprocess.Popen(command, cwd=tmp_path, env=kept | {"PATH": path} | environment)
+
+
+@pytest.mark.slow
+def test_raw_rows_are_predicted_elsewhere_and_versions_count_up(outputs, tmp_path):
+    """With an ETL, from a sqlite store."""
+    raw_table().to_csv(outputs / "raw.csv", index=False)
+    run, rows = trained(outputs / "raw.csv", etl), raw_table(20, seed=1).drop(columns="churned")
+    assert [register(run.name, "churn"), register(run.name, "churn", "best")] == ["1", "2"]
+    rows.to_parquet(tmp_path / "rows.parquet")
+    words = (sys.executable, "-c", LOAD, "models:/churn@best", "rows.parquet", "p.parquet")
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{outputs}/mlflow.db"}
+    assert elsewhere(*words, tmp_path=tmp_path, **store).wait(200) == 0
+    found, expected = pd.read_parquet(tmp_path / "p.parquet"), run.predict(rows)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert np.array_equal(found["p_Yes"] if "p_Yes" in found else found["p_yes"], expected.iloc[:, -1])
+
+
+@pytest.mark.slow
+def test_a_server_with_artifacts_in_s3_serves_what_the_run_predicts(outputs, run, tmp_path, monkeypatch):
+    """A real MLflow server with a database, an S3 API, and MLflow's own scoring server."""
+    import boto3
+    import httpx
+    from moto.server import ThreadedMotoServer
+    from test_serve import free_port
+
+    store, port, scoring = ThreadedMotoServer("127.0.0.1", 0, verbose=False), free_port(), free_port()
+    store.start()
+    host, s3_port = store.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    keys |= {"MLFLOW_S3_ENDPOINT_URL": f"http://{host}:{s3_port}", "AWS_ENDPOINT_URL": f"http://{host}:{s3_port}"}
+    for name, value in (keys | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}).items():
+        monkeypatch.setenv(name, value)
+    s3 = boto3.Session().client("s3")
+    s3.create_bucket(Bucket="mlflow")
+    words = ("mlflow", "server", "--backend-store-uri", f"sqlite:///{tmp_path}/store.db", "--port", str(port))
+    words += ("--artifacts-destination", "s3://mlflow/artifacts", "--host", "127.0.0.1", "--workers", "1")
+    started = [elsewhere(*words, tmp_path=tmp_path)]
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        assert register(run.name, "tiny", "champion") == "1"
+        assert s3.list_objects_v2(Bucket="mlflow", Prefix="artifacts/")["KeyCount"] > 5
+        words = ("mlflow", "models", "serve", "-m", "models:/tiny@champion", "--env-manager", "local")
+        started.append(elsewhere(*words, "--port", str(scoring), tmp_path=tmp_path))
+        until(lambda: answers(f"http://127.0.0.1:{scoring}/health"))
+        rows = tiny_table("binary").drop(columns="y").head(20)
+        body = {"dataframe_split": json.loads(rows.to_json(orient="split", index=False, double_precision=15))}
+        answer = httpx.post(f"http://127.0.0.1:{scoring}/invocations", json=body, timeout=60)
+        found, expected = pd.DataFrame(answer.json()["predictions"]), run.predict(rows)
+        assert found["prediction"].tolist() == expected["prediction"].tolist()
+        assert np.abs(found["p_yes"] - expected["p_yes"]).max() < 1e-6
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(60)
+        store.stop()
+
+
+def answers(address: str) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(address, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
