@@ -22,7 +22,7 @@ test-all: test
 	$(BIN)/python -m pytest -q -m slow $(ARGS)
 
 bench: $(BIN)/.installed
-	for name in startup epoch tracking memory inference predict versions reading sweep; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in startup epoch tracking memory inference predict versions reading sweep folds; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 torture: $(BIN)/.installed
 	$(BIN)/python tests/torture/run.py $(ARGS)

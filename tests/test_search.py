@@ -93,7 +93,7 @@ def refusal(words: list[str], multirun: bool = True) -> str:
     [
         (["sweep=optuna", "sapce=mlp"], "sapce is unknown: did you mean space?"),
         (["sweep=optuna"], "searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp"),
-        (["sweep=optuna", "model=glob(x*)"], "model=glob(x*) matches none of"),
+        (["sweep=optuna", "model=glob(q*)"], "model=glob(q*) matches none of"),
         (["sweep=optna", LR], "sweep=optna is unknown: did you mean optuna?"),
         (["sweep=optuna", "space=mpl"], "space=mpl is unknown: did you mean mlp?"),
         (["sweep=optuna,random", LR], "sweep=optuna,random: a sweep has one searcher"),
