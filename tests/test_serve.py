@@ -224,6 +224,20 @@ def test_text_and_values(client, outputs):
     assert np.allclose(found, value.predict(rows)["prediction"])
 
 
+def test_a_proven_export_is_served_until_the_run_changes(client, run, table):
+    from src.format.export import export
+
+    export(run, "onnx")
+    served, rows = client(run), table.head(30)
+    assert served.get("/metadata").json()["runs"][0]["runtime"] == "onnx"
+    found = pd.DataFrame(served.post("/predict", json=as_json(rows)).json()["predictions"])
+    expected = run.predict(rows)
+    assert found["prediction"].tolist() == expected["prediction"].tolist()
+    assert 0 < np.abs(found["p_yes"] - expected["p_yes"]).max() < 1e-5  # other code, so not the same bits
+    (run.folder / "DONE").touch()  # as a resume for more epochs does
+    assert client(run).get("/metadata").json()["runs"][0]["runtime"] == "run"
+
+
 def test_a_token_guards_all_but_health(client, run, table, monkeypatch):
     monkeypatch.setenv("REPRISE_TOKEN", "so secret")
     client, body = client(run), as_json(table.head(1))

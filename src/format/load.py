@@ -32,6 +32,8 @@ def exported(run: Run, form: str) -> Predictor:
     folder = run.folder / "exports" / form
     if not (folder / "export.json").is_file():
         raise UserError(f"{run.name} has no {form} export: python -m src.export run={run.name} format={form}")
+    if (folder / "export.json").stat().st_mtime < (run.folder / "DONE").stat().st_mtime:
+        raise UserError(f"{run.name} was trained on after its {form} export: export it again")
     if form == "joblib" and not run.trusted:
         raise UserError(f"{folder} holds a pickle, which can run anything: add trust=true if you trust it")
     model, transforms = load(folder / FILES[form]), read_json(folder / "transforms.json")

@@ -1,5 +1,6 @@
 """A run that a server has loaded: it reads the body of a request, predicts, and describes itself."""
 
+import logging
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pandas as pd
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
+from src.format.load import exported
 from src.run.folder import Run
 from src.run.schema import columns
 from src.serving.batch import Batcher
 from src.serving.request import row_model
 from src.system.errors import UserError
 
+log = logging.getLogger("reprise")
 TABLES = {  # content type of a request -> suffix of a file that a run reads
     "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/vnd.apache.parquet": ".parquet",
     "application/x-parquet": ".parquet", "text/x-fasta": ".fasta",
@@ -25,6 +28,16 @@ class WrongRow(UserError):
     def __init__(self, text: str, where: dict):
         super().__init__(text)
         self.where = where
+
+
+def _predictor(run: Run) -> tuple:
+    """Return "onnx" and a proven export that predicts, where there is one, else "run" and the run."""
+    if (run.folder / "exports" / "onnx" / "export.json").is_file():
+        try:
+            return "onnx", exported(run, "onnx")
+        except UserError as error:
+            log.warning("%s; the run's own model is served", error)
+    return "run", run._predictor  # a model that cannot be loaded is told now
 
 
 class Loaded:
@@ -42,10 +55,10 @@ class Loaded:
         self.Request = create_model("Rows", __config__=ConfigDict(extra="forbid"), rows=rows)
         self.names = {field: one.alias for field, one in row.model_fields.items()}
         self.settings, self.watch, self.batcher, self.answered = settings, watch, None, None
-        with suppress(UserError):  # an example that is no real row; the model and its libraries are loaded
+        self.runtime, self.predictor = _predictor(self.run)
+        with suppress(UserError):  # an example that is no real row; the libraries are loaded
             example = {name: one["example"] for name, one in self.columns.items()}
-            self.answered = self.run.predict(pd.DataFrame([example]))
-        self.predictor = self.run._predictor  # a model that cannot be loaded is told now
+            self.answered = self.predictor.predict(pd.DataFrame([example]))
         if self.predictor.etl:
             with suppress(UserError):  # then each request is checked
                 self.predictor.etl.settle([name for name, one in self.columns.items() if one["needed"]])
@@ -53,7 +66,7 @@ class Loaded:
     def open(self) -> None:
         """Begin to predict, in the running event loop."""
         sizes = {"max_rows": self.settings["max_batch"], "max_waiting": self.settings["max_waiting"]}
-        self.batcher = Batcher(self.run.predict, **sizes, watch=self.watch)
+        self.batcher = Batcher(self.predictor.predict, **sizes, watch=self.watch)
 
     def rows(self, body: bytes, kind: str) -> dict[str, list] | pd.DataFrame:
         """Return the rows of a body of content type ``kind``: JSON as {column: cells}, a file as a table."""
@@ -99,6 +112,6 @@ class Loaded:
         """Return what `/metadata` tells of the run."""
         report = self.run.report
         keys = ("model", "dataset", "metric", "metrics", "data_digest", "started", "finished")
-        told = {"run": self.name} | {key: report.get(key) for key in keys}
+        told = {"run": self.name, "runtime": self.runtime} | {key: report.get(key) for key in keys}
         info = {key: self.run.info.get(key) for key in ("task", "target", "classes", "etl_version")}
         return told | info | {"columns": self.columns}
