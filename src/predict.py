@@ -1,16 +1,12 @@
 """Predict the rows of a file: ``run=t7 input=new.csv output=p.csv``."""
 
 import sys
-from collections import Counter
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
-from tqdm import tqdm
-
 from src.config import shell
-from src.format.load import exported
 from src.run.folder import Run
-from src.run.output import WRITERS, writing
 from src.system.errors import UserError
 from src.system.tables import as_file
 
@@ -31,30 +27,26 @@ def predict(
     etl : false for rows as the ETL of the run's dataset returns them
     trust : use its model and ETL though they were not made here, or were changed since
     """
+    from src.run.output import WRITERS, predicted, writing  # Arrow
+
     if output == "-":
         shell.console(sys.stderr)  # other messages
     elif Path(output).suffix not in WRITERS:
         raise UserError(f"output={output}: should end with {', '.join(WRITERS)}, or be - to show the rows")
     elif Path(output).expanduser().resolve() == Path(input).expanduser().resolve():
         raise UserError(f"output={output} is the input: name another file")
-    n, counts, opened = 0, Counter(), Run.open(run, trust)
-    predictor = exported(opened, format) if format else opened._predictor
-    shown = tqdm(unit=" rows", unit_scale=True, leave=False, disable=None)  # on a terminal only
-    with as_file(input) as path, nullcontext() if output == "-" else writing(output) as write, shown as bar:
-        for raw, share in predictor.chunks(path):
-            rows = predictor.predict(raw, etl)
-            if write:
-                write(rows)
-            elif not shell.put(rows.to_csv(index=False, header=not n)[:-1]):
-                break  # nobody reads any more
-            n += len(rows)
-            bar.total = int(n / share) if share else None
-            bar.update(len(rows))
-            counts.update(rows["prediction"].value_counts().to_dict() if predictor.info["classes"] else {})
+    opened = Run.open(run, trust)
+    predictor = import_module("src.format.load").exported(opened, format) if format else opened._predictor
+    with as_file(input) as path, nullcontext(_show) if output == "-" else writing(output) as write:
+        n, counts = predicted(predictor, path, etl, write)
     if output != "-":
         lines = [f"{count:,} {name}" for name, count in counts.most_common(6)]
         shell.show(", ".join([f"{output}   {n:,} rows", *lines]))
     return n
+
+
+def _show(rows, first: bool) -> bool:
+    return shell.put(rows.to_csv(index=False, header=first)[:-1])
 
 
 if __name__ == "__main__":

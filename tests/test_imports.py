@@ -140,6 +140,7 @@ def loaded(code: str, **variables) -> set[str]:
         "from src.config.check import check; check(['model=random_forest', 'metric=f1'])",
         "from src.config.check import check; check(['model=mlp', '+model.net.d_category=4'])",
         "from src.config import shell; shell.help_text()",
+        "import src.predict, src.evaluate, src.export",
         "from src.config.check import check; check(['sweep=optuna', 'space=mlp', 'sweep.sampler=qmc'], True)",
     ],
 )
