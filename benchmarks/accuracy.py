@@ -1,6 +1,7 @@
 """Print test metrics of models with their defaults on real sets: mean and spread over seeds.
 
     DATA_DIR=... python benchmarks/accuracy.py [model=mlp,linear] [dataset=sst2] [seeds=0,1,2]
+    DATA_DIR=... python benchmarks/accuracy.py model=mlp dataset=gb1 dataset.task_split=three_vs_rest
 
 California varies ``split_seed``, because its test part is cut at random; the others vary ``seed``.
 """
@@ -25,6 +26,7 @@ def main() -> None:
     shell.console()
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # print only the table
     options = dict(option.split("=") for option in sys.argv[1:])
+    more = [f"{name}={value}" for name, value in options.items() if "." in name]
     models = options.get("model", ",".join(choices("model"))).split(",")
     sets = options.get("dataset", DEFAULT).split(",")
     head = " | ".join(f"{name} {METRIC[name]}" for name in sets)
@@ -37,7 +39,7 @@ def main() -> None:
             seeds = options.get("seeds", default).split(",")
             for seed in seeds:
                 of_set = (f"dataset={name}", f"{SEED[name]}={seed}", f"metric={METRIC[name]}")
-                run = fit(f"model={model}", *of_set, "logger=csv")
+                run = fit(f"model={model}", *of_set, *more, "logger=csv")
                 values.append(run.report["metrics"][f"test/{METRIC[name]}"])
             seconds = (time.perf_counter() - began) / len(seeds)
             cells.append(f"{np.mean(values):.4f} ± {np.std(values):.4f} ({seconds:.0f} s)")

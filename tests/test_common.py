@@ -29,7 +29,7 @@ TINY = {  # overrides that make a fit small; a model that is not here is fitted 
     "cnn": ["net.d_token=16", "net.n_filters=8"],
     "transformer": ["net.d_token=16", "net.n_blocks=1", "net.n_heads=2", "net.d_hidden=32"],
     "bilstm": ["net.d_token=16", "net.d_hidden=16", "net.dropout=0", "net.token_dropout=0"],
-    "dna_cnn": ["net.d_token=8", "net.n_filters=16", "net.d_place=4", "schedule=constant"],
+    "dna_cnn": ["net.n_filters=16", "net.d_place=4", "net.word_dropout=0", "schedule=constant"],
     "tabm": ["net.k=4", "net.d_hidden=32", "net.n_layers=2", "net.d_token=16"],
     "resnet": ["net.d_hidden=16", "net.n_layers=1", "net.d_token=16"],
     "pretrained": ["net.dropout=0", "schedule=constant"],
