@@ -57,10 +57,9 @@ def cut(frame: pd.DataFrame, dataset: dict, seed: int, cv: dict | None = None):
     by |= {"groups": groups, "classes": None if dataset.get("split_by") == "random" else classes}
     sizes = {key: dataset[key] for key in ("test_size", "val_size", "split_seed")}
     parts = split(len(usable), seed=seed, **by, **sizes)
-    rng = np.random.default_rng(dataset["split_seed"])
-    for name, index in parts.items():
-        if dataset["max_rows"]:
-            parts[name] = np.sort(rng.permutation(index)[: dataset["max_rows"]])
+    if n := dataset["max_rows"]:
+        rng = np.random.default_rng(dataset["split_seed"])
+        parts = {name: np.sort(rng.permutation(index)[:n]) for name, index in parts.items()}
     names = None if classes is None else np.array(cells.as_text(y.iloc[usable]))
     several = folds(parts, cv, seed, names, groups, by.get("times")) if cv else [parts]
     several = [{name: usable[index] for name, index in one.items()} for one in several]
