@@ -62,6 +62,9 @@ SAYS = {  # a cell of a notebook, what it shows
     "01_first_run": {"ours.predict(": "p_yes", 'model=hist_bg"': "did you mean hist_gb", "runs()": "hist_gb"},
     "03_sweep_compare_ask": {"board[[": "verdict", "found.sort": "test/accuracy", "sure_and_right)": "final"},
     "04_dna": {"groupby": "GACTCA|GAGTCA|TGACTC", "linear = fit": r"'dna_cnn': (1\.0|0\.[89])"},
+    "06_folds_ensemble_export_serve": {
+        "both = ensemble_runs": "brought", 'report["difference"]': "e-0", 'told["runtime"]': "'onnx'.*'p_",
+    },
     "05_versions_and_replay": {"again = run_etl": "v2", "reload_etl(": "True", "identical": "True"},
 }
 
