@@ -61,7 +61,12 @@ def fit(*overrides: str, data=None, **keywords):
     overrides = (*overrides, *overrides_of(keywords, overrides))
     cfg = compose(overrides)
     report = {"overrides": list(map(without_password, overrides))}
-    return done_before(cfg, frame=data) or run_config(cfg, frame=data, report=report)
+    run = done_before(cfg, frame=data) or run_config(cfg, frame=data, report=report)
+    if cfg["register"]:
+        from src.share.registry import registered
+
+        registered(cfg["register"], run)
+    return run
 
 
 def load(name: str | int, trust: bool = False):

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import nullcontext
+from functools import partial
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,7 +30,11 @@ def job(cfg) -> float:
     from src.study.jobs import run_once
 
     shell.console()
-    return run_once(resolve(cfg), HydraConfig.get(), failed)
+    cfg, then = resolve(cfg), None
+    if cfg["register"]:
+        from src.share.registry import registered
+        then = partial(registered, cfg["register"])
+    return run_once(cfg, HydraConfig.get(), failed, then)
 
 
 def main() -> None:
@@ -44,6 +49,8 @@ def main() -> None:
             from src.study.sweep import begun
             words, again, force = begun(words)
         multirun = args.multirun or again is not None
+        if multirun and any(word.startswith("register=") for word in words):
+            raise UserError("register= is for one run: register the best job by python -m src.register")
         if args.multirun and "hydra/launcher=joblib" in words:
             from src.study.workers import prestart as prestart_workers
             prestart_workers(words)

@@ -198,13 +198,15 @@ def test_every_key_is_read():
 # -- composing
 
 
-def test_every_model_composes_with_every_dataset():
+def test_every_model_and_every_dataset_compose():
+    """Each with two of the other: what is special to a pair has a file, tested below."""
     embedded = [name for name in choices("dataset") if name not in REQUIRED]
-    models = f"model={','.join(choices('model'))}"
-    n_jobs, _ = check([models, f"dataset={','.join(embedded)}"], multirun=True)
+    models, datasets = f"model={','.join(choices('model'))}", f"dataset={','.join(embedded)}"
+    n_jobs, _ = check([models, "dataset=wine,text_sample"], multirun=True)
+    n_jobs += check(["model=mlp,linear", datasets], multirun=True)[0]
     for name, overrides in REQUIRED.items():
-        n_jobs += check([models, f"dataset={name}", *overrides], multirun=True)[0]
-    assert n_jobs == len(choices("model")) * len(choices("dataset"))
+        n_jobs += check(["model=mlp,linear", f"dataset={name}", *overrides], multirun=True)[0]
+    assert n_jobs == 2 * (len(choices("model")) + len(choices("dataset")))
 
 
 @pytest.mark.parametrize("pair", PAIRS)

@@ -54,6 +54,23 @@ def test_a_dead_server_is_one_sentence(run, monkeypatch):
         register(run.name, "a")
 
 
+@pytest.mark.slow
+def test_train_registers_one_run_and_a_sweep_none(outputs, shell, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{outputs}/train.db")
+    words = ("model=linear", "dataset=iris", "logger=csv", "pictures=false", "register=flowers")
+    done = shell("train", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "registered as flowers version 1" in done.stdout
+    store = mlflow.MlflowClient(f"sqlite:///{outputs}/train.db")
+    assert [int(one.version) for one in store.search_model_versions("name='flowers'")] == [1]
+    refused = shell("train", "--multirun", *words, "seed=0,1")
+    assert refused.returncode == 2 and "register= is for one run" in refused.stderr
+    wrong = shell("train", *words, "register=a/b")
+    assert wrong.returncode == 2 and "register=a/b: should be" in wrong.stderr
+
+
 def test_packages_are_pinned(run):
     pinned = dict(text.split("==") for text in requirements(run))
     assert pinned["scikit-learn"] == version("scikit-learn") and "+" not in pinned["torch"]

@@ -16,6 +16,7 @@ from src.run.schema import columns
 from src.system.errors import UserError, one_line
 from src.system.paths import CHECKOUT
 
+log = logging.getLogger("reprise")
 FILES = ("config.json", "report.json", "info.json", "transforms.json", "env.json", "code.zip", "DONE")
 NAME = re.compile(r"[\w.\- ]{1,250}", re.ASCII)
 # packages beside the project's own, by the package of the model's class or by its name
@@ -63,6 +64,11 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
     except MlflowException as error:
         raise UserError(f"MLflow did not take {run.name}: {one_line(error)}") from None
     return str(made)
+
+
+def registered(name: str, run: Run) -> None:
+    """Register a run that has just been trained, and say so."""
+    log.info("registered as %s version %s", name, register(run, name))
 
 
 def _place(store, run: Run) -> dict:

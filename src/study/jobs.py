@@ -30,11 +30,12 @@ ENDED = "jobs.jsonl"  # in the folder of a sweep
 FINISHED = ("done", "pruned")  # a job that ended so is not trained again
 
 
-def run_once(cfg: dict, settings, failed: list) -> float:
+def run_once(cfg: dict, settings, failed: list, then=None) -> float:
     """Train the run that Hydra's ``settings`` are about and return its deciding metric on val, or nan.
 
     In a sweep that goes on, a done job is not trained again, an interrupted one goes on from its checkpoint.
-    An error is shown now: Hydra reports only the first, at the end. ``failed`` gets the names of failed runs.
+    An error is shown now: Hydra reports only the first, at the end. ``failed`` gets the names of failed runs;
+    ``then`` is called with a run that is done.
     """
     section = cfg.get("sweep") or {}
     member = membership(settings, section)
@@ -69,6 +70,8 @@ def run_once(cfg: dict, settings, failed: list) -> float:
             earlier = Run.open(name) if name else earlier
     if folder and run:
         _done(folder, run, member["job"], section)
+    if then and run:
+        then(run)
     return run.objective if run else math.nan  # only rank 0 has a run
 
 
