@@ -1,6 +1,6 @@
 """Print val MCC of DNA nets on sets where places decide and on sets where words decide: one default for both.
 
-    DATA_DIR=... python benchmarks/dna.py [seeds=0,1] [sets=place,word,tata]
+    DATA_DIR=... python benchmarks/dna.py [seeds=0,1] [sets=place,word,tata] [settings=0,1,6]
 
 ``place`` and ``word`` are the two kinds of dna_sample, ``tata`` is prom_core_tata, ``all`` prom_core_all.
 """
@@ -14,8 +14,8 @@ from src import fit
 from src.config import shell
 
 SETS = {
-    "place": ("dataset=dna_sample", "dataset.motif=place"),
-    "word": ("dataset=dna_sample", "dataset.motif=word"),
+    "place": ("dataset=dna_sample", "dataset.motif=place", "trainer.max_epochs=5"),
+    "word": ("dataset=dna_sample", "dataset.motif=word", "trainer.max_epochs=5"),
     "tata": ("dataset=prom_core_tata",),
     "all": ("dataset=prom_core_all",),
 }
@@ -27,17 +27,18 @@ SETTINGS = {
     "`stride=1`": (DNA_CNN, "model.net.stride=1"),
     "`widths=[15,7,5]`": (DNA_CNN, "model.net.widths=[15,7,5]"),
     "both strands": (DNA_CNN, "dataset.reverse_complement=true"),
-    "`cnn`": ("model=cnn", "trainer.max_epochs=10", "model.batch_size=64"),
+    "`cnn`": ("model=cnn", "model.batch_size=64"),
 }
 
 
 def main() -> None:
     shell.console()
-    logging.getLogger("reprise").setLevel(logging.WARNING)  # print only the table
+    logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # print only the table
     options = dict(option.split("=") for option in sys.argv[1:])
     sets, seeds = (options.get("sets", "place,word,tata").split(","), options.get("seeds", "0,1").split(","))
     print(f"| val MCC | {' | '.join(sets)} |\n|---|{'---|' * len(sets)}", flush=True)
-    for setting, overrides in SETTINGS.items():
+    chosen = map(int, options.get("settings", "0,1,2,3,4,5,6").split(","))
+    for setting, overrides in (list(SETTINGS.items())[i] for i in chosen):
         cells = []
         for name in sets:
             common = (*SETS[name], "metric=mcc", "logger=csv", "pictures=false")
