@@ -23,7 +23,7 @@ DNA_CNN = "model=dna_cnn"
 SETTINGS = {
     "`dna_cnn`": (DNA_CNN,),
     "without the map of places": (DNA_CNN, "model.net.n_places=1"),
-    "without the hidden layer": (DNA_CNN, "model.net.d_hidden=0"),
+    "without the hidden layer": (DNA_CNN, "model.net.d_hidden=null"),
     "`stride=1`": (DNA_CNN, "model.net.stride=1"),
     "`widths=[15,7,5]`": (DNA_CNN, "model.net.widths=[15,7,5]"),
     "both strands": (DNA_CNN, "dataset.reverse_complement=true"),
