@@ -81,7 +81,9 @@ FAST["gradient_boosting"] = {"n_estimators": 12}
 def written(module, model, info: dict, part: dict, form: str, folder):
     """Write a model in a format and return the function that the file gives."""
     path = folder / FILES[form]
-    few = files.trimmed(files.plain(part), slice(3))
+    few = files.plain(part)
+    shortest = few["attention_mask"].sum(1).argsort()[:3] if "attention_mask" in few else slice(3)
+    few = files.trimmed(few, shortest)
     assert module.refusal(model, form) is None
     module.write(model, info, few, form, path, 18)
     return files.load(path)
@@ -178,7 +180,7 @@ def net_gap(tmp_path, model: str, data: str, task: str, form: str, **arguments) 
     ("model", "data", "task", "form"),
     [
         ("mlp", "both", "multiclass", "onnx"), ("bilstm", "text", "binary", "onnx"),
-        ("mlp", "table", "regression", "torch_export"), ("cnn", "text", "regression", "torchscript"),
+        ("mlp", "both", "regression", "torch_export"), ("cnn", "text", "regression", "torchscript"),
     ],
 )  # fmt: skip
 def test_a_net_for_any_number_of_rows_and_tokens(tmp_path, model, data, task, form):

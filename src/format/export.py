@@ -41,7 +41,8 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     temporary = hidden(folder)
     temporary.mkdir(parents=True)
     try:
-        writer.write(model, run.info, trimmed(part, slice(3)), form, temporary / FILES[form], opset)
+        few = trimmed(part, np.arange(3) % len(p))
+        writer.write(model, run.info, few, form, temporary / FILES[form], opset)
         np.savez(temporary / "rows.npz", p=p, **part)
         report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
         report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}

@@ -84,9 +84,9 @@ def plain(part: dict) -> dict:
 
 
 def trimmed(part: dict, rows) -> dict:
-    """Return some rows, without the columns that are padding in all of them."""
+    """Return some rows, without the columns that are padding in all of them; no views: torch.export minds."""
     some = {name: array[rows] for name, array in part.items()}
     if "attention_mask" in some:
         longest = some["attention_mask"].sum(1).max()
         some |= {name: some[name][:, :longest] for name in ("input_ids", "attention_mask")}
-    return some
+    return {name: np.ascontiguousarray(array) for name, array in some.items()}

@@ -6,6 +6,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,7 +43,10 @@ def refusal(net: nn.Module, form: str) -> str | None:
 
 def write(net: nn.Module, info: dict, arrays: dict, form: str, path: Path, opset: int) -> None:
     """Write a net; ``arrays`` are a few rows, whose number and length may vary."""
-    names, rows = list(arrays), tuple(map(torch.from_numpy, arrays.values()))
+    names, rows = list(arrays), []
+    for name, array in arrays.items():  # torch.export takes a size of 1 for a constant: two tokens of padding
+        rows.append(torch.from_numpy(np.pad(array, ((0, 0), (0, 0 if name.startswith("x_") else 2)))))
+    rows = tuple(rows)
     axes = {name: {0: "rows"} if name.startswith("x_") else {0: "rows", 1: "tokens"} for name in names}
     whole, silent = Whole(net, info, names).eval(), contextlib.redirect_stdout(io.StringIO())
     with torch.no_grad(), warnings.catch_warnings(), silent:
