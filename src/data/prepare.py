@@ -92,9 +92,7 @@ def shape(
     """
     frame, dataset = _checked(frame, dataset)
     (task, y), ids = _target(frame, dataset), _ids(frame, dataset["id"])
-    info = target.target_info(y.iloc[rows["train"]], task, dataset["positive"])
-    if kind := dataset.get("target_transform"):  # older configs have no such key
-        info["y_transform"] = target.fit_transform(y.iloc[rows["train"]], info, kind)
+    info = target.info_of(y.iloc[rows["train"]], task, dataset)
     table = arrange(frame, dataset, _apart(dataset))
     transforms = fit_transforms(table, rows["train"], dataset, scaler)
     parts = {}

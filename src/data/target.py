@@ -64,6 +64,13 @@ def class_of_row(target: pd.Series) -> np.ndarray:
     return classes
 
 
+def info_of(train: pd.Series, task: str, dataset: dict) -> dict:
+    """Return the keys of ``info`` that tell of the target of the training rows."""
+    info = target_info(train, task, dataset["positive"])
+    kind = dataset.get("target_transform")  # older configs have no such key
+    return info | {"y_transform": fit_transform(train, info, kind)} if kind else info
+
+
 def target_info(train: pd.Series, task: str, positive) -> dict:
     """Return the target's keys of ``info``: task, n_outputs, classes; of a regression mean and deviation."""
     info = {"target": train.name, "classes": [], "class_type": None, "y_mean": 0.0, "y_std": 1.0}

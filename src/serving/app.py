@@ -82,15 +82,10 @@ def application(loaded: dict[str, Loaded], settings: dict) -> FastAPIOffline:
         _authorized(request)
         return {"runs": [one.described() for one in loaded.values()]}
 
-    async def switch(request: Request):
-        """Load other runs, {"run": "t9"}: new workers take over when they are ready, no request is lost."""
-        _authorized(request, alone=True)
-        return await _switch(request)
-
     add("/metadata", "GET", metadata, summary="Describe the runs: metrics, data, columns")
     add("/metrics", "GET", _metrics, summary="Counters for Prometheus")
     body = {"content": {"application/json": {"schema": SWITCH}}, "required": True}
-    add("/switch", "POST", switch, openapi_extra={"requestBody": body}, status_code=202,
+    add("/switch", "POST", _switch, openapi_extra={"requestBody": body}, status_code=202,
         responses={**failed, 404: {"description": "no such run"}}, summary="Serve another run")  # fmt: skip
     app.add_exception_handler(HTTPException, _refused)
     return app
@@ -202,6 +197,8 @@ def _authorized(request: Request, alone: bool = False) -> None:
 
 
 async def _switch(request: Request) -> dict:
+    """Load another run, {"run": "t9"}: new workers take over when they are ready, no request is lost."""
+    _authorized(request, alone=True)
     if _kind(request) != "application/json":  # a page elsewhere could send another one
         raise HTTPException(415, {"error": "content-type: should be application/json"})
     try:

@@ -34,13 +34,11 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
     """Train the run that Hydra's ``settings`` are about and return its deciding metric on val, or nan.
 
     In a sweep that goes on, a done job is not trained again, an interrupted one goes on from its checkpoint.
-    An error is shown now: Hydra reports only the first, at the end. ``failed`` gets the names of failed runs;
-    ``then`` is called with a run that is done.
+    ``failed`` gets the names of failed runs, ``then`` is called with a run that is done.
     """
     section = cfg.get("sweep") or {}
     member = membership(settings, section)
-    typed = [text for text in settings.overrides.task if not text.startswith("sweep.trial=")]
-    report = member | {"overrides": [*map(without_password, typed)]}
+    report = member | {"overrides": _typed(settings)}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
     earlier = (run_of(member) if folder else None) or done_before(cfg, folder and folder / SHARED)
     if earlier and earlier.status in FINISHED:
@@ -62,17 +60,27 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
             name = getattr(error, "run", None)
             if name is None and isinstance(error, UserError):  # refused before it became a run
                 raise
-            retried = f"; {left} more {'try' if left == 1 else 'tries'}" if left else ""
-            shell.show(f"error: {name + ': ' if name else ''}{sentence(error)}{retried}", sys.stderr)
+            _show(error, name, left)
             if not left:
                 _failed(error, name, kind, folder, member, failed)
                 return math.nan
             earlier = Run.open(name) if name else earlier
     if folder and run:
         _done(folder, run, member["job"], section)
-    if then and run:
+    if run and then:
         then(run)
     return run.objective if run else math.nan  # only rank 0 has a run
+
+
+def _typed(settings) -> list[str]:
+    words = settings.overrides.task
+    return [without_password(word) for word in words if not word.startswith("sweep.trial=")]
+
+
+def _show(error: Exception, name: str | None, left: int) -> None:
+    """Show an error now: Hydra reports only the first, at the end."""
+    retried = f"; {left} more {'try' if left == 1 else 'tries'}" if left else ""
+    shell.show(f"error: {name + ': ' if name else ''}{sentence(error)}{retried}", sys.stderr)
 
 
 def _shares(cfg: dict, launcher, folder: Path | None) -> tuple[dict, dict]:
@@ -212,13 +220,11 @@ def progress(folder: Path) -> str:
     for n, how in ((n_pruned, "pruned"), (n_failed, "failed"), (n_running, "running")):
         text += f", {n} {how}" if n else ""
     if best := front(ends):
-        n_objectives = len(goals(best[0]))
-        text += f"   {len(best)} on the front" if n_objectives > 1 else f"   best {scored(best[0])}"
-    since = sum(row["ended"] > sweep["began"] for row in ends)
-    left = sweep["n_jobs"] - len(ends)
+        several = len(goals(best[0])) > 1
+        text += f"   {len(best)} on the front" if several else f"   best {scored(best[0])}"
+    since, left = sum(row["ended"] > sweep["began"] for row in ends), sweep["n_jobs"] - len(ends)
     if left and since:
-        seconds = (time.time() - sweep["began"]) / since * left
-        text += f"   about {duration(seconds)} left"
+        text += f"   about {duration((time.time() - sweep['began']) / since * left)} left"
     return text
 
 
@@ -226,11 +232,10 @@ def answer(folder: Path) -> str:
     """Return what a search has found: the best job with what was chosen for it, or those on the front."""
     ends = [row for row in rows(folder) if row.get("objectives")]
     same = set.intersection(*(set(row["overrides"]) for row in ends)) if len(ends) > 1 else ()
-    lines = []
-    for row in front(ends):
-        chosen = [text.lstrip("+") for text in row["overrides"] if text not in same]
-        lines.append(" ".join([scored(row), "", *chosen]))
-    return "\n".join(lines)
+    return "\n".join(
+        " ".join([scored(row), "", *(text.lstrip("+") for text in row["overrides"] if text not in same)])
+        for row in front(ends)
+    )
 
 
 def duration(seconds: float) -> str:
