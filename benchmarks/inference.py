@@ -8,6 +8,7 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ from sides import HEAD, row, table
 
 import src  # noqa: F401  sets OpenMP's wait policy, for both sides, before torch loads
 from src import fit, load
+from src.run.members import node_of
 from src.system.environment import n_threads, set_threads
+from src.trainer.family import family
 
 
 def compare(n: int) -> tuple[float, float, list[float]]:
@@ -26,7 +29,8 @@ def compare(n: int) -> tuple[float, float, list[float]]:
     overrides = ["model=mlp", "model.scaler=standard", "trainer.max_epochs=1", "logger=csv"]
     run = load(fit(*overrides, "dataset.target=y", data=train).name)
     run.predict(frame.head(10))  # loads the weights
-    net = run._predictor.model
+    leaf = node_of(run)
+    net = family(leaf["model"]).load(Path(leaf["file"]), leaf["model"], run.info)
     set_threads(n_threads(None))
     x = torch.from_numpy(((frame - frame.mean()) / frame.std()).to_numpy(np.float32))
     pairs = []

@@ -11,11 +11,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
+import torch
 from sides import CHECKOUT, table
 
 from src import fit
+from src.run.members import node_of
+from src.trainer.family import family
 
 HEAD = "| rows a second | `src.predict` | bare loop | ratio, seconds | MB | its |\n|---|---|---|---|---|---|"
 BARE = """
@@ -66,14 +70,12 @@ def rows(folder: Path, megabytes: int):
         overrides = (f"model={model}", "model.scaler=none", "trainer.max_epochs=1", "logger=csv")
         run = fit(*overrides, "dataset.target=y", data=frame)
         path, kind = folder / f"{model}.pt", "torch" if model == "mlp" else "sklearn"
+        leaf = node_of(run)
+        fitted = family(leaf["model"]).load(Path(leaf["file"]), leaf["model"], run.info)
         if model == "mlp":
-            import torch
-
-            torch.jit.trace(run._predictor.model, torch.zeros(2, 20)).save(path)
+            torch.jit.trace(fitted, torch.zeros(2, 20)).save(path)
         else:
-            import joblib
-
-            joblib.dump(run._predictor.model.model, path)
+            joblib.dump(fitted.model, path)
         words = (f"run={run.name}", f"input={new}", f"output={folder}/p.csv")
         verb = [sys.executable, "-m", "src.predict", *words]
         bare = [sys.executable, "-c", BARE, str(new), str(folder / "bare.csv"), str(path), kind]

@@ -46,7 +46,7 @@ def refusal(estimator: Estimator, form: str) -> str | None:
         if math.prod(model._fit_X.shape) > 5e7:
             return f"its rows are a matrix of {' x '.join(map(str, model._fit_X.shape))}: use format=skops"
     elif not name.startswith("HistGradientBoosting") and type(model) not in sklearn_operator_name_map:
-        return f"skl2onnx does not know {name}: use format=skops or joblib"
+        return f"skl2onnx does not know {name}: skops or joblib may hold it"
     return None
 
 
