@@ -58,7 +58,8 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        made = store.create_model_version(name, logged.model_uri, logged.run_id).version
+        own = {"run_id": logged.run_id, "model_id": logged.model_id}
+        made = store.create_model_version(name, logged.model_uri, **own).version
         if alias:
             store.set_registered_model_alias(name, alias, made)
     except MlflowException as error:
