@@ -74,6 +74,8 @@ RULES = {
     "keep_predictions": number(0),
     "calibrate": ["src.metric.words.CALIBRATIONS", NULL],
     "threshold": [SHARE, one_of("tuned"), NULL],
+    "team": [ITEMS, NULL],
+    "budget": [number(1), matching(r"\d+s", "300s")],
     "register": [matching(r"[\w.-]{1,250}", "a short name"), NULL],
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),
     "pictures": [FLAG, NULL],

@@ -1,6 +1,6 @@
 """The config tree: its groups and their choices, dotted keys, Hydra's parser and compose."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from src.system.errors import UserError, one_line
@@ -79,11 +79,14 @@ def addable(text: str) -> str:
 def hydra_compose():
     """Yield Hydra's ``compose`` on ``conf/``; an error of Hydra's becomes a `UserError` of one sentence."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    within = GlobalHydra.instance().is_initialized()  # by train, on the same conf/
     try:
-        with initialize_config_dir(str(CONF), version_base=None, job_name="train"):
+        options = {"version_base": None, "job_name": "train"}
+        with nullcontext() if within else initialize_config_dir(str(CONF), **options):
             path = [f"hydra.searchpath=[{quoted(f'file://{folder}')}]" for folder in own]
             yield lambda name, overrides, **options: compose(name, [*overrides, *path], **options)
     except (HydraException, OmegaConfBaseException) as error:

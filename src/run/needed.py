@@ -17,7 +17,7 @@ from src.system.tables import located
 log = logging.getLogger("reprise")
 # keys that change no result; of a file the digest decides, not its path
 ASIDE = ("logger.", "tags", "pictures", "profile", "on_error", "needed", "sweep", "keep_", "dataset.path")
-ASIDE += ("cv.n_jobs", "register")
+ASIDE += ("cv.n_jobs", "register", "budget", "team")
 _known = {}  # {run: (when it ended, its setting)}
 _checked = {}  # {code and classes: whether they are today's}
 

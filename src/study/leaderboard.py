@@ -23,7 +23,7 @@ LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for di
 # keys of a config that are not part of a setting
 ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
 ASIDE += ("logger.", "trainer.devices", "sweep.", "needed", "keep_predictions", "cv.n_jobs", "cv.fold")
-ASIDE += ("register",)
+ASIDE += ("register", "budget", "team")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
