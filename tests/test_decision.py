@@ -129,7 +129,7 @@ def test_a_run_predicts_by_what_it_learned_on_val(outputs, model):
     assert run.report["metrics"]["test/f1"] == pytest.approx(wanted)
     path = outputs / "test.csv"
     test.to_csv(path, index=False)
-    assert evaluate(run, str(path))[0]["f1"] == pytest.approx(wanted)
+    assert evaluate(run, str(path), True, None)[0]["f1"] == pytest.approx(wanted)
     bare = fit(*words[:2], *OPTIONS, data=frame)  # the same fit, without both
     val_y, val_p = bare.arrays["val_y"], bare.arrays["val_p"]
     assert run.info["calibration"] == learn(val_y, val_p, {}, "temperature", None)["calibration"]

@@ -17,7 +17,7 @@ from src.config.compose import compose
 from src.data.load import load_data
 from src.dataset import breast_cancer
 from src.metric import functions
-from src.run import job
+from src.run import results
 from src.run.table import shown, table
 from src.system import code, environment
 from src.system.errors import NOTE, Lines
@@ -85,7 +85,7 @@ def test_how_ties_are_decided_is_said(run):
 
 
 def test_train_is_a_sample_where_there_are_many_rows(outputs, monkeypatch):
-    monkeypatch.setattr(job, "TRAIN_ROWS", 50)
+    monkeypatch.setattr(results, "TRAIN_ROWS", 50)
     run = fit("model=linear", "dataset=diabetes", *QUIET)
     assert run.report["train_rows"] == [50, 442 - len(run.arrays["val_y"]) - len(run.arrays["test_y"])]
     n = run.report["train_rows"][1]

@@ -105,7 +105,7 @@ model.lr=${oc.env:NOT_SET_ANYWHERE}
 """.split()
 
 CHOSEN = """
-model=mpl model=MLP model=resnet dataset=irsi dataset=imagenet dataset=Wine logger=mlfow logger=tensorboard
+model=mpl model=MLP model=vgg dataset=irsi dataset=imagenet dataset=Wine logger=mlfow logger=tensorboard
 trainer=gpu experiment=best debug=fastt +model=cnnn ++dataset=wyne hydra/launcher=joblb hydra/sweeper=optunna
 model.scaler=standrad model.schedule=cosin dataset.tokenizer=bert dataset.task=classify
 trainer.accelerator=gpuu
