@@ -26,11 +26,13 @@ KEYS = {
     "mlp": ("model.lr", "model.net.d_hidden"),
 }
 
+SAME = ("model.net.numeric=linear", "model.net.dropout=0.1", "model.batch_size=256")  # the net of `bare`
+
 
 def command(model: str, logger: str) -> list[str]:
     """Return the command of a sweep over the settings of `bare`."""
     words = [f"model={model.removesuffix('_curves')}", "dataset=adult", f"logger={logger}"]
-    words += [f"trainer.max_epochs={N_EPOCHS}"]
+    words += [f"trainer.max_epochs={N_EPOCHS}", *(SAME if model == "mlp" else ())]
     for key, values in zip(KEYS[model], SETTINGS[model], strict=True):
         words.append(f"{key}={','.join(map(str, values))}")
     words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
