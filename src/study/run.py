@@ -41,7 +41,6 @@ def run_team(cfg: dict, *, frame=None, report: dict | None = None, **_) -> Run:
             needs = f"needs about {unit * member['cost']:.0f} s, {max(0, left):.0f} of {seconds:.0f} are left"
             log.info("\nleft out  %s: %s", word, needs)
             continue
-        started = time.perf_counter()
         try:
             one = compose([f"cv={cfg['cv']['name']}", "pictures=false", *typed, word]) | {"needed": True}
             more = {"overrides": [*typed, word]}
@@ -49,7 +48,7 @@ def run_team(cfg: dict, *, frame=None, report: dict | None = None, **_) -> Run:
         except UserError as error:  # a library that is not installed, a model for another task
             log.info("\nleft out  %s: %s", word, sentence(error))
             continue
-        unit = max(unit, (time.perf_counter() - started) / member["cost"])
+        unit = max(unit, sum(runs[-1].report["timings"].values()) / member["cost"])
     if len(runs) < 2:
         if not runs:
             raise UserError("no model of the team could be trained: the reasons stand above")
