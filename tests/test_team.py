@@ -45,7 +45,7 @@ def test_members_are_trained_with_folds_and_combined(path, told):
 
 
 def test_one_model_in_a_short_budget_is_the_answer(path, told):
-    run = fit(*words(path, "budget=1", "seed=3"))
+    run = fit(*words(path, TEAM.replace("knn, cost: 1", "knn, cost: 1e6"), "budget=1", "seed=3"))
     assert run.report["model"] == "linear" and len(run.report["folds"]) == 3
     assert f"{run.name} alone: budget=1 was too short for a second model" in told[-1]
 
