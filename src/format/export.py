@@ -1,6 +1,7 @@
 """Write a run's model in another format, and prove that it predicts what the run predicts."""
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
             raise UserError(f"the {form} export of {run.name} is not kept: {reason}, more than {TOLERANCE:g}")
         if quantize:
             small = temporary / "model_int8.onnx"
-            import_module("onnxruntime.quantization").quantize_dynamic(temporary / FILES[form], small)
+            _quantize(temporary / FILES[form], small)
             report[quantize] = _proven(run, small, y)
         (temporary / "rows.npz").unlink()
         for name in ("info.json", "transforms.json"):
@@ -63,6 +64,15 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return report
+
+
+def _quantize(path: Path, small: Path) -> None:
+    quantize = import_module("onnxruntime.quantization").quantize_dynamic
+    logging.disable(logging.WARNING)  # it names each tensor that stays as it is
+    try:
+        quantize(path, small)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def writer_of(run: Run, form: str, quantize: str | None, opset: int):
