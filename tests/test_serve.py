@@ -330,6 +330,7 @@ def test_a_server_answers_and_ends_cleanly(outputs, run, table):
         httpx.get(f"{server.address}/health")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_read_ends_the_server_with_a_sentence(outputs, run):
     import shutil
 
