@@ -53,18 +53,25 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
                 name="model", python_model=str(code), artifacts={"run": str(copy)}, **_signature(run),
                 code_paths=sources, pip_requirements=requirements(run),
             )  # fmt: skip
-        try:
-            store.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        own = {"run_id": logged.run_id, "model_id": logged.model_id}
-        made = store.create_model_version(name, logged.model_uri, **own).version
+        made = _version(store, name, logged)
         if alias:
             store.set_registered_model_alias(name, alias, made)
     except MlflowException as error:
         raise UserError(f"MLflow did not take {run.name}: {one_line(error)}") from None
     return str(made)
+
+
+def _version(store, name: str, logged):
+    """Return the next version of ``name``, which is new or has some."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    own = {"run_id": logged.run_id, "model_id": logged.model_id}
+    return store.create_model_version(name, logged.model_uri, **own).version
 
 
 def registered(name: str, run: Run) -> None:
