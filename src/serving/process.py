@@ -1,5 +1,6 @@
 """The processes of a server: a parent that keeps the port open, and workers, which it can replace."""
 
+import asyncio
 import os
 import socket
 import time
@@ -13,11 +14,27 @@ SETTINGS = "REPRISE_SERVE"  # the variable that names the file of settings
 TOKEN = "REPRISE_TOKEN"
 STARTUP_FAILURE = 3  # exit code of a worker that uvicorn does not start again
 START = 120  # seconds in which a worker must have loaded its models
+GRACE = 1  # seconds for the request of an accepted connection, which uvicorn would close at once
 DRAIN = 60  # seconds in which a worker that ends answers what it has accepted
+
+
+class Server(uvicorn.Server):
+    """A server that answers the requests of connections which it has accepted just before its end."""
+
+    async def shutdown(self, sockets=None) -> None:
+        for server in self.servers:
+            server.close()  # other workers accept from now on
+        await asyncio.sleep(GRACE)
+        await super().shutdown(sockets)
 
 
 class Worker(multiprocess.Process):
     """A worker for whose answer nobody waits once it is dead; uvicorn's own would wait for `START`."""
+
+    @property
+    def server(self) -> Server:
+        self._server = self._server or Server(self.config)
+        return self._server
 
     def _healthcheck(self, timeout: float) -> bool | None:
         end = time.monotonic() + timeout
