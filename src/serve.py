@@ -7,6 +7,7 @@ from pathlib import Path
 
 from src.config import shell
 from src.run.folder import Run
+from src.system.code import needed
 from src.system.errors import UserError
 from src.system.files import write_json
 
@@ -34,10 +35,10 @@ def serve(
     for name, value in {"workers": workers, "max_rows": max_rows, "timeout": timeout}.items():
         if value < 1:
             raise UserError(f"{name}={value}: should be at least 1")
-    try:
-        from src.serving.process import SETTINGS, run_server
-    except ModuleNotFoundError as error:
-        raise UserError(f"src.serve needs {error.name}: pip install 'reprise[serve]'") from None
+    for name in ("uvicorn", "fastapi_offline", "prometheus_client"):  # the workers import them, too
+        needed(name, "serve", "src.serve")
+    from src.serving.process import SETTINGS, run_server
+
     settings = {"runs": names, "trust": trust, "max_rows": max_rows, "max_bytes": max_megabytes * 2**20}
     settings |= {"timeout": timeout, "max_batch": 1024, "max_waiting": 10 * max_rows}
     with tempfile.TemporaryDirectory(prefix="reprise-serve-") as folder:

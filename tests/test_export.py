@@ -192,9 +192,8 @@ def test_a_net_for_any_number_of_rows_and_tokens(tmp_path, model, data, task, fo
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("model", TORCH)
 def test_every_net_in_every_format(tmp_path, model, data, form):
-    if (model, form) == ("bilstm", "torch_export"):
-        pytest.skip("refused, see below")
-    assert net_gap(tmp_path, model, data, "multiclass", form) < 1e-6
+    if (model, form) != ("bilstm", "torch_export"):  # which is refused, see below
+        assert net_gap(tmp_path, model, data, "multiclass", form) < 1e-6
 
 
 @pytest.mark.slow
