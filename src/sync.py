@@ -11,7 +11,7 @@ from src.system.errors import UserError
 log = logging.getLogger("reprise")
 
 
-def sync(run: str | None = None, force: bool = False) -> None:
+def sync(run: str | None = None, force: bool = False, trust: bool = False) -> None:
     """Send trackers the rows and files that they missed while they were down; close runs that were killed.
 
     python -m src.sync run=t7
@@ -19,12 +19,13 @@ def sync(run: str | None = None, force: bool = False) -> None:
 
     run : the run, t7; left out: every run
     force : even if another process seems to hold the run
+    trust : use a logger of your own though the run was not made here, or was changed since
     """
     behind = []
     for name in run_names() if run is None else [find(run).name]:
         try:
             with hold(find(name), "sync", force):
-                trackers = sync_run(Run.open(name))
+                trackers = sync_run(Run.open(name, trust))
         except (Held, BrokenRun) as error:
             if run is not None:
                 raise

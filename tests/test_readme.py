@@ -2,7 +2,6 @@
 
 import importlib
 import linecache
-import os
 import re
 import shlex
 import shutil
@@ -10,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import CHECKOUT, QUIET
+from conftest import CHECKOUT
 
 from src import runs
 from src.config import shell
@@ -135,30 +134,6 @@ def test_the_floors_are_those_that_the_tests_know():
     del floors["7"]
     found = {room: int(floor) for floor, rooms in floors.items() for room in re.findall(r"`(\w+)`", rooms)}
     assert found == {room: floor for room, floor in ROOMS.items() if room != "verbs"}
-
-
-def test_the_recipes_of_contributing_run(tmp_path):
-    """Each block that names its file goes into a copy of the project; its commands run in one process."""
-    for name in ("src", "conf"):
-        shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    blocks = [block for _, block in blocks_of(CONTRIBUTING)]
-    found = [re.match(r"# ([\w/]+\.(?:yaml|py))\n(.*)", block, re.DOTALL) for block in blocks]
-    files = {match[1]: match[2] for match in found if match}
-    assert len(files) == 6
-    for name, content in files.items():
-        (tmp_path / name).write_text(content, encoding="utf-8")
-    commands = [found for text in files.values() for found in re.findall(r"python -m src\.train (.*)", text)]
-    assert len(commands) == 4
-    calls = "\n".join(f"print(fit(*{command.split()}, *sys.argv[1:]).name)" for command in commands)
-    places = {"OUTPUTS_DIR": str(tmp_path / "outputs"), "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys\nfrom src import fit\n{calls}", *QUIET, "trainer.max_epochs=2"],
-        cwd=tmp_path, env=os.environ | places,
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "outputs/runs").glob("*/DONE"))) == 4
-    assert "val/top2" in (tmp_path / "outputs/runs/t4/report.json").read_text()
 
 
 def test_the_readme_is_at_most_250_lines():

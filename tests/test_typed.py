@@ -258,6 +258,37 @@ def test_a_column_that_is_not_there_is_guessed(outputs, key):
         fit("model=linear", *overrides, *QUIET, data=frame)
 
 
+PASSWORDS = {
+    "a login": "dataset=csv dataset.path=postgresql://me:hunter22@host/db",
+    "raw signs": "dataset=csv dataset.path='mysql://me:hunter22@/#@host/db'",
+    "a signature": "dataset=parquet dataset.path='https://host/a.parquet?X-Amz-Signature=hunter22'",
+    "a token": "dataset=hf dataset.path='https://host/a?token=hunter22'",
+    "of no file": "dataset=wine tags=['http://me:hunter22@host']",
+    "behind plusses": "dataset=csv ++dataset.path=ftp://me:hunter22@host/a.csv",
+    "of the environment": "dataset=csv dataset.path=${oc.env:PLACE}",
+    "of a sweep": "dataset=csv dataset.path=a.csv,postgresql://me:hunter22@host/db -m",
+    "of a short word": "dataset=postgresql://me:hunter22@host/db",
+}
+
+
+@pytest.mark.parametrize("case", PASSWORDS)
+def test_a_password_in_the_config_is_refused(case, monkeypatch):
+    monkeypatch.setenv("PLACE", "postgresql://me:hunter22@host/db")
+    words = [*PASSWORDS[case].split(), "model=linear", "dataset.target=y"]
+    with pytest.raises(UserError) as refusal:
+        check(spelled([word for word in words if word != "-m"]), "-m" in words)
+    assert "hunter22" not in str(refusal.value)
+    if case != "of a short word":  # it names no dataset
+        key, _, says = str(refusal.value).partition(" holds a password, which the run would record: ")
+        assert key in ("dataset.path", "tags") and says.startswith("leave it out")
+
+
+@pytest.mark.parametrize("path", ["postgresql://me@host/db", "s3://bucket/a.csv", "a@b:c.csv", "C:/a.csv"])
+def test_an_address_without_a_password_is_taken(path):
+    words = ["dataset=csv", f"dataset.path='{path}'", "dataset.target=y"]
+    assert check(words)[1]["dataset"]["path"] == path
+
+
 # -- Hydra's flags
 
 
@@ -280,6 +311,15 @@ def test_config_dir_adds_groups(own_conf, no_own):
     (own_conf / "experiment/mine.yaml").write_text("# @package _global_\nsed: 7\n")
     with pytest.raises(UserError, match="experiment=mine with model=mlp: sed is unknown: did you mean seed"):
         compose(["experiment=mine"])
+
+
+def test_a_password_in_a_yaml_of_the_user_is_refused(own_conf, no_own):
+    (own_conf / "dataset").mkdir()
+    content = "defaults: [_base, _self_]\nname: mine\nfunction: mine.read\ntarget: y\naddress: http://me:hunter22@h"
+    (own_conf / "dataset/mine.yaml").write_text(content)
+    tree.add_own(str(own_conf))
+    with pytest.raises(UserError, match=r"dataset\.address holds a password"):
+        compose(["dataset=mine"])
 
 
 @pytest.mark.parametrize("file", ["train.yaml", "other.yaml", "model/mlp.yaml", "experiment/adult_f1.yaml"])

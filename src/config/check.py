@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from src.config.options import hydra_options
 from src.config.own import BASES, KINDS, expand, model_group
 from src.config.resolve import resolve
-from src.config.rules import OPEN, RESERVED, arguments, check_value
+from src.config.rules import OPEN, RESERVED, arguments, check_value, refuse_password
 from src.config.space import check_first, check_search, dimension, is_search, of_models, searcher
 from src.config.tree import GROUPS, addable, choices, flat, get, hydra_compose, leaves, parse
 from src.config.typed import weights
@@ -213,6 +213,7 @@ def _config(base: dict, job: tuple[Given, ...]) -> dict:
     if cfg["model"]["name"] == "???":
         raise UserError(f"model={model_group(cfg)} is unknown; there are: {', '.join(choices('model'))}")
     for key, value in leaves(cfg):
+        refuse_password(key, value)  # of a yaml; a typed one is refused before
         if value == "???":
             file = f"conf/dataset/{cfg['dataset'].get('reader') or cfg['dataset'].get('name')}.yaml"
             hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from src.config.tree import WITH_CLASS
 from src.system.code import locate
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, holds_password, nearest
 
 # sections that take keys which their yaml does not name
 OPEN = (*WITH_CLASS, "model.arguments", "model.tfidf", "class_weight", "dataset.args", "sweep.models")
@@ -164,12 +164,21 @@ def check_value(key: str, value, default, typed: str) -> None:
     """Refuse a value that ``key`` cannot have; ``default`` is the yaml's, ``typed`` what the user wrote."""
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{typed}: should be finite")
+    refuse_password(key, value)
     rule = rule_of(key, default)
     rules = rule if type(rule) is list else [rule]
     checks = [one_of(*locate(one)) if isinstance(one, str) else one for one in rules]
     if not any(check.fits(value) for check in checks):
         known = " or ".join(check.name for check in checks)
         raise UserError(f"{typed}: should be {known}{nearest(str(value), re.split(', | or ', known))}")
+
+
+def refuse_password(key: str, value) -> None:
+    """Refuse an address with a password, which a run would keep in its config.json."""
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and holds_password(text) and key != "sweep.storage":  # has its own advice
+            advice = "leave it out, what reads it finds it in ~/.pgpass or in a variable such as PGPASSWORD"
+            raise UserError(f"{key} holds a password, which the run would record: {advice}")
 
 
 def rule_of(key: str, default):

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from src.config.tree import addable, choices, hydra_compose, parse, quoted
 from src.metric.words import check_name
-from src.system.errors import UserError, without_password
+from src.system.errors import UserError, holds_password
 
 SAMPLERS = ("tpe", "cmaes", "qmc", "nsga2", "random")
 PRUNERS = ("median", "hyperband")
@@ -170,8 +170,7 @@ def _check_storage(section: dict) -> None:
     storage = section["storage"]
     if storage is None:
         return
-    login, _, place = storage.partition("://")[2].rpartition("@")
-    if ":" in login or without_password(place) != place:
+    if holds_password(storage):
         raise UserError("sweep.storage holds a password: leave it out, PGPASSWORD or ~/.pgpass gives it")
     if "://" not in storage:
         raise UserError(f"sweep.storage={storage}: should be a URL, postgresql+psycopg://host/database")

@@ -1,6 +1,7 @@
 """From the name of a dataset to its arrays: read, ETL, cut, shape."""
 
 import importlib
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from src.data.prepare import Data, cut, shape
 from src.data.rows import recipe
 from src.data.source import check_frame
 from src.data.table import read_table
+from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import data_dir
 from src.system.tables import find_table, is_fasta, is_parquet, places
@@ -27,8 +29,12 @@ def etl(df: pd.DataFrame) -> pd.DataFrame:
 def read_and_etl(dataset: str | dict):
     """Return ``read(cfg)`` and ``etl(df, ...)`` of a dataset, by its name or its section of the config.
 
-    A file's dataset has the file's name, and the reader's functions.
+    A file's dataset has the file's name, and the reader's functions. One that the user has outside of src/
+    names its function, ``function: my_data.read``; its etl is in the same module.
     """
+    if isinstance(dataset, dict) and dataset.get("function"):
+        read, module = locate(dataset["function"]), sys.modules[dataset["function"].rpartition(".")[0]]
+        return read, getattr(module, "etl", etl)
     name = dataset if isinstance(dataset, str) else dataset.get("reader") or dataset["name"]
     module = importlib.import_module(f"src.dataset.{name}")
     return module.read, getattr(module, "etl", etl)

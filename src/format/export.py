@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from src.data.prepare import apply_transforms
-from src.format.load import FILES, plain, trimmed
+from src.format.load import file_of, plain, trimmed
 from src.metric.choose import choose, scores
 from src.run.folder import Run
 from src.run.members import node_of
 from src.run.rows import test_rows
-from src.system.code import needed
+from src.system.code import locate, needed
 from src.system.errors import UserError
 from src.system.files import hidden, sweep, write_json
 from src.system.paths import CHECKOUT
@@ -43,18 +44,18 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     temporary.mkdir(parents=True)
     try:
         few = trimmed(part, np.arange(3) % len(p))
-        writer.write(model, run.info, few, form, temporary / FILES[form], opset)
+        writer.write(model, run.info, few, form, temporary / file_of(form), opset)
         np.savez(temporary / "rows.npz", p=p, **part)
         report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
         report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}
-        report |= _proven(run, temporary / FILES[form], y)
+        report |= _proven(run, temporary / file_of(form), y, form)
         if not report["difference"] <= TOLERANCE:
             reason = f"its predictions differ from the run's by {report['difference']:.1e}"
             raise UserError(f"the {form} export of {run.name} is not kept: {reason}, more than {TOLERANCE:g}")
         if quantize:
             small = temporary / "model_int8.onnx"
-            _quantize(temporary / FILES[form], small)
-            report[quantize] = _proven(run, small, y)
+            _quantize(temporary / file_of(form), small)
+            report[quantize] = _proven(run, small, y, form)
         (temporary / "rows.npz").unlink()
         for name in ("info.json", "transforms.json"):
             shutil.copy(run.folder / name, temporary)
@@ -76,8 +77,10 @@ def _quantize(path: Path, small: Path) -> None:
 
 
 def writer_of(run: Run, form: str, quantize: str | None, opset: int):
-    """Return the module with ``refusal`` and ``write`` of a format; refuse one for the other family."""
+    """Return what has ``refusal`` and ``write`` of a format; refuse one for the other family."""
     is_net = "net" in run.cfg["model"]
+    if "." in form:  # the user's own
+        return locate(form)
     if form not in FORMATS[is_net]:
         raise UserError(f"format={form} holds no model as {run.name} has: {', '.join(FORMATS[is_net])} do")
     if form == "onnx" and not 18 <= opset <= 20:
@@ -103,9 +106,10 @@ def _model(run: Run, writer, form: str):
     return model
 
 
-def _proven(run: Run, path: Path, y) -> dict:
+def _proven(run: Run, path: Path, y, form: str) -> dict:
     """Return what src/format/proof.py finds in a new process, and the deciding metric, if ``y`` is known."""
-    command = [sys.executable, "-m", "src.format.proof", str(path), str(run.folder / "info.json")]
+    paths = map(os.path.abspath, sys.path)  # where a format of the user's is
+    command = [sys.executable, "-m", "src.format.proof", path, run.folder / "info.json", form, *paths]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

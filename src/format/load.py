@@ -8,7 +8,7 @@ from src.data.prepare import apply_transforms
 from src.data.strands import averaged
 from src.run.folder import Run
 from src.run.predictor import Predictor
-from src.system.code import needed
+from src.system.code import locate, needed
 from src.system.errors import UserError
 from src.system.files import read_json
 
@@ -36,12 +36,19 @@ def exported(run: Run, form: str) -> Predictor:
         raise UserError(f"{run.name} was trained on after its {form} export: export it again")
     if form == "joblib" and not run.trusted:
         raise UserError(f"{folder} holds a pickle, which can run anything: add trust=true if you trust it")
-    model, transforms = load(folder / FILES[form]), read_json(folder / "transforms.json")
+    model, transforms = load(folder / file_of(form), form), read_json(folder / "transforms.json")
     return Predictor(run, lambda frame: predict(model, apply_transforms(transforms, frame), run.info))
 
 
-def load(path: Path):
+def file_of(form: str) -> str:
+    """Return the name of a format's file; the dotted name of a class is a format of the user's."""
+    return locate(form).file if "." in form else FILES[form]
+
+
+def load(path: Path, form: str = ""):
     """Return a function from the arrays of a batch to predictions; the file's ending says the format."""
+    if "." in form:
+        return locate(form).load(path)
     if path.suffix == ".onnx":
         runtime = needed("onnxruntime", extra="export", what="format=onnx")
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

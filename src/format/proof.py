@@ -1,4 +1,4 @@
-"""Prove an exported file in a process of its own: ``python -m src.format.proof FILE INFO``.
+"""Prove an exported file in a process of its own: ``python -m src.format.proof FILE INFO FORMAT PATHS``.
 
 ``rows.npz`` beside the file holds arrays of rows and the run's own predictions for them.
 """
@@ -17,13 +17,13 @@ BATCHES = (1, 3, 257)
 N_TIMES = 10  # batches of each size
 
 
-def prove(path: Path, info: dict) -> dict:
+def prove(path: Path, info: dict, form: str) -> dict:
     """Return the largest difference, milliseconds a row for each size of batch, and the lengths tried.
 
     The difference is one of probabilities, or of values in deviations of the target in training. ``p.npy``
     gets the predictions for all rows.
     """
-    model = load(path)
+    model = load(path, form)
     with np.load(path.parent / "rows.npz", allow_pickle=False) as file:
         part = dict(file)
     expected = part.pop("p")
@@ -53,4 +53,6 @@ def prove(path: Path, info: dict) -> dict:
 
 
 if __name__ == "__main__":
-    print("found", json.dumps(prove(Path(sys.argv[1]), read_json(Path(sys.argv[2])))))
+    path, info, form = sys.argv[1:4]
+    sys.path += sys.argv[4:]
+    print("found", json.dumps(prove(Path(path), read_json(Path(info)), form)))

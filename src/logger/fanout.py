@@ -2,31 +2,41 @@
 
 import logging
 import math
+import os
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB, is_off
+from src.system.code import locate
 from src.system.files import locked, read_json, write_json
 from src.system.paths import outputs
 from src.system.process import Child, lasting_environment
 
 log = logging.getLogger("reprise")
 
-# name in the logger section of the config -> class with start, log, record, finish, link
+# name in the logger section of the config -> class with start, log, record, finish, link; see docs/adding.md
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}
 PATIENCE = 3  # seconds that the end of a run waits for a tracker that failed in an earlier run
 _failed = {}  # tracker -> environment variables with which it failed in this process
 
 
 def tracker_names(logger: dict) -> list[str]:
-    """Return the trackers that the config's section names, without W&B where WANDB_MODE=disabled."""
+    """Return the trackers that the config's section names, without W&B where WANDB_MODE=disabled.
+
+    A class of the user's own is called by its dotted name.
+    """
     names = [name for name in TRACKERS if logger[name]]
     if "wandb" in names and is_off():
         log.info("wandb is switched off by WANDB_MODE=disabled")
         names.remove("wandb")
-    return names
+    return [*names, logger["class"]] if "class" in logger else names
+
+
+def tracker_of(name: str):
+    return TRACKERS.get(name) or locate(name)
 
 
 def prestart(logger: dict) -> None:
@@ -55,7 +65,9 @@ class Fanout:
     def __init__(self, names: list[str], run: dict, path: Path, wait: float | None = None):
         self.run, self.path, self.finishing = run, path, False
         self.wait = math.inf if wait is None else wait
-        self.workers = {name: Child.reuse("src.logger.worker", name) for name in names}
+        here = list(map(os.path.abspath, sys.path))  # where the user's own module is
+        paths = {name: [] if name in TRACKERS else here for name in names}
+        self.workers = {name: Child.reuse("src.logger.worker", name, *paths[name]) for name in names}
         self._send("start", run, str(path))
 
     def started(self, name: str) -> dict:

@@ -11,7 +11,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from src.logger.fanout import TRACKERS, failure, keep, known
+from src.logger.fanout import failure, keep, known, tracker_of
 from src.system.errors import one_line
 from src.system.files import locked
 from src.system.process import silence_output
@@ -28,7 +28,7 @@ class Worker:
 
     def __init__(self, name: str, run: dict, path: Path, answer):
         self.name, self.run, self.path, self.answer = name, run, path, answer
-        self.tracker = TRACKERS[name]()
+        self.tracker = name  # until it starts: the user's own may fail to load
 
     def work(self, messages: queue.SimpleQueue) -> bool:
         """Process messages until "finish" (True) or until the run is gone (False).
@@ -59,6 +59,7 @@ class Worker:
             return
         try:
             if method == "start":
+                self.tracker = tracker_of(self.name)()
                 self.keep(self.tracker.start(self.run, self.known()))
             else:
                 getattr(self.tracker, method)(*arguments)
@@ -112,5 +113,6 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.path += sys.argv[2:]
     main(sys.argv[1])
     os._exit(0)  # an orderly exit takes a second, for all that a tracker has loaded

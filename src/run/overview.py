@@ -16,9 +16,10 @@ def places(run: Run) -> str:
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())
     lines = ["", f"seconds   {seconds}", f"folder    {run.folder}"]
     answers = run.trackers
-    for name, tracker in TRACKERS.items():
-        if "error" not in answers.get(name, {"error": None}):
-            lines.append(f"{name:10}{tracker.link(answers[name])}")
+    for name in sorted(answers, key=[*TRACKERS, *answers].index):
+        link = TRACKERS[name].link(answers[name]) if name in TRACKERS else answers[name].get("link")
+        if "error" not in answers[name] and link:
+            lines.append(f"{name.rpartition('.')[2]:10}{link}")
     typed = f"python -m src.predict run={run.name} input=new.csv output=p.csv"
     return "\n".join([*lines, f"predict   {typed}"])
 

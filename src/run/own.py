@@ -5,7 +5,7 @@ from src.data.code import Closure
 from src.system import notebook
 from src.system.code import locate
 
-CODE_KEYS = ("metric", "class", "lit")  # keys whose values are dotted names of code
+CODE_KEYS = ("metric", "class", "lit", "function")  # keys whose values are dotted names of code
 
 
 def named_code(cfg: dict) -> list[str]:

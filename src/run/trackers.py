@@ -6,6 +6,7 @@ from src.config.tree import flat
 from src.logger import csv
 from src.logger.fanout import Fanout, tracker_names
 from src.run.folder import Run
+from src.run.trust import check_trust
 from src.system.errors import UserError, without_password
 from src.system.files import read_json
 
@@ -67,6 +68,8 @@ def sync_run(run: Run) -> dict:
     behind = [name for name in tracker_names(run.cfg["logger"]) if not known.get(name, {}).get("closed")]
     if not behind:
         return known
+    if "class" in run.cfg["logger"]:  # a tracker of the user's
+        check_trust(run, code=True)
     if not run.cfg["logger"]["csv"]:
         raise UserError(f"{run.name} has no metrics.csv to send: it was made with logger.csv=false")
     trackers = open_trackers(run, behind)

@@ -80,7 +80,8 @@ def check_trust(run, code: bool = False) -> None:
     if run.trusted or not (name := unsealed(run, code)):
         return
     of_others = (run.folder / "model" / "members.json").exists()  # its models may be any
-    if not code and not of_others and is_own_net(run.cfg["model"].get("net")):
+    own_reader = run.cfg["dataset"].get("function")
+    if not code and not of_others and not own_reader and is_own_net(run.cfg["model"].get("net")):
         return  # weights are read as weights only
     reason = f"{run.name} was not made here, or its {name} was changed since"
     danger = f"its {'code' if code else 'model'} could run anything"

@@ -87,6 +87,12 @@ def without_password(text: str) -> str:
     return re.sub(rf"(?i)([?&;][\w.-]*(?:{SECRET})[\w.-]*=)[^&;\s'\"]*", r"\1***", text)
 
 
+def holds_password(text: str) -> bool:
+    """Return whether ``text`` is an address that holds a password or a key; a name alone is none."""
+    login, _, place = text.partition("://")[2].rpartition("@")
+    return ":" in login or without_password(place) != place
+
+
 @functools.lru_cache(1)  # each line of a log asks
 def secrets(environment: tuple) -> set[str]:
     """Return the passwords and keys in environment variables, also in addresses, raw and in percent code.
