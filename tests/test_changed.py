@@ -16,7 +16,7 @@ from src import fit, load, reload_etl, replay_train, run_etl, runs
 from src.resume import resume
 from src.run.code import changed_since
 from src.run.compare import causes
-from src.run.follow import follow
+from src.run.job import follow
 from src.system.errors import UserError
 from src.system.paths import data_dir
 from src.system.tables import located, places

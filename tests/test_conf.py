@@ -169,7 +169,7 @@ LISTS = {
     "dataset.task": "src.data.words.TASKS",
     "dataset.tokenizer": "src.data.words.TOKENIZERS",
     "model.scaler": "src.data.words.SCALERS",
-    "model.schedule": "src.model.schedule.SCHEDULES",
+    "model.schedule": "src.model.words.SCHEDULES",
     "model.progress": "src.trainer.watch.PROGRESS",
     "model.categories": "src.model.words.CATEGORIES",
 }

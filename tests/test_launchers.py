@@ -16,7 +16,7 @@ from test_multirun import statuses_in_mlflow
 from src import load, runs
 from src.config.check import check
 from src.study.jobs import rows
-from src.study.lost import lost
+from src.study.launchers import lost
 from src.study.sweep import results
 from src.study.workers import device_shares, killed_by
 from src.system.errors import UserError

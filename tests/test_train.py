@@ -188,7 +188,7 @@ def test_training_stops_when_patience_ends(outputs, table, model):
 
 
 def test_every_schedule_ends_with_other_weights(outputs):
-    from src.model.schedule import SCHEDULES
+    from src.model.words import SCHEDULES
 
     words = (*SHORT, "dataset=wine", "model.batch_size=32")
     last = {name: fit(*words, f"model.schedule={name}").rows[-1]["val/loss"] for name in SCHEDULES}

@@ -1,8 +1,6 @@
 """Keyword arguments of ``fit`` become overrides: ``fit(model=Gated, data=df, target="price", lr=1e-3)``."""
 
 import inspect
-import json
-import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -10,11 +8,10 @@ from omegaconf import OmegaConf
 
 from src.config.own import BASES, KINDS, for_hydra, parts_of
 from src.config.rules import arguments
-from src.config.tree import CONF, GROUPS, get, hydra_compose, leaves, quoted
+from src.config.tree import CONF, GROUPS, get, hydra_compose, leaves
+from src.config.tree import written as as_text
 from src.config.typed import spelled
 from src.system.errors import UserError
-
-PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w./-]*", re.ASCII | re.IGNORECASE)
 
 
 def overrides_of(words: dict, typed: list) -> list[str]:
@@ -81,24 +78,22 @@ def written(key: str, value) -> str:
     >>> written("dataset.target", "price (EUR)")
     "dataset.target='price (EUR)'"
     """
-    return f"{key}={_text(key, value)}"
+    return f"{key}={as_text(_plain(key, value))}"
 
 
-def _text(key: str, value) -> str:
+def _plain(key: str, value):
+    """Return a value with the dotted names of the classes, functions and paths in it; refuse others."""
     if hasattr(value, "__qualname__"):
         if "<" in value.__qualname__:
             raise UserError(f"{key}: define {value.__name__} with def or class, outside of any function")
         return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # NumPy's numbers
-        value = value.item()
     if isinstance(value, list | tuple):
-        return f"[{','.join(_text(key, one) for one in value)}]"
+        return [_plain(key, one) for one in value]
     if isinstance(value, dict):
-        return f"{{{','.join(f'{_text(key, name)}:{_text(key, one)}' for name, one in value.items())}}}"
-    if isinstance(value, str | Path):
-        text = str(value)
-        return text if PLAIN.fullmatch(text) else quoted(text)
-    if value is None or isinstance(value, bool | int | float):
-        return json.dumps(value)
+        return {name: _plain(key, one) for name, one in value.items()}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str | int | float | None) or getattr(value, "ndim", 1) == 0:  # NumPy's numbers
+        return value
     kind = type(value).__name__
     raise UserError(f"{key} is a {kind}: it should be a plain value, a class or a function; a table: data=df")

@@ -122,7 +122,7 @@ RULES = {
     "dataset.min_count dataset.k": whole(1),
     "model.lit": [CLASS, NULL],
     "model.scaler": "src.data.words.SCALERS",
-    "model.schedule": "src.model.schedule.SCHEDULES",
+    "model.schedule": "src.model.words.SCHEDULES",
     "model.progress": "src.trainer.watch.PROGRESS",
     "model.categories": "src.model.words.CATEGORIES",
     "model.batch_size": whole(1),

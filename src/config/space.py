@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Iterable
-from contextlib import suppress
 
 from hydra.core.override_parser.types import IntervalSweep, QuotedString
 from omegaconf import OmegaConf
 
-from src.config.tree import addable, choices, hydra_compose, parse, quoted
+from src.config.tree import addable, choices, hydra_compose, parse, written
 from src.metric.words import check_name
 from src.system.errors import UserError, holds_password
 
@@ -57,25 +56,6 @@ def of_models(overrides: list[str]) -> list[list[str]]:
         typed = typed.get("model", given)
         raise UserError(f"{typed}: write the models as sweep.models={{mlp:{{}},knn:{{}}}}, and no model=...")
     return grids
-
-
-def written(value) -> str:
-    """Return a value as Hydra reads it.
-
-    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a, b"]}})
-    "{mlp:{model.lr:[0.001,null],tags:['a, b']}}"
-    """
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{written(one)}' for key, one in value.items())}}}"
-    if isinstance(value, list | tuple | range):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, str):
-        with suppress(UserError):
-            if parse(f"key={value}").value() == value:
-                return value
-        return quoted(value)
-    return "null" if value is None else str(value)
 
 
 def dimension(override) -> dict:

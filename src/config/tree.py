@@ -1,5 +1,7 @@
 """The config tree: its groups and their choices, dotted keys, Hydra's parser and compose."""
 
+import json
+import re
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -10,6 +12,7 @@ CONF = CHECKOUT / "conf"
 # sections that hold a class and its arguments: +model.net.d_new=3 adds one that the yaml does not name
 WITH_CLASS = ("model.net", "model.optimizer", "model.classifier", "model.regressor")
 GROUPS = ("dataset", "model", "trainer", "logger", "experiment", "debug", "cv", "sweep", "space")
+PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_][\w./-]*", re.ASCII | re.IGNORECASE)
 own = []  # the folder that --config-dir adds to CONF
 
 
@@ -37,6 +40,22 @@ def quoted(text: str) -> str:
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(text, Quote.single).with_quotes()
+
+
+def written(value) -> str:
+    """Return a plain value, or NumPy's, as Hydra reads it.
+
+    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a, b"]}})
+    "{mlp:{model.lr:[0.001,null],tags:['a, b']}}"
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{written(key)}:{written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple | range):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, str):
+        return value if PLAIN.fullmatch(value) else quoted(value)
+    return json.dumps(value)
 
 
 def leaves(value, key: str = ""):

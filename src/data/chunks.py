@@ -12,10 +12,9 @@ import pyarrow as pa
 
 from src.data.fasta import fasta_chunks
 from src.data.load import read_and_etl
-from src.data.packed import refuse_foreign
-from src.data.source import DAMAGED, check_frame, parts_of, short, valid
+from src.data.source import DAMAGED, check_frame, parts_of, refuse_foreign, valid
 from src.data.table import TextFile
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.system.tables import find_table, is_fasta, is_parquet
 
 N_BYTES = 16 << 20  # of text that is read at once: a frame of it and its arrays take about 150 MB
@@ -56,7 +55,7 @@ def _of_parquet(path: Path) -> Iterator[tuple[pd.DataFrame, float]]:
                 if len(batch):
                     yield pd.DataFrame(columns, copy=False), n / n_rows
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {short(error)}") from None
+        raise UserError(f"{path} is not a readable Parquet file: {one_line(error)}") from None
 
 
 def _of_text(path: Path, options: dict) -> Iterator[tuple[pd.DataFrame, float]]:
@@ -78,7 +77,7 @@ def _of_text(path: Path, options: dict) -> Iterator[tuple[pd.DataFrame, float]]:
     except (pd.errors.EmptyDataError, IndexError):
         raise UserError(f"{path} is empty") from None
     except (*DAMAGED, LookupError) as error:
-        where = re.sub(r"line (\d+)", lambda found: f"line {int(found[1]) + line}", short(error))
+        where = re.sub(r"line (\d+)", lambda found: f"line {int(found[1]) + line}", one_line(error))
         if isinstance(error, pd.errors.ParserWarning):
             where = f"line {line + 2 + file.skip} has more cells than the {len(file.names)} of the header"
         raise UserError(f"{path} is not a readable CSV file: {where}") from None

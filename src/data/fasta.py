@@ -11,10 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from src.data.packed import unpacked
-from src.data.source import DAMAGED, refuse_duplicates, short
+from src.data.source import DAMAGED, refuse_duplicates, unpacked
 from src.data.table import read_table
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.system.tables import find_table
 
 log = logging.getLogger("reprise")
@@ -48,7 +47,7 @@ def fasta_chunks(path: Path, header: str | None, labels: str | None, size: float
                 n += len(frame)
                 yield _labelled(frame, labels) if labels else frame, records.n_bytes / n_bytes
     except DAMAGED as error:
-        raise UserError(f"{path}, after line {records.line}: {short(error)}") from None
+        raise UserError(f"{path}, after line {records.line}: {one_line(error)}") from None
 
 
 def _frame(records: "Records", header: str | None) -> pd.DataFrame:
@@ -158,7 +157,7 @@ def _of_headers(headers: pa.Array, pattern: str | None) -> dict[str, pd.Series]:
     try:
         columns |= _groups(headers, pattern) if pattern else {}
     except (re.error, pa.ArrowException) as error:
-        raise UserError(f"dataset.header={pattern} is no regular expression: {short(error)}") from None
+        raise UserError(f"dataset.header={pattern} is no regular expression: {one_line(error)}") from None
     if pattern and all(column.isna().all() for name, column in columns.items() if name != "id"):
         like = f"a named group, such as (?P<label>\\w+), and fit headers like {headers[0].as_py()[:80]!r}"
         raise UserError(f"dataset.header={pattern} should have {like}")

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 
 # cv= -> which keys keep rows together
 NEEDS = {"time": "dataset.time=column", "group": "dataset.group=column or dataset.split_by=similarity"}
@@ -34,7 +34,7 @@ def folds(parts: dict, cv: dict, seed: int, classes=None, groups=None, times=Non
             warnings.simplefilter("error", UserWarning)  # of more folds than rows of the rarest class
             pairs = [*_splitter(cv, seed, y).split(units, y if unit is None else None, group)]
     except (ValueError, UserWarning) as error:
-        raise UserError(f"cv={name}: {' '.join(str(error).split()).rstrip('.')}: take fewer folds") from None
+        raise UserError(f"cv={name}: {one_line(error).rstrip('.')}: take fewer folds") from None
     for train, val in pairs:
         if unit is not None:
             train, val = (np.flatnonzero(np.isin(unit, units[some])) for some in (train, val))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from src.system.code import needed
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 
 KNOWN = ("bpe", "wordpiece", "hf")
 PAD, UNKNOWN = "[PAD]", "[UNK]"
@@ -113,5 +113,5 @@ def _pretrained(name: str | None):
     except Exception as error:  # the library raises plain Exceptions
         if isinstance(error, UserError):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"dataset.pretrained={name} is no tokenizer, here or on the hub: {reason}") from None
+        where = f"dataset.pretrained={name} is no tokenizer, here or on the hub"
+        raise UserError(f"{where}: {one_line(error)}") from None

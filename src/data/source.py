@@ -1,6 +1,8 @@
 """Read tables from files and fetch public ones, each failure in one sentence."""
 
+import bz2
 import csv
+import gzip
 import importlib.util
 import lzma
 import re
@@ -12,12 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.system.paths import data_dir
 from src.system.tables import find_table
 
 # of a damaged CSV file, packed or not
 DAMAGED = (ValueError, Warning, OSError, EOFError, csv.Error, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+FOREIGN = {".xlsx": "an Excel file", ".xls": "an Excel file", ".ods": "a spreadsheet", ".7z": "a 7z archive"}
+FOREIGN |= dict.fromkeys((".tar", ".tgz", ".tbz2", ".txz"), "a tar archive")
+OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zX": lzma.open}
 
 
 def find_files(folder: str, *names: str) -> list[Path] | None:
@@ -42,12 +47,12 @@ def download(url: str, checksum: str, folder: str) -> Path:
     except ValueError as error:  # pooch raises it for a wrong checksum, and keeps no such file
         raise UserError(f"{url} is not the file that was expected ({str(error).splitlines()[0]})") from None
     except (OSError, ImportError) as error:
-        raise UserError(f"{url} could not be fetched into {target}: {short(error)}") from None
+        raise UserError(f"{url} could not be fetched into {target}: {one_line(error)}") from None
 
 
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``."""
-    path = _existing(path)
+    path = find_table(path)
     plain = {"sep": sep, "low_memory": False}  # pandas' C parser takes a separator of one character
     options |= plain if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     try:
@@ -60,7 +65,7 @@ def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
         raise UserError(f"{path} is empty") from None
     except DAMAGED as error:
         hint = "set dataset.separator if it is not a comma; the file must be UTF-8"
-        raise UserError(f"{path} is not a readable CSV file: {short(error)}; {hint}") from None
+        raise UserError(f"{path} is not a readable CSV file: {one_line(error)}; {hint}") from None
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
@@ -74,7 +79,7 @@ def read_parquet(path: str | Path) -> pd.DataFrame:
             refuse_duplicates(names, path)
             columns = {name: valid(read(columns=[name]).column(0)).to_pandas() for name in names}
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {short(error)}") from None
+        raise UserError(f"{path} is not a readable Parquet file: {one_line(error)}") from None
     return not_empty(pd.DataFrame(columns, copy=False), path)
 
 
@@ -82,6 +87,32 @@ def valid(read):
     """Return what was read of a Parquet file; a damaged one may hold text that only later is no UTF-8."""
     read.validate(full=True)
     return read
+
+
+def refuse_foreign(path: Path) -> None:
+    for suffix in map(str.lower, path.suffixes):
+        if suffix in FOREIGN:
+            raise UserError(f"{path} is {FOREIGN[suffix]}: save its table as a CSV file and name that")
+
+
+def unpacked(path: Path):
+    """Return the open file, unpacked where its first bytes say so; of a zip the only table in it."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, opener in OPENERS.items():
+        if start.startswith(mark):
+            return opener(path)
+    if start == b"\x28\xb5\x2f\xfd":
+        import pyarrow as pa  # Python has no zstd before 3.14
+
+        return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    if start != b"PK\x03\x04":
+        return path.open("rb")
+    archive = zipfile.ZipFile(path)
+    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+    if len(names) != 1:
+        raise ValueError(f"the zip holds {len(names)} files ({', '.join(names[:5])}) instead of one")
+    return archive.open(names[0])
 
 
 @contextmanager
@@ -116,13 +147,6 @@ def check_frame(frame) -> pd.DataFrame:
     return not_empty(frame, "the frame")
 
 
-def _existing(path: str | Path) -> Path:
-    path = find_table(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not a file")
-    return path
-
-
 def refuse_duplicates(header: list, where) -> None:
     twice = sorted({str(name) for name in header if header.count(name) > 1 and not pd.isna(name)})
     if twice:
@@ -133,7 +157,3 @@ def not_empty(frame: pd.DataFrame, where) -> pd.DataFrame:
     if not len(frame) or not len(frame.columns):
         raise UserError(f"{where} has no rows")
     return frame
-
-
-def short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

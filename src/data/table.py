@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from src.data.packed import refuse_foreign, unpacked
-from src.data.source import DAMAGED, not_empty, read_parquet, refuse_duplicates, short
-from src.system.errors import UserError, nearest
+from src.data.source import DAMAGED, not_empty, read_parquet, refuse_duplicates, refuse_foreign, unpacked
+from src.system.errors import UserError, nearest, one_line
 from src.system.tables import find_table, is_parquet
 
 log = logging.getLogger("reprise")
@@ -46,7 +45,7 @@ def read_table(path: str | Path, options: dict | None = None) -> pd.DataFrame:
             hint = f"; its separator was {file.separator!r}, dataset.read.separator=... sets another"
         if isinstance(error, UnicodeError | LookupError):
             hint = f"; it was read as {file.encoding}, dataset.read.encoding=... sets another"
-        raise UserError(f"{path} is not a readable CSV file: {short(error)}{hint}") from None
+        raise UserError(f"{path} is not a readable CSV file: {one_line(error)}{hint}") from None
 
 
 class TextFile:

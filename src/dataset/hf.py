@@ -5,10 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from src.data.load import read_input
-from src.data.source import short
 from src.data.split import NAMES
 from src.system.code import needed
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 
 
 def read(cfg: dict) -> pd.DataFrame:
@@ -22,7 +21,7 @@ def read(cfg: dict) -> pd.DataFrame:
         load = library.load_dataset
         found = library.load_from_disk(str(path)) if saved else load(cfg["path"], cfg["subset"])
     except Exception as error:  # the library raises a dozen kinds
-        raise UserError(f"dataset.path={cfg['path']}: {type(error).__name__}: {short(error)}") from None
+        raise UserError(f"dataset.path={cfg['path']}: {type(error).__name__}: {one_line(error)}") from None
     parts = found if isinstance(found, dict) else {"train": found}
     return pd.concat([_frame(part).assign(split=name) for name, part in parts.items() if name in NAMES])
 

@@ -9,6 +9,7 @@ import queue
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from src.logger.fanout import failure, keep, known, tracker_of
@@ -27,8 +28,9 @@ class Worker:
     """
 
     def __init__(self, name: str, run: dict, path: Path, answer):
-        self.name, self.run, self.path, self.answer = name, run, path, answer
+        self.name, self.run, self.answer = name, run, answer
         self.tracker = name  # until it starts: the user's own may fail to load
+        self.known, self.keep = partial(known, path, name), partial(keep, path, name)
 
     def work(self, messages: queue.SimpleQueue) -> bool:
         """Process messages until "finish" (True) or until the run is gone (False).
@@ -69,7 +71,7 @@ class Worker:
             if method != "finish":
                 self.close("failed")
             self.tracker = None
-            reason = one_line(error) or type(error).__name__
+            reason = one_line(error)
             self.keep(self.known() | {"error": reason})
             self.answer(failure(self.name, self.run, reason))
 
@@ -78,12 +80,6 @@ class Worker:
         if self.tracker is not None:
             with suppress(Exception):
                 self.tracker.finish(status)
-
-    def known(self) -> dict:
-        return known(self.path, self.name)
-
-    def keep(self, found: dict) -> None:
-        keep(self.path, self.name, found)
 
 
 def read(stream, messages: queue.SimpleQueue) -> None:

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from src.metric.choose import scores
 from src.metric.functions import to_predictions
 from src.model.build import build
-from src.model.schedule import SCHEDULES
-from src.model.words import INPUTS
+from src.model.words import INPUTS, SCHEDULES
 from src.system.errors import UserError
 
 

@@ -4,6 +4,7 @@ import cProfile
 import io
 import logging
 import pstats
+import tempfile
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from src.metric.decision import check
 from src.model.build import described
 from src.run.again import epochs_behind
 from src.run.folder import Run, model_path, runs_folder
-from src.run.follow import follow
 from src.run.lock import hold
 from src.run.overview import places
 from src.run.own import named_code, own_modules, with_notebook
@@ -79,6 +79,34 @@ def run_job(
     folder = claim(runs_folder(), "t")
     with hold(folder, "train"):
         return train(Recorder.start(folder, cfg, report or {}), threads, **options)
+
+
+def follow(cfg: dict, n_threads: int, checkpoints: Path | None, frame=None, origin=None) -> None:
+    """Fit ``cfg["model"]`` as rank 1, 2, ... of a run that torchrun or srun started; rank 0 alone writes.
+
+    An estimator has one rank only.
+
+    checkpoints : the folder of rank 0's checkpoints, for a run that is resumed; every node must see it.
+    """
+    log.setLevel(logging.WARNING)  # rank 0 talks
+    if "net" not in cfg["model"]:
+        return
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    set_threads(n_threads)
+    set_seed(cfg["seed"])
+    model = cfg["model"]
+    data = load_data(
+        cfg["dataset"], scaler=model["scaler"], class_weight=cfg["class_weight"], seed=cfg["seed"],
+        frame=frame, origin=origin, cv=cfg.get("cv"),
+    )  # fmt: skip
+    metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
+    with tempfile.TemporaryDirectory() as folder:
+        record(family(model).fit)(  # an error is written to torchrun's error file, where rank 0 finds it
+            model, data, metric, seed=cfg["seed"], trainer=cfg["trainer"], folder=checkpoints or Path(folder),
+            resume=checkpoints is not None, log_row=lambda row: None, progress=Progress(metric, 0),
+            n_threads=n_threads,
+        )  # fmt: skip
 
 
 def _train(recorder: Recorder, threads: int, *, frame, origin, shared: Path | None, cuts, watch) -> Run:

@@ -13,14 +13,13 @@ from pathlib import Path
 import pandas as pd
 
 from src.config.jobs import compose_once
-from src.config.space import written
+from src.config.tree import written
 from src.logger.fanout import Fanout
 from src.run.folder import all_runs
 from src.run.lock import hold
 from src.study import jobs
+from src.study.launchers import replace_joblib, replace_submitit
 from src.study.leaderboard import leaderboards
-from src.study.pool import replace_joblib
-from src.study.submitted import replace_submitit
 from src.study.table import aligned, rounded, shown
 from src.system.errors import UserError, printable
 from src.system.files import read_json, replacing, write_json

@@ -51,8 +51,7 @@ def locate(dotted: str):
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # a module of the user's may raise anything
-        reason = one_line(error) or type(error).__name__
-        raise UserError(f"{dotted} cannot be imported: {reason}", places(error, {module})) from None
+        raise UserError(f"{dotted} cannot be imported: {one_line(error)}", places(error, {module})) from None
 
 
 def needed(package: str, extra: str, what: str) -> ModuleType:
@@ -104,8 +103,7 @@ def stand_in(name: str, **attributes):
 def code_files(names=()) -> dict[str, Path]:
     """Return {path in the archive: file} of ``src/`` and ``conf/`` as they are now.
 
-    names : iterable of str
-        dotted names in the config; the user's own modules among them are kept, too
+    names : dotted names in the config; the user's own modules among them are kept, too
     """
     files = {}
     for folder, suffix in (("src", "*.py"), ("conf", "*.yaml")):

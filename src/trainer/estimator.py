@@ -13,7 +13,7 @@ import numpy as np
 from src.data.strands import averaged
 from src.metric.choose import loss, scores
 from src.model.estimator import Estimator
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History, watched
 from src.trainer.val_epochs import NAME, keeping
@@ -47,8 +47,7 @@ def fit(
         with keeping(folder.parent / NAME, model.get("keep_predictions", 0)) as stages.keep:
             kept = PROGRESS[model["progress"]](estimator, x, y, options, stages, **limits)
     except (ValueError, TypeError) as error:  # how scikit-learn refuses arguments and data
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{type(estimator.model).__name__} refuses: {reason}") from error
+        raise UserError(f"{type(estimator.model).__name__} refuses: {one_line(error)}") from error
     if stages.history and kept == stages.history[-1]["epoch"] and model["progress"] != "native":
         shown = {name: array[some] for name, array in train.items()}
         _known[estimator] = list(zip((shown, val), stages.last, strict=True))
@@ -117,7 +116,7 @@ def load(path: Path, model: dict, info: dict) -> Estimator:
     try:
         return joblib.load(path)
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path} is not a readable model: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{path} is not a readable model: {one_line(error)}") from None
 
 
 def difference(path: Path, other: Path) -> None:

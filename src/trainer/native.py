@@ -16,7 +16,7 @@ def native(estimator, x, y, options, stages, *, patience, **_limits) -> int:
     except Exception as error:
         if type(error).__name__ not in ("LightGBMError", "CatBoostError"):
             raise
-        raise ValueError(str(error)) from error  # which is how the others refuse arguments and data
+        raise ValueError(str(error)) from None  # which is how the others refuse arguments and data
     return stages.history.kept
 
 

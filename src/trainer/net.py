@@ -18,7 +18,7 @@ from src.model.lit import LitModel, in_full, to_predictions
 from src.model.words import INPUTS
 from src.system.code import locate
 from src.system.environment import check_memory
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.trainer import history, ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights, silence_lightning
 from src.trainer.dtype import dtype_of, own_dtype
@@ -155,7 +155,7 @@ def make_trainer(options: dict, callbacks: list, folder: Path) -> L.Trainer:
             num_sanity_val_steps=0,
         )  # fmt: skip
     except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+        raise UserError(f"Lightning's Trainer refuses: {one_line(error)}") from None
 
 
 def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader, checkpoint) -> None:
@@ -163,12 +163,12 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
     try:
         trainer.fit(module, train, val, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
     except MisconfigurationException as error:
-        raise UserError(f"Lightning's Trainer refuses: {' '.join(str(error).split())}") from None
+        raise UserError(f"Lightning's Trainer refuses: {one_line(error)}") from None
     except torch.OutOfMemoryError as error:
         reason = str(error).partition(". ")[0]
         raise UserError(f"{reason}: lower model.batch_size, or make the net smaller") from None
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         if "loading state_dict" in reason:
             raise UserError(f"{checkpoint} does not fit this net and this data: {reason}") from None
         if not str(trainer.precision).startswith("32") and re.search("dtype|Half|BFloat16|Double", reason):
@@ -227,8 +227,7 @@ def load(path: Path, model: dict, info: dict) -> nn.Module:
             net.to(dtype)
         net.load_state_dict(weights)
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not hold the weights of this model: {reason}") from None
+        raise UserError(f"{path} does not hold the weights of this model: {one_line(error)}") from None
     return net.eval()
 
 
