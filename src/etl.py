@@ -26,7 +26,7 @@ def etl(
     if dataset is None and (diff or replay):
         raise UserError("diff= and replay= need a dataset: python -m src.etl dataset=... diff=v1,v2")
     if dataset is None:
-        shell.show("\n".join(map(versions.listing, sorted(versions.read_index()))) or "no ETL has run yet")
+        shell.show("\n".join(map(versions.listing, versions.datasets())) or "no ETL has run yet")
     elif diff:
         pair = diff.split(",")
         if len(pair) != 2:

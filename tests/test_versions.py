@@ -1,7 +1,6 @@
 """Data gets a new version exactly when code, arguments or input change; recorded code runs alone."""
 
 import importlib
-import json
 import linecache
 import multiprocessing
 import os
@@ -278,7 +277,7 @@ def test_the_record_says_what_was_made_and_holds_no_data(module, store):
     assert record == {key: kept[key] for key in record}
     assert (kept["rows"], kept["input_rows"], kept["arguments"]) == (3, 4, {"least": 4.9})
     assert list(kept["columns"]) == list(kept["input_columns"]) == ["price", "city"]
-    assert list(json.loads((store / "index.json").read_text())["sales"].values()) == ["v1"]
+    assert versions.datasets() == ["sales"]
     assert "unrelated" not in kept["source"] and "UNUSED" not in kept["source"]
 
 
@@ -615,7 +614,6 @@ def test_eight_processes_at_once_lose_nothing_and_give_nothing_twice(processes, 
     own = [name for names in given for name in names[::2]]
     assert len({*own, *given[0]}) == 90 == len(own) + 10
     assert versions.complete_versions("sales") == [f"v{i}" for i in range(1, 91)]
-    assert sorted(versions.read_index()["sales"].values()) == sorted({*own, *given[0]})
     assert all(versions.read_version("sales", name)["version"] == name for name in own)
 
 
@@ -638,7 +636,7 @@ def register_and_die(outputs: str, code: str, moment: int, after: bool) -> None:
 
 def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
     assert register("first") == "v1"
-    for moment, after in ((m, a) for m in (1, 2, 3, 4) for a in (False, True)):
+    for moment, after in ((m, a) for m in (1, 2, 3) for a in (False, True)):
         code = f"{moment}{after}"
         arguments = (str(tmp_path / "outputs"), code, moment, after)
         child = processes.Process(target=register_and_die, args=arguments)
@@ -648,12 +646,10 @@ def test_a_kill_in_the_middle_leaves_a_readable_store(processes, tmp_path):
         complete = versions.complete_versions("sales")
         assert [f"v{number}" for number in versions_in(versions.folder() / "sales", "v")] == complete
         assert register("first") == "v1"
-        records = [versions.read_version("sales", name) for name in versions.complete_versions("sales")]
-        assert set(versions.read_index()["sales"].values()) <= {record["version"] for record in records}
         given = register(code)
         assert register(code) == given and versions.read_version("sales", given)["code"] == code
     codes = [versions.read_version("sales", name)["code"] for name in versions.complete_versions("sales")]
-    assert sorted(codes) == sorted({*codes}) and len(codes) == 9, "one code, one version"
+    assert sorted(codes) == sorted({*codes}) and len(codes) == 7, "one code, one version"
     assert not any(versions.folder().rglob(".*.part")), "the next one swept what was left"
 
 

@@ -1,7 +1,7 @@
 """Versions of data: ``v1``, ``v2``, ... of what an ETL made, one for each code, arguments and input.
 
 ``outputs/etl/<dataset>/v2/`` holds ``etl.py`` (the function with all it uses) and ``version.json``; the data
-stays in memory. ``outputs/etl/index.json`` says which version belongs to which code, arguments and input.
+stays in memory.
 """
 
 import hashlib
@@ -37,12 +37,9 @@ def run_versioned(dataset: str, function, raw: pd.DataFrame, location: str, argu
 
     Returns what the function made, and its record: "version" ("v2"), "output" (its digest), ...
 
-    dataset : str
-        whose versions these are
-    location : str
-        where ``raw`` came from, for people: a path, "dataset=adult", or "memory"
-    cfg : dict, optional
-        the dataset section of the config, to read the input again
+    dataset : whose versions these are
+    location : where ``raw`` came from, for people: a path, "dataset=adult", or "memory"
+    cfg : the dataset section of the config, to read the input again
     """
     arguments = arguments or {}
     if not re.fullmatch(r"[\w-]+", dataset):  # it names a folder
@@ -70,29 +67,22 @@ def register(record: dict, text: str) -> str:
     """Return the version of a record: known, or the next number. Processes may register at once."""
     dataset, key = record["dataset"], _key(record)
     with locked(folder() / ".lock"):
-        index = read_index()
-        known = index.get(dataset, {})
-        if key in known:
-            return known[key]
-        for name in complete_versions(dataset):  # a kill may have kept one out of the index
-            if name not in known.values() and _key(read_version(dataset, name)) == key:
-                break
-        else:
-            made = time.strftime("%Y-%m-%d %H:%M:%S")
-            with next_version(folder() / dataset, "v") as path:
-                name, part = path.name, hidden(path)
-                part.mkdir()
-                write_text(part / "etl.py", text)
-                write_json(part / "version.json", {"version": name, **record, "made": made})
-                part.rename(path)
-        write_json(folder() / "index.json", index | {dataset: known | {key: name}})
-        return name
+        for name in complete_versions(dataset):
+            if _key(read_json(folder() / dataset / name / "version.json")) == key:
+                return name
+        made = time.strftime("%Y-%m-%d %H:%M:%S")
+        with next_version(folder() / dataset, "v") as path:
+            part = hidden(path)
+            part.mkdir()
+            write_text(part / "etl.py", text)
+            write_json(part / "version.json", {"version": path.name, **record, "made": made})
+            part.rename(path)
+        return path.name
 
 
-def read_index() -> dict:
-    """Return {dataset: {key: version}}."""
-    path = folder() / "index.json"
-    return read_json(path) if path.is_file() else {}
+def datasets() -> list[str]:
+    """Return the names of the datasets that have versions."""
+    return [path.name for path in sorted(folder().glob("*")) if complete_versions(path.name)]
 
 
 def read_version(dataset: str, version: str) -> dict:
@@ -126,7 +116,7 @@ def listing(dataset: str) -> str:
     """Return a line for each version: rows, columns, input, when it was made."""
     names = complete_versions(dataset)
     if not names:
-        raise UserError(f"dataset {dataset} has no ETL version; known: {', '.join(read_index()) or 'none'}")
+        raise UserError(f"dataset {dataset} has no ETL version; known: {', '.join(datasets()) or 'none'}")
     lines = [dataset]
     for record in (read_version(dataset, name) for name in names):
         arguments = " ".join(f"{key}={value}" for key, value in record["arguments"].items())
