@@ -16,6 +16,7 @@ from src.data.digest import column_digests, digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.source import check_frame
 from src.data.split import split
+from src.data.words import SCALERS
 from src.system.errors import UserError
 from src.trainer.loader import BatchOrder
 
@@ -107,8 +108,6 @@ def test_runs_that_differ_in_seed_share_their_test_rows():
         ({"n_rows": 2}, "2 rows are too few to cut a test part of 20%"),
         ({"n_rows": 3}, "2 rows are too few to cut a val part of 15%"),
         ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows are too few to cut a test part"),
-        ({"n_rows": 50, "val_size": 0.0}, "val_size=0.0 must lie between 0 and 1"),
-        ({"n_rows": 50, "test_size": 1.0}, "test_size=1.0 must lie between 0 and 1"),
         ({"n_rows": 2, "named": ["train", "dev"]}, "'dev'; it may hold train, val"),
         ({"n_rows": 2, "named": ["val", "test"]}, "no row to train on"),
     ],
@@ -157,7 +156,7 @@ def assert_learned_the_same(before, after):
         np.testing.assert_array_equal(values, after.parts["train"][name])
 
 
-@pytest.mark.parametrize("scaler", columns.SCALERS)
+@pytest.mark.parametrize("scaler", SCALERS)
 def test_held_out_rows_teach_nothing(scaler):
     clean = tiny_table("regression").assign(note=tiny_text(240)["sentence"])
     clean["s"] = held_out(clean)
@@ -169,7 +168,7 @@ def test_held_out_rows_teach_nothing(scaler):
     assert (after.parts["test"]["input_ids"] == tokenizer.UNKNOWN).all()
 
 
-@pytest.mark.parametrize("scaler", columns.SCALERS)
+@pytest.mark.parametrize("scaler", SCALERS)
 def test_rows_that_are_cut_another_way_learn_from_their_own_training_rows(scaler):
     """Folds made by scikit-learn."""
     clean = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
@@ -239,7 +238,7 @@ def test_the_frame_is_left_as_it_was():
 # -- numbers
 
 
-@pytest.mark.parametrize("scaler", columns.SCALERS)
+@pytest.mark.parametrize("scaler", SCALERS)
 def test_empty_and_infinite_cells_become_the_median_and_a_flag(scaler):
     x = np.random.default_rng(0).normal(size=(500, 2))
     frame = pd.DataFrame(x, columns=["a", "b"])
@@ -276,7 +275,7 @@ def test_standard_scaler():
     np.testing.assert_allclose(out.std(0), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("scaler", columns.SCALERS)
+@pytest.mark.parametrize("scaler", SCALERS)
 def test_a_number_beyond_float32_stays_finite(scaler):
     state = columns.fit_numeric(pd.DataFrame({"a": np.arange(60.0)}), ["a"], scaler)
     assert np.isfinite(columns.apply_numeric(state, pd.DataFrame({"a": [1e300, -1e300]}))).all()
@@ -304,7 +303,6 @@ def test_booleans_are_numbers():
     [
         (table(b=["1"] * 59 + ["one"]), {"numeric": ["b"]}, "b should hold numbers, but row 59 holds 'one'"),
         (table(b=[1.0] + [np.inf] * 59), {}, "column b has no value in the training rows"),
-        (table(), {"scaler": "quantle"}, "model.scaler=quantle is unknown; known: standard, quantile, none"),
     ],
 )
 def test_numbers_are_refused(frame, options, says):
@@ -372,11 +370,6 @@ def test_tokenizers(name, tokens):
     state = tokenizer.fit(["Don't"], **TEXT | {"tokenizer": name})
     assert sorted(state["words"]) == sorted(tokens)
     assert tokenizer.apply(state, ["don't"])[0].shape == (1, len(tokens))
-
-
-def test_unknown_tokenizer_is_refused():
-    with pytest.raises(UserError, match="tokenizer=wort is unknown; known: word, whitespace, char"):
-        tokenizer.fit(["a"], **TEXT | {"tokenizer": "wort"})
 
 
 @pytest.mark.parametrize("empty", ["", "   ", None])
@@ -513,7 +506,6 @@ def test_the_baseline_of_values_is_their_training_mean():
         (table(y=1), {}, "target y holds only '1': there is nothing to learn"),
         (table(y=["a", "b", "c"] * 20), {"positive": "a"}, "positive=a is not one of two classes: a, b, c"),
         (table(), {"positive": "yes"}, "positive=yes is not one of two classes: 0, 1"),
-        (table(), {"task": "regresion"}, "task=regresion is unknown; known: classification, regression"),
         (table(y=["1.5", "x"] * 30), {"task": "regression"}, "y should hold numbers, but row 1 holds 'x'"),
         (table(y=[0] * 30 + [1] * 10 + [2] * 20), {"split": "s"}, "'2' of y occurs in test but not in train"),
         (table(y=[1] * 40 + [2] * 20), {"split": "s"}, "the training part holds one class only: '1'"),
@@ -567,19 +559,9 @@ def test_class_weight_by_name_multiplies_weights_of_training_rows():
     assert "weight" not in prepare(table(), class_weight="balanced").parts["test"]
 
 
-@pytest.mark.parametrize(
-    "wrong,says",
-    [
-        ({"2": 1.0}, "class_weight names 2; the classes are 0, 1"),
-        ("balancd", "class_weight=balancd should be null, balanced or"),
-        ({"1": "much"}, "class_weight of 1 is much: it should be a number"),
-        ({"1": None}, "class_weight of 1 is None: it should be a number"),
-        ({"1": -1.0}, "class_weight of 1 is -1.0: it should be a number, at least 0"),
-    ],
-)
-def test_class_weight_is_refused(wrong, says):
-    with pytest.raises(UserError, match=says):
-        prepare(table(), class_weight=wrong)
+def test_class_weight_of_an_unknown_class_is_refused():
+    with pytest.raises(UserError, match="class_weight names 2; the classes are 0, 1"):
+        prepare(table(), class_weight={"2": 1.0})
 
 
 def test_class_weight_of_a_regression_is_refused():

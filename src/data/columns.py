@@ -5,7 +5,6 @@ import pandas as pd
 from scipy.special import ndtri
 
 from src.data.cells import coded, numbers
-from src.data.words import SCALERS
 from src.system.errors import UserError
 
 UNSEEN, MISSING = 0, 1  # category codes; values start at 2
@@ -20,8 +19,6 @@ def fit_numeric(frame: pd.DataFrame, columns: list[str], scaler: str, dates=(), 
     Gorishniy et al. 2021), or "none". Empty cells get the column's median, and a 0/1 column flags them. Those
     `date_parts` become columns that vary.
     """
-    if scaler not in SCALERS:
-        raise UserError(f"model.scaler={scaler} is unknown; known: {', '.join(SCALERS)}")
     kinds = kinds or {}
     state = {"scaler": scaler, "columns": {}}
     for name in columns:

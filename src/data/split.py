@@ -13,23 +13,17 @@ def split(
 ):  # fmt: skip
     """Return the row numbers of each part, ascending: {"train", "val", "test"}.
 
-    named : (n_rows,) text or None
-        the part of each row; parts that do not occur in it are cut as below.
-    classes : (n_rows,) int or None
-        keeps each class's share in every part.
-    groups : (n_rows,) or None
-        rows of one group stay in one part.
-    times : (n_rows,) numbers or None
-        the latest rows are test, those before them val; rows of one moment stay in one part.
-    split_seed, seed : int
-        ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share their test rows.
+    named : (n_rows,) text or None, the part of each row; parts that do not occur in it are cut as below
+    classes : (n_rows,) int or None, keeps each class's share in every part
+    groups : (n_rows,) or None, rows of one group stay in one part
+    times : (n_rows,) numbers or None, the latest are test, those before them val; one moment is in one part
+    split_seed, seed : ``split_seed`` cuts test, ``seed`` cuts val: runs that differ in ``seed`` alone share
+        their test rows
     """
     parts = _named_parts(named) if named is not None else {"train": np.arange(n_rows)}
     for name, size, seeds in (("test", test_size, [split_seed, 0]), ("val", val_size, [seed, 1])):
         if name in parts:
             continue
-        if not 0 < size < 1:
-            raise UserError(f"dataset.{name}_size={size} must lie between 0 and 1")
         rows, rng = parts["train"], np.random.default_rng(seeds)
         if times is not None:
             held = times[rows] >= np.sort(times[rows])[-max(1, round(size * len(rows)))]
