@@ -34,11 +34,9 @@ def __getattr__(name: str):
 def fit(*overrides: str, data=None, **keywords):
     """Train one model: ``fit("model=mlp", "dataset=wine", "model.lr=3e-4")``; returns the `Run`.
 
-    data : DataFrame or path, optional
-        a table to train on instead of a named dataset: ``fit("model=mlp", "dataset.target=price", data=df)``
-    keywords :
-        overrides, too: ``fit(model=Gated, data=df, target="price", metric=hits, metric_mode="max")``; model
-        may be an nn.Module's class, an estimator or its class; code of a notebook is recorded
+    data : a DataFrame, or the path of a table, instead of a dataset: ``fit("dataset.target=y", data=df)``
+    keywords : overrides, too: ``fit(model=Gated, data=df, target="price", metric=hits, metric_mode="max")``;
+        model may be an nn.Module's class, an estimator or its class; code of a notebook is recorded
     """
     from src.config import shell
     from src.config.compose import compose
@@ -72,10 +70,8 @@ def fit(*overrides: str, data=None, **keywords):
 def load(name: str | int, trust: bool = False):
     """Open the run ``t7``: ``load("t7").predict(df)``, ``.history``, ``.predictions``, ``.plots``.
 
-    name : str or int
-        "t7" or 7; "latest" or -1 is the newest, -2 the one before
-    trust : bool
-        use the model even if its file was brought here from elsewhere; a pickle can run any code
+    name : "t7" or 7; "latest" or -1 is the newest, -2 the one before
+    trust : use the model even if its file was brought here from elsewhere; a pickle can run any code
     """
     from src.run.folder import Run
 

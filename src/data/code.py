@@ -20,14 +20,10 @@ from src.system.errors import UserError
 class Closure:
     """The code of ``values`` and, transitively, of the functions, classes and constants that they name.
 
-    user : str
-        who uses all this, in messages
-    library : str
-        a module of the project's that the text imports from, instead of holding its code
-    digest : str
-        16 hex digits over the syntax of all of it: comments, docstrings and spacing do not count
-    text : str
-        a module that defines the values as they are now
+    user : who uses all this, in messages
+    library : a module of the project's that the text imports from, instead of holding its code
+    digest : 16 hex digits over the syntax of all of it: comments, docstrings and spacing do not count
+    text : a module that defines the values as they are now
     """
 
     def __init__(self, *values, user: str = "the ETL", library: str | None = None):

@@ -17,8 +17,7 @@ def digest(frame: pd.DataFrame) -> str:
 def column_digests(frame: pd.DataFrame, like: tuple[pd.DataFrame, dict] | None = None) -> dict[str, str]:
     """Return the digest of each column, taken on two threads.
 
-    like : (DataFrame, dict), optional
-        another frame and its digests: a column that shares its memory is not digested again.
+    like : another frame and its digests: a column that shares its memory is not digested again
     """
     other, known = like or (frame, {})
 

@@ -76,9 +76,8 @@ def known_recipe(info: dict) -> dict | None:
 def read_dataset(dataset: dict, origin: dict | None = None) -> tuple[pd.DataFrame, str | None]:
     """Return the table of a dataset, and where its file was found; None if it names no file.
 
-    origin : dict, optional
-        of a table that was read before: its digest, "input" (None: unknown), and "folders" where the file may
-        be now. A file that holds that table is preferred, and one that was moved must hold it.
+    origin : of a table that was read before: its digest, "input" (None: unknown), and "folders" where the
+        file may be now. A file that holds that table is preferred, and one that was moved must hold it
     """
     read, known, path = read_and_etl(dataset)[0], origin or {}, dataset.get("path")
     if not path:
@@ -113,8 +112,7 @@ def read_input(data) -> tuple[pd.DataFrame, str]:
 def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
     """Make the data of a version again by its recorded code from its recorded input, and prove it equal.
 
-    data : DataFrame or path, optional
-        the input, if it was a frame in memory or has moved
+    data : the input, a DataFrame or a path, if it was a frame in memory or has moved
     """
     record = versions.read_version(dataset, version)
     cfg, location = record["cfg"], record["location"]
@@ -152,8 +150,7 @@ def fold_of(table: pd.DataFrame, record: dict, dataset: dict, seed: int, cv: dic
 def prepared_frame(dataset: dict, frame=None, origin: dict | None = None) -> tuple[pd.DataFrame, dict]:
     """Return what `load_frame` returns.
 
-    origin : dict, optional
-        as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
+    origin : as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
     """
     table, record = load_frame(dataset, frame, origin)
     wanted = (origin or {}).get("output")

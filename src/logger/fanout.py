@@ -49,17 +49,11 @@ def prestart(logger: dict) -> None:
 class Fanout:
     """The trackers of one run, each in its own `src.logger.worker` process.
 
-    Parameters
-    ----------
-    names : list of str
-        keys of `TRACKERS`.
-    run : dict
-        name, project, config (flat), tags, parent, advice (for the sentence about a tracker that failed);
-        of a run also nested (the config), labels (the user's tags), commit, source, started, log (a path).
-    path : Path
-        JSON file with each tracker's answer, or {"error": ...}.
-    wait : float or None
-        seconds that the end waits at most for all trackers together; None: for ever.
+    names : keys of `TRACKERS`
+    run : name, project, config (flat), tags, parent, advice (for the sentence about a tracker that failed);
+        of a run also nested (the config), labels (the user's tags), commit, source, started, log (a path)
+    path : JSON file with each tracker's answer, or {"error": ...}
+    wait : seconds that the end waits at most for all trackers together; None: for ever
     """
 
     def __init__(self, names: list[str], run: dict, path: Path, wait: float | None = None):

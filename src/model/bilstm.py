@@ -21,16 +21,9 @@ class BiLSTM(nn.Module):
     """
 
     def __init__(
-        self,
-        info: dict,
-        d_token: int = 128,
-        d_hidden: int = 128,
-        n_layers: int = 1,
-        dropout: float = 0.3,
-        token_dropout: float = 0.3,
-        word_dropout: float = 0.0,
-        vectors: str | None = None,
-    ):
+        self, info: dict, d_token: int = 128, d_hidden: int = 128, n_layers: int = 1, dropout: float = 0.3,
+        token_dropout: float = 0.3, word_dropout: float = 0.0, vectors: str | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
         options = {"batch_first": True, "bidirectional": True, "dropout": dropout if n_layers > 1 else 0.0}

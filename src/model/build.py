@@ -14,10 +14,7 @@ TEXTS = ("vectors", "path", "numeric")
 def build(spec: dict, *positional, **extra):
     """Return an object of ``spec["class"]``, made with the rest of ``spec`` and ``extra`` as arguments.
 
-    Raises
-    ------
-    UserError
-        when the class cannot be imported or does not take an argument.
+    A class that cannot be imported, or does not take an argument, is a `UserError`.
     """
     arguments = {}
     for key, value in spec.items():

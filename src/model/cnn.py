@@ -19,16 +19,10 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self,
-        info: dict,
-        d_token: int = 128,
-        n_filters: int = 100,
-        widths: tuple[int, ...] = (3, 4, 5),
-        dropout: float = 0.3,
-        token_dropout: float = 0.1,
-        word_dropout: float = 0.0,
+        self, info: dict, d_token: int = 128, n_filters: int = 100, widths: tuple[int, ...] = (3, 4, 5),
+        dropout: float = 0.3, token_dropout: float = 0.1, word_dropout: float = 0.0,
         vectors: str | None = None,
-    ):
+    ):  # fmt: skip
         super().__init__()
         self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
         self.widths = widths

@@ -24,20 +24,10 @@ class DNACNN(nn.Module):
     """
 
     def __init__(
-        self,
-        info: dict,
-        d_token: int = 8,
-        n_filters: int = 96,
-        widths: tuple[int, ...] = (9, 5, 3),
-        stride: int = 1,  # 1 and 0: runs that are older than these two options
-        d_place: int = 32,
-        n_places: int = 128,
-        d_hidden: int = 0,
-        dropout: float = 0.3,
-        token_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        vectors: str | None = None,
-    ):
+        self, info: dict, d_token: int = 8, n_filters: int = 96, widths: tuple[int, ...] = (9, 5, 3),
+        stride: int = 1, d_place: int = 32, n_places: int = 128, d_hidden: int = 0, dropout: float = 0.3,
+        token_dropout: float = 0.0, word_dropout: float = 0.0, vectors: str | None = None,
+    ):  # fmt: skip  (stride and d_hidden are off for runs that are older than these two options)
         super().__init__()
         self.embed = Embed(info, d_token, token_dropout, word_dropout, vectors)
         n_tokens = info["n_num_features"] + len(info["cat_cardinalities"]) + info.get("max_len", 0)

@@ -12,18 +12,13 @@ from src.model.vectors import word_vectors
 class Embed(nn.Module):
     """One token per numeric column (x * w + b), per categorical column (a row of a table) and per text token.
 
-    Parameters
-    ----------
-    info : dict
-        its ``n_num_features``, ``cat_cardinalities`` and ``vocab_size`` tell which kinds of input there are.
-    d_token : int
-        width D of a token.
-    token_dropout, word_dropout : float
-        dropout on embeddings, and the share of text tokens left out whole (Iyyer et al. 2015), in training.
-    vectors : str, optional
-        file of word vectors, see `TokenEmbedding`.
-    numbers : nn.Module, optional
-        of `embed_numbers`, (B, F) -> (B, F, D), in place of x * w + b.
+    info : its ``n_num_features``, ``cat_cardinalities`` and ``vocab_size`` tell which kinds of input there
+        are
+    d_token : width D of a token
+    token_dropout, word_dropout : dropout on embeddings, and the share of text tokens left out whole (Iyyer et
+        al. 2015), in training
+    vectors : file of word vectors, see `TokenEmbedding`
+    numbers : of `embed_numbers`, (B, F) -> (B, F, D), in place of x * w + b
 
     **Shape**: x_num (B, F), x_cat (B, C), input_ids (B, T) -> (B, F + C + T, D), (B, F + C + T)
 

@@ -23,16 +23,10 @@ DENSE_ONE_HOT = 100  # up to this many one-hot columns stay dense
 class Estimator:
     """An estimator and how it reads a part: the same methods for classifiers and regressors.
 
-    Parameters
-    ----------
-    cfg : dict
-        the config's model section: classifier, regressor, arguments, categories, sparse, tfidf, ...
-    info : dict
-        task, n_num_features, cat_cardinalities, ... of the data.
-    seed : int
-        the estimator's ``random_state``, unless the config sets it.
-    n_threads : int
-        the estimator's ``n_jobs``, where the config has ``n_jobs: null``.
+    cfg : the config's model section: classifier, regressor, arguments, categories, sparse, tfidf, ..
+    info : task, n_num_features, cat_cardinalities, ... of the data
+    seed : the estimator's ``random_state``, unless the config sets it
+    n_threads : the estimator's ``n_jobs``, where the config has ``n_jobs: null``
     """
 
     library, native = "", ()  # estimators that were saved before have neither

@@ -19,15 +19,10 @@ class Pretrained(nn.Module):
     It reads the tokens of its own tokenizer (``info["pretrained"]``) by its own embeddings. Other tokens get
     new ones, and so do columns of a table, a token each.
 
-    Parameters
-    ----------
-    path : str
-        a folder, or a name of the Hugging Face hub; read by a new fit alone, as ``info["encoder"]`` is its
-        config and the run's weights are complete.
-    frozen : bool
-        train the head alone.
-    lora : int
-        rank of the matrices that are trained in place of the encoder's own; 0 trains the encoder itself.
+    path : a folder, or a name of the Hugging Face hub; read by a new fit alone, as ``info["encoder"]`` is its
+        config and the run's weights are complete
+    frozen : train the head alone
+    lora : rank of the matrices that are trained in place of the encoder's own; 0 trains the encoder itself
 
     **Shape**: x_num (B, F), x_cat (B, C), input_ids and attention_mask (B, T) -> logits (B, n_outputs)
     """

@@ -51,9 +51,7 @@ class TabM(Flat):
         if n_layers < 1:
             raise ValueError("TabM needs a layer: n_layers=1")
         widths = [self.d_flat] + [d_hidden] * n_layers
-        self.layers = nn.ModuleList(
-            SharedLinear(d_in, d_out, k) for d_in, d_out in pairwise(widths)
-        )
+        self.layers = nn.ModuleList(SharedLinear(d_in, d_out, k) for d_in, d_out in pairwise(widths))
         signs = torch.randint(2, (k, len(self.sizes))).mul(2).sub(1).to(torch.get_default_dtype())
         factors = signs if self.numbers is None else torch.randn(k, len(self.sizes))
         with torch.no_grad():

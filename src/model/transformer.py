@@ -61,23 +61,11 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self,
-        info: dict,
-        d_token: int = 64,
-        n_blocks: int = 2,
-        n_heads: int = 4,
-        d_hidden: int = 128,
-        dropout: float = 0.1,
-        token_dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        vectors: str | None = None,
-        rotary: bool = False,
-        learned: bool = False,
-        numeric: str = "linear",
-        n_bins: int = 64,
-        n_frequencies: int = 64,
-        sigma: float = 1.0,
-    ):
+        self, info: dict, d_token: int = 64, n_blocks: int = 2, n_heads: int = 4, d_hidden: int = 128,
+        dropout: float = 0.1, token_dropout: float = 0.0, word_dropout: float = 0.0,
+        vectors: str | None = None, rotary: bool = False, learned: bool = False, numeric: str = "linear",
+        n_bins: int = 64, n_frequencies: int = 64, sigma: float = 1.0,
+    ):  # fmt: skip
         super().__init__()
         if rotary and (learned or d_token // n_heads % 2):
             raise ValueError("rotary=true goes without learned, and with an even d_token / n_heads")

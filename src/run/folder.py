@@ -32,8 +32,6 @@ PUBLIC = (
 class Run:
     """A recorded run; it reads its folder and writes nothing.
 
-    Attributes
-    ----------
     name, folder : "t7" and its path
     cfg : dict, the resolved config
     report : dict, the content of report.json: status, metrics, timings, ...

@@ -54,7 +54,8 @@ class Predictor:
         id : the cell of ``dataset.id``, or the row's index
         prediction : the class in the target's type, or the value in the target's own units
         """
-        frame, p = self._outputs(rows, etl)
+        frame, prepared = self.prepared(rows, etl)
+        p = self.output(prepared)
         with self._fitting():
             return pd.DataFrame({"id": self.ids(frame)} | predicted(p, self.info), index=frame.index)
 
@@ -83,12 +84,7 @@ class Predictor:
         """Return probabilities (n, n_classes), columns in the order of ``info["classes"]``."""
         if self.info["task"] == "regression":
             raise UserError(f"{self.name} is a regression and has no probabilities: use predict")
-        return self._outputs(rows, etl)[1]
-
-    def _outputs(self, rows, etl: bool) -> tuple[pd.DataFrame, np.ndarray]:
-        """Return the rows as they came, and the model's output for them."""
-        raw, frame = self.prepared(rows, etl)
-        return raw, self.output(frame)
+        return self.output(self.prepared(rows, etl)[1])
 
     def prepared(self, rows, etl: bool = True) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the rows as they came, and after the ETL."""

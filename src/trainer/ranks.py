@@ -83,14 +83,11 @@ def check(trainer: dict) -> None:
 def train(request: dict, parts: dict, folder: Path, *, log_row, progress) -> int:
     """Train one net in ``request["n_ranks"]`` new processes of `src.trainer.rank`; return the kept epoch.
 
-    request : what a rank needs to call `src.trainer.net.fit`; JSON.
-    parts : {"train", "val"} of named arrays, saved once and mapped into memory by every rank.
-    folder : a new folder for what this process and the ranks share; ``net.pt`` there is the trained net.
+    A `UserError` has the reason of the rank that failed first.
 
-    Raises
-    ------
-    UserError
-        with the reason of the rank that failed first.
+    request : what a rank needs to call `src.trainer.net.fit`; JSON
+    parts : {"train", "val"} of named arrays, saved once and mapped into memory by every rank
+    folder : a new folder for what this process and the ranks share; ``net.pt`` there is the trained net
     """
     import numpy as np
     import torch
