@@ -17,7 +17,7 @@ def report(
     python -m src.report sweep=s3
     python -m src.report runs=t3,t7
 
-    run : a run; its report is outputs/runs/t7/report.html
+    run : a run; its report is outputs/runs/t7/report.html; importances are computed if that takes seconds
     sweep : a sweep, its leaderboard and pictures: outputs/sweeps/s3/sweep.html
     runs : runs to compare: leaderboard, curves over each other, what differs in config, code and data
     format : html or, of one run, markdown
@@ -28,10 +28,12 @@ def report(
     if format not in ("html", "markdown") or (format == "markdown" and run is None):
         raise UserError(f"format={format}: should be html or, of one run, markdown")
     path = Path(output).expanduser() if output else None
+    from src.share import importance
     from src.study import page
     from src.study import report as reports  # matplotlib and Optuna
 
     if run:
+        importance.for_report(run)
         written = reports.of_run(run, "md" if format == "markdown" else "html", path)
     else:
         written = reports.of_runs(runs.split(","), path) if runs else page.write(sweep, path)

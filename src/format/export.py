@@ -16,7 +16,7 @@ from src.format.load import file_of, plain, trimmed
 from src.metric.choose import choose, scores
 from src.run.folder import Run
 from src.run.members import node_of
-from src.run.rows import test_rows
+from src.run.rows import rows_of
 from src.system.code import locate, needed
 from src.system.errors import UserError
 from src.system.files import hidden, sweep, write_json
@@ -35,7 +35,7 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     """
     writer, predictor = writer_of(run, form, quantize, opset), run._predictor
     model = _model(run, writer, form)
-    frame = test_rows(run, N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
+    frame = rows_of(run, "test").head(N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
     part, p = plain(apply_transforms(predictor.transforms, frame)), predictor.output(frame)
     y = run.arrays["test_y"][: len(p)] if rows is None else None
     folder = run.folder / "exports" / form

@@ -1,4 +1,4 @@
-"""The test rows of a run, read again from its data."""
+"""The rows of a run's val or test part, read again from its data."""
 
 import pandas as pd
 
@@ -10,10 +10,14 @@ from src.run.trust import check_trust
 from src.system.errors import UserError
 
 
-def test_rows(run: Run, n: int | None = None) -> pd.DataFrame:
-    """Return the first ``n`` test rows, or all, as the ETL returns them, in the order of `Run.arrays`."""
+def rows_of(run: Run, part: str) -> pd.DataFrame:
+    """Return the rows of "val" or "test" as the ETL returns them, in the order of `Run.arrays`.
+
+    The val rows of a cross-validation are those of its folds; here it has test rows alone.
+    """
     check_trust(run, code=True)  # the config names what reads the data
     if run.cfg["dataset"]["name"] == "frame":
         raise UserError(f"{run.name} was trained on a frame in memory: name rows with input=...")
-    frame = load_frame(run.cfg["dataset"], origin=origin(run, output=True))[0]
-    return frame.iloc[cut(frame, run.cfg["dataset"], run.cfg["seed"])["test"][:n]]
+    frame, cv = load_frame(run.cfg["dataset"], origin=origin(run, output=True))[0], run.cfg.get("cv")
+    parts = cut(frame, run.cfg["dataset"], run.cfg["seed"], cv)
+    return frame.iloc[(parts[cv["fold"] or 0] if cv else parts)[part]]

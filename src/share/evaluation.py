@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from src.data.target import encode, readable
 from src.metric.choose import choose, scores
@@ -16,24 +17,30 @@ from src.system.files import replacing
 def evaluate(run: Run, path: str, etl: bool, labels: str | None) -> tuple[dict, np.ndarray, np.ndarray]:
     """Return {metric: value}, targets (n,) and predictions of the rows of a file that have a target."""
     predictor, info, n_empty, found = run._predictor, run.info, 0, []
-    name, task = info["target"], "classification" if info["classes"] else "regression"
-    predictor.also = [name]
+    predictor.also = [info["target"]]
     for raw, _ in predictor.chunks(path, labels):
         frame = predictor.prepared(raw, etl)[1]
-        if name not in frame:
-            raise UserError(f"these rows lack the target {name}: src.predict predicts them")
-        filled = frame[name].notna().to_numpy()
-        n_empty += (~filled).sum()
-        if filled.any():
-            y = encode(readable(frame[name][filled], task), info, "these rows")
-            found.append((y, predictor.output(frame[filled])))
+        some, y = with_target(run, frame)
+        n_empty += len(frame) - len(y)
+        if len(y):
+            found.append((y, predictor.output(some)))
     if n_empty:
         logging.getLogger("reprise").warning("%s rows without a target are left out", f"{n_empty:,}")
     if not found:
-        raise UserError(f"no row has a target in {name}")
+        raise UserError(f"no row has a target in {info['target']}")
     y, p = map(np.concatenate, zip(*found, strict=True))
     metric = choose(run.cfg["metric"], run.cfg["metric_mode"], info["task"])
     return scores(y, p, metric, info), y, p
+
+
+def with_target(run: Run, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return those rows that have a target, and the targets (n,) as numbers."""
+    info, name = run.info, run.info["target"]
+    if name not in frame:
+        raise UserError(f"these rows lack the target {name}: src.predict predicts them")
+    frame = frame[frame[name].notna().to_numpy()]
+    y = readable(frame[name], "classification" if info["classes"] else "regression")
+    return frame, encode(y, info, "these rows")
 
 
 def draw(run: Run, name: str, y: np.ndarray, p: np.ndarray) -> Path:

@@ -12,7 +12,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
 from src.run.folder import Run
-from src.run.rows import test_rows
+from src.run.rows import rows_of
 from src.share.plots import BLUE, GREY, literal
 from src.system.errors import UserError
 from src.system.files import replacing
@@ -38,7 +38,7 @@ def effects(run: Run, rows=None, n: int = 10, by: str | None = None) -> pd.DataF
     columns = predictor.transforms["roles"]["text"]
     if not columns:
         raise UserError(f"{run.name} reads no text and no sequence: there are no letters or words to change")
-    frame = test_rows(run, n) if rows is None else predictor.prepared(rows)[1].head(n)
+    frame = rows_of(run, "test").head(n) if rows is None else predictor.prepared(rows)[1].head(n)
     kind, cut_up, letters = _reading(predictor.transforms["tokenizer"])
     ways = BY if letters else BY[1:]
     by = ways[0] if by is None else by

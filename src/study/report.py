@@ -15,7 +15,7 @@ from src.metric.words import METRICS
 from src.run.compare import causes
 from src.run.folder import Run
 from src.run.page import render
-from src.run.rows import test_rows
+from src.run.rows import rows_of
 from src.run.table import of_part, shown
 from src.study import page
 from src.study.jobs import duration
@@ -138,7 +138,7 @@ def _worst(run: Run, arrays: dict) -> list[dict]:
     order = np.argsort(-loss, kind="stable")[:N_WORST]
     names = class_names(run.info) if classes else None
     read = [name for role, names in run.info["columns"].items() if role != "ignored" for name in names]
-    frame, found = test_rows(run), []
+    frame, found = rows_of(run, "test"), []
     for i in order:
         row = {"id": arrays["test_id"][i], "true": names[y[i]] if classes else f"{y[i]:.4g}"}
         row["predicted"] = f"{names[p[i].argmax()]} ({p[i].max():.3f})" if classes else f"{p[i]:.4g}"
