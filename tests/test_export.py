@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from src import fit, load
 from src.export import export
-from src.format import estimators, nets, objects
+from src.format import estimators, nets, objects, trees
 from src.format import load as files
 from src.format.load import FILES, exported
 from src.model.build import build
@@ -116,6 +116,40 @@ def test_an_estimator_in_onnx(tmp_path, model, data):
         session = written(estimators, estimator, info, train, "onnx", tmp_path)
         for part in (train, new):
             assert gap(session, info, part, estimator.predict(estimator.matrix(part))) < 2e-6, task
+
+
+BOOSTED = {"lightgbm": {}, "xgboost": {"disable_default_eval_metric": False}, "catboost": {"thread_count": 1}}
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model", BOOSTED)
+def test_boosted_trees_of_other_libraries_in_onnx(tmp_path, model, task):
+    """Sets of 300 codes, codes never seen, cells equal to thresholds; zeros that are empty cells."""
+    for data in ("both", "table")[: 1 if model == "catboost" else 2]:
+        (info, train), (_, new) = made(task, data), made(task, data, seed=1)
+        new["x_cat"][::7] = 0
+        estimator = fitted(model, info, train, n_estimators=12, **BOOSTED[model])
+        session = written(estimators, estimator, info, train, "onnx", tmp_path)
+        for part in (train, new):
+            assert gap(session, info, part, estimator.predict(estimator.matrix(part))) < 2e-6, data
+
+
+def test_losses_of_boosting(tmp_path):
+    """Counts have a logarithm as link; what is not written is refused by name."""
+    info, part = made("regression", "table")
+    info |= {"y_mean": 0.0, "y_std": 1.0}
+    part["y"] = np.random.default_rng(0).poisson(np.exp(part["x_num"][:, 0])).astype(float)
+    losses = {"lightgbm": "poisson", "xgboost": "count:poisson"}
+    for model, objective in losses.items():
+        estimator = fitted(model, info, part, n_estimators=12, objective=objective, **BOOSTED[model])
+        session = written(estimators, estimator, info, part, "onnx", tmp_path)
+        assert gap(session, info, part, estimator.predict(estimator.matrix(part))) < 1e-5
+    for arguments in ({"linear_tree": True}, {"boosting_type": "rf"}, {"zero_as_missing": True}):
+        estimator = fitted("lightgbm", info, part, n_estimators=2, **arguments)
+        assert "is not written: use format=joblib" in estimators.refusal(estimator, "onnx"), arguments
+    estimator = fitted("xgboost", info, part, n_estimators=2, booster="dart", **BOOSTED["xgboost"])
+    sentence = "XGBoost's reg:squarederror, with its options, is not written"
+    assert sentence in estimators.refusal(estimator, "onnx")
 
 
 def test_letters_by_place_in_onnx(tmp_path):
@@ -240,8 +274,8 @@ def here(monkeypatch):
     from src.format import export as module
     from src.format.proof import prove
 
-    def proven(run, path, y):
-        found = {"file": path.name} | prove(path, run.info)
+    def proven(run, path, y, form):
+        found = {"file": path.name} | prove(path, run.info, form)
         (path.parent / "p.npy").unlink()
         return found
 
@@ -276,7 +310,8 @@ def test_a_standalone_file_needs_no_code_of_ours(run, here):
 def test_other_predictions_are_not_kept(run, here, monkeypatch):
     export(run.name, "onnx")
     before = (run.folder / "exports/onnx/export.json").read_bytes()
-    monkeypatch.setattr("src.format.trees._down", lambda values: values.astype(np.float32) + 1)
+    read = trees._hist_gb
+    monkeypatch.setattr(trees, "_hist_gb", lambda one: (read(one)[0], read(one)[1] + 1, read(one)[2]))
     with pytest.raises(UserError, match=r"onnx export of t\d+ is not kept: its predictions differ .* by "):
         export(run.name, "onnx")
     assert (run.folder / "exports/onnx/export.json").read_bytes() == before
@@ -287,7 +322,9 @@ def test_other_predictions_are_not_kept(run, here, monkeypatch):
     ("arguments", "sentence"),
     [
         ({"format": "torchscript"}, "format=torchscript holds no model as t.* has: onnx, skops, joblib do"),
-        ({"format": "tflite"}, "format=tflite holds no model as"),
+        ({"format": "tflite"}, "format=tflite is unknown.*; known: onnx, torch_export"),
+        ({"format": "onx"}, "format=onx is unknown: did you mean onnx"),
+        ({"format": "Skops"}, "did you mean skops"),
         ({"format": "onnx", "quantize": "int8"}, "there is int8 alone, for format=onnx of nets"),
         ({"format": "onnx", "opset": 9}, "opset=9: should be 18, 19 or 20"),
         ({"format": "onnx", "input": "nothing.csv"}, "no file nothing.csv"),

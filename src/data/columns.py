@@ -61,14 +61,14 @@ def _fit(x: np.ndarray, scaler: str, name: str) -> dict:
     return state
 
 
-def _fitted(state: dict) -> list[dict]:
+def fitted_columns(state: dict) -> list[dict]:
     """Return the fitted columns: numbers, then the parts of dates."""
     dates = [part for date in state.get("dates", {}).values() for part in date["parts"].values()]
     return [*state["columns"].values(), *dates]
 
 
 def _values(state: dict, frame: pd.DataFrame):
-    """Yield the values (n,) float64 of each of `_fitted`."""
+    """Yield the values (n,) float64 of each of `fitted_columns`."""
     for name, fitted in state["columns"].items():
         yield numbers(frame[name], fitted.get("kind"))
     for name, date in state.get("dates", {}).items():
@@ -81,19 +81,24 @@ def names(transforms: dict) -> list[str]:
     state = transforms["numeric"]
     dates = [name for name, date in state.get("dates", {}).items() for _ in date["parts"]]
     numeric = [*state["columns"], *dates]
-    flagged = [name for name, column in zip(numeric, _fitted(state), strict=True) if column["flagged"]]
+    flagged = [name for name, column in zip(numeric, fitted_columns(state), strict=True) if column["flagged"]]
     return [*numeric, *flagged, *transforms["categories"]]
 
 
 def n_numeric(state: dict) -> int:
     """Return F of `apply_numeric`: a column for each number, another where training rows had empty cells."""
-    return sum(1 + column["flagged"] for column in _fitted(state))
+    return sum(1 + column["flagged"] for column in fitted_columns(state))
 
 
 def apply_numeric(state: dict, frame: pd.DataFrame) -> np.ndarray:
-    """Return (n, F) float32 without nan: numbers, then flags. By columns: no float64 copy of the table."""
+    """Return (n, F) float32 without nan: numbers, then flags. By columns: no float64 copy of the table.
+
+    Without a scaler, which only exports of several models have: numbers as they are, float64 with nan.
+    """
+    if state["scaler"] is None:
+        return np.stack([*_values(state, frame)], 1)
     out = np.empty((len(frame), n_numeric(state)), np.float32)
-    columns = _fitted(state)
+    columns = fitted_columns(state)
     flag = len(columns)
     for i, (column, x) in enumerate(zip(columns, _values(state, frame), strict=True)):
         x = np.clip(x, -LIMIT, LIMIT)

@@ -10,17 +10,20 @@ from skl2onnx import convert_sklearn
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common.data_types import FloatTensorType
 
+from src.format import trees
 from src.format.load import units
-from src.format.trees import boosted
-from src.model.estimator import Estimator
+from src.model.estimator import BOOSTING, Estimator
+from src.system.errors import UserError
 
 ML = 3  # version of ai.onnx.ml
 FLOAT, DOUBLE, INT = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.INT64
-TYPES = {"x_num": FLOAT, "x_cat": INT, "input_ids": INT, "attention_mask": onnx.TensorProto.BOOL}
+MAX_BYTES = 2**31 - 10**6  # of a file of protobuf
 
 
 class Graph:
     """Nodes and constants; a call adds a node, its inputs names or NumPy arrays, and returns its output."""
+
+    tensor = staticmethod(numpy_helper.from_array)
 
     def __init__(self):
         self.nodes, self.constants = [], []
@@ -45,7 +48,9 @@ def refusal(estimator: Estimator, form: str) -> str | None:
             return f"{name} needs Euclidean distances, and weights uniform or distance: use format=skops"
         if math.prod(model._fit_X.shape) > 5e7:
             return f"its rows are a matrix of {' x '.join(map(str, model._fit_X.shape))}: use format=skops"
-    elif not name.startswith("HistGradientBoosting") and type(model) not in sklearn_operator_name_map:
+    elif name.startswith("HistGradientBoosting") or estimator.library in BOOSTING:
+        return trees.refusal(estimator)
+    elif type(model) not in sklearn_operator_name_map:
         return f"skl2onnx does not know {name}: skops or joblib may hold it"
     return None
 
@@ -54,8 +59,8 @@ def write(estimator: Estimator, info: dict, arrays: dict, form: str, path: Path,
     """Write what `Estimator.matrix` and `Estimator.predict` do; skl2onnx, but for two, writes the model."""
     graph, model, name = Graph(), estimator.model, type(estimator.model).__name__
     x = matrix(graph, estimator)
-    if name.startswith("HistGradientBoosting"):  # wrong in skl2onnx 1.20 with categories (sklearn-onnx#1051)
-        p = boosted(graph, model, x, info)
+    if name.startswith("HistGradientBoosting") or estimator.library in BOOSTING:
+        p = trees.boosted(graph, estimator, x)  # skl2onnx 1.20: wrong with categories (sklearn-onnx#1051)
     elif name.startswith("KNeighbors"):  # a row of the training part came out wrong by .9
         p = neighbours(graph, model, x)
     else:
@@ -66,8 +71,18 @@ def write(estimator: Estimator, info: dict, arrays: dict, form: str, path: Path,
         p = graph("Add", graph("Mul", graph("Reshape", p, [-1]), np.float64(scale)), np.float64(mean))
         if transform:
             p = graph("Sub", graph("Exp", graph("Min", p, np.float64(230))), np.float64(transform["add"]))
+    saved(graph, p, info, arrays, path, opset)
+
+
+def saved(graph: Graph, p: str, info: dict, arrays: dict, path: Path, opset: int) -> None:
+    """Write a graph with ``arrays`` as inputs and ``p``, of float64, as output; refuse a file too large."""
+    size = sum(one.ByteSize() for one in [*graph.nodes, *graph.constants])
+    if size > MAX_BYTES:
+        limit = f"{MAX_BYTES / 1e9:.1f} GB, and this would have {size / 1e9:.1f}"
+        raise UserError(f"an ONNX file holds at most {limit}: export fewer models")
     graph.nodes.append(helper.make_node("Identity", [p], ["p"]))
-    inputs = [helper.make_tensor_value_info(one, TYPES[one], ["rows", None]) for one in arrays]
+    kinds = {name: helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in arrays.items()}
+    inputs = [helper.make_tensor_value_info(name, kind, ["rows", None]) for name, kind in kinds.items()]
     shape = ["rows"] if info["task"] == "regression" else ["rows", info["n_outputs"]]
     outputs = [helper.make_tensor_value_info("p", DOUBLE, shape)]
     whole = helper.make_graph(graph.nodes, "run", inputs, outputs, graph.constants)
@@ -88,7 +103,7 @@ def matrix(graph: Graph, estimator: Estimator) -> str:
     if estimator.tfidf is not None and info.get("sequence_as") == "onehot":
         blocks.append(by_place(graph, estimator))
     elif estimator.tfidf is not None:
-        blocks.append(tfidf(graph, estimator.tfidf))
+        blocks.append(tfidf(graph, estimator.tfidf, exactly=estimator.library == "xgboost"))
     return graph("Concat", *blocks, axis=1)
 
 
@@ -102,8 +117,11 @@ def by_place(graph: Graph, estimator: Estimator) -> str:
     return graph("Gather", graph("Reshape", hot, np.array([0, -1])), estimator.varying, axis=1)
 
 
-def tfidf(graph: Graph, vectorizer) -> str:
-    """Add what a fitted TfidfVectorizer does with the token numbers of each row: (n, T) -> (n, n-grams)."""
+def tfidf(graph: Graph, vectorizer, exactly: bool = False) -> str:
+    """Add what a fitted TfidfVectorizer does with the token numbers of each row: (n, T) -> (n, n-grams).
+
+    exactly : to the last bit as scikit-learn: thresholds of XGBoost are values of training rows
+    """
     grams = [(tuple(map(int, gram.split())), column) for gram, column in vectorizer.vocabulary_.items()]
     grams.sort(key=lambda one: (len(one[0]), one[1]))
     low, high = vectorizer.ngram_range
@@ -122,6 +140,10 @@ def tfidf(graph: Graph, vectorizer) -> str:
         counts = graph("Add", graph("Min", counts, one), log)  # 0, or 1 + log
     if vectorizer.use_idf:
         counts = graph("Mul", counts, vectorizer.idf_.astype(np.float32))
+    if exactly and vectorizer.norm == "l2":
+        squares = graph("Cast", graph("Mul", counts, counts), to=DOUBLE)
+        norm = graph("Sqrt", graph("Max", graph("ReduceSum", squares, np.array([1])), np.float64(1e-60)))
+        return graph("Cast", graph("Div", graph("Cast", counts, to=DOUBLE), norm), to=FLOAT)
     if vectorizer.norm:
         norm = graph("ReduceL2" if vectorizer.norm == "l2" else "ReduceL1", counts, np.array([1]))
         counts = graph("Div", counts, graph("Max", norm, np.float32(1e-30)))

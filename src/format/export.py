@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from src.data.prepare import apply_transforms
-from src.format.load import file_of, plain, trimmed
+from src.format.load import FILES, file_of, plain, trimmed
 from src.metric.choose import choose, scores
 from src.run.folder import Run
-from src.run.members import node_of
+from src.run.members import leaves, node_of
 from src.run.rows import rows_of
 from src.system.code import locate, needed
-from src.system.errors import UserError
+from src.system.errors import UserError, nearest
 from src.system.files import hidden, sweep, write_json
 from src.system.paths import CHECKOUT
 from src.trainer.family import family
@@ -33,10 +33,10 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
 
     rows : a file or a frame to prove it with, in place of the run's test rows
     """
-    writer, predictor = writer_of(run, form, quantize, opset), run._predictor
-    model = _model(run, writer, form)
+    node, predictor = node_of(run), run._predictor
+    write, transforms = _writer(run, node, form, quantize, opset)
     frame = rows_of(run, "test").head(N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
-    part, p = plain(apply_transforms(predictor.transforms, frame)), predictor.output(frame)
+    part, p = plain(apply_transforms(transforms, frame)), predictor.output(frame)
     y = run.arrays["test_y"][: len(p)] if rows is None else None
     folder = run.folder / "exports" / form
     sweep(folder.parent)
@@ -44,7 +44,7 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     temporary.mkdir(parents=True)
     try:
         few = trimmed(part, np.arange(3) % len(p))
-        writer.write(model, run.info, few, form, temporary / file_of(form), opset)
+        write(few, temporary / file_of(form))
         np.savez(temporary / "rows.npz", p=p, **part)
         report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
         report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}
@@ -57,8 +57,8 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
             _quantize(temporary / file_of(form), small)
             report[quantize] = _proven(run, small, y, form)
         (temporary / "rows.npz").unlink()
-        for name in ("info.json", "transforms.json"):
-            shutil.copy(run.folder / name, temporary)
+        shutil.copy(run.folder / "info.json", temporary)
+        write_json(temporary / "transforms.json", transforms)
         write_json(temporary / "export.json", report)
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
@@ -76,33 +76,48 @@ def _quantize(path: Path, small: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def writer_of(run: Run, form: str, quantize: str | None, opset: int):
-    """Return what has ``refusal`` and ``write`` of a format; refuse one for the other family."""
-    is_net = "net" in run.cfg["model"]
-    if "." in form:  # the user's own
-        return locate(form)
-    if form not in FORMATS[is_net]:
-        raise UserError(f"format={form} holds no model as {run.name} has: {', '.join(FORMATS[is_net])} do")
+def _writer(run: Run, node: dict, form: str, quantize: str | None, opset: int):
+    """Return a function that writes a run, from a few rows, and their transforms; refuse what cannot be.
+
+    node : as of `src.run.members`
+    """
+    several, models = "members" in node, leaves(node)
+    kinds = {"net" in leaf["model"] for leaf in models}
+    forms = ["onnx"] if several else FORMATS["net" in run.cfg["model"]]
+    if form not in FILES and "." not in form:
+        raise UserError(f"format={form} is unknown{nearest(form, forms)}; known: {', '.join(FILES)}")
+    if form not in forms and ("." not in form or several):
+        raise UserError(f"format={form} holds no model as {run.name} has: {', '.join(forms)} do")
     if form == "onnx" and not 18 <= opset <= 20:
         raise UserError(f"opset={opset}: should be 18, 19 or 20")
-    if quantize and (quantize != "int8" or form != "onnx" or not is_net):
+    if quantize and (quantize != "int8" or form != "onnx" or several or False in kinds):
         raise UserError(f"quantize={quantize}: there is int8 alone, for format=onnx of nets")
-    for name in ("onnx", "onnxruntime", "skl2onnx")[: 2 if is_net else 3] if form == "onnx" else ():
+    for name in ("onnx", "onnxruntime", *["skl2onnx"] * (False in kinds)) if form == "onnx" else ():
         needed(name, extra="export", what="format=onnx")
-    name = "nets" if is_net else "estimators" if form == "onnx" else "objects"
-    return import_module(f"src.format.{name}")
+    name = {"skops": "objects", "joblib": "objects"}.get(form, "nets" if True in kinds else "estimators")
+    name = f"src.format.{'together' if several else name}"
+    module = locate(form) if "." in form else import_module(name)
+    try:
+        fitted = {leaf["file"]: _fitted(leaf, module, form, several) for leaf in models}
+        if several:
+            transforms = module.shared(node)
+    except UserError as error:
+        raise UserError(f"{run.name} cannot be written as {form}: {error}") from None
+    if several:
+        return lambda few, path: module.write(node, fitted, run.info, few, path, opset), transforms
+    model = fitted[node["file"]]
+    write = lambda few, path: module.write(model, run.info, few, form, path, opset)  # noqa: E731
+    return write, node["transforms"]
 
 
-def _model(run: Run, writer, form: str):
-    """Return the fitted model of a run; refuse one that the format cannot hold."""
-    node, reason = node_of(run), "it is made of several models: export each of them"
-    if "members" not in node:
-        model = family(node["model"]).load(Path(node["file"]), node["model"], run.info)
-        reason = writer.refusal(model, form)
-        if "quantiles" in run.info.get("y_transform", {}) and form not in ("skops", "joblib"):
-            reason = "dataset.target_transform=quantile is not written"
+def _fitted(leaf: dict, module, form: str, several: bool):
+    """Return a fitted model of a run; refuse one that the format cannot hold."""
+    model = family(leaf["model"]).load(Path(leaf["file"]), leaf["model"], leaf["info"])
+    reason = module.refusal(leaf, model, form) if several else module.refusal(model, form)
+    if "quantiles" in leaf["info"].get("y_transform", {}) and form not in ("skops", "joblib"):
+        reason = "dataset.target_transform=quantile is not written"
     if reason:
-        raise UserError(f"{run.name} cannot be written as {form}: {reason}")
+        raise UserError(f"{leaf['run']} ({leaf['model']['name']}): {reason}")
     return model
 
 

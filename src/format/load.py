@@ -16,7 +16,7 @@ FILES = {
     "onnx": "model.onnx", "torch_export": "model.pt2", "torchscript": "model.ts", "skops": "model.skops",
     "joblib": "model.joblib",
 }  # fmt: skip
-TYPES = {"x_num": np.float32, "x_cat": np.int64, "input_ids": np.int64, "attention_mask": np.bool_}
+TYPES = {"x_num": None, "x_cat": np.int64, "input_ids": np.int64, "attention_mask": np.bool_}
 ROWS, TOKENS = 8192, 1 << 17  # that are predicted at once
 TRUSTED = [  # what skops may build of a file that says so; anything else is refused
     "functools.partial", "scipy.sparse._csr.csr_matrix",
@@ -86,8 +86,8 @@ def units(info: dict) -> tuple[float, float, dict]:
 
 
 def plain(part: dict) -> dict:
-    """Return the inputs of a part in the types that every format has."""
-    return {name: part[name].astype(kind) for name, kind in TYPES.items() if name in part}
+    """Return the inputs of a part in the types that every format has; numbers have theirs."""
+    return {name: part[name].astype(kind or part[name].dtype) for name, kind in TYPES.items() if name in part}
 
 
 def trimmed(part: dict, rows) -> dict:

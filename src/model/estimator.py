@@ -88,6 +88,11 @@ class Estimator:
         x = sparse.hstack(blocks, format="csr", dtype=np.float32)
         return x if self.sparse else x.toarray()
 
+    def reads_sparse(self) -> bool:
+        """Return whether `matrix` is sparse."""
+        wide = self.categories == "onehot" and sum(self.info["cat_cardinalities"]) > DENSE_ONE_HOT
+        return self.sparse and (wide or self.tfidf is not None)
+
     def _check_memory(self, n_rows: int, n_columns: int, dense: bool) -> None:
         """Refuse what does not fit: a dense matrix (4 bytes a cell) and its copy (8), neighbours, trees."""
         sizes = (getattr(self.model, name, 0) for name in ("n_neighbors", "n_estimators"))
