@@ -179,7 +179,7 @@ def test_a_dict_of_models_as_hydra_reads_it():
     models["linear"] = {}
     words = of_models(["sweep=models", f"sweep.models={written(models)}", "seed=0,1"])
     assert words == [
-        ["model=mlp", "model.lr=0.001,0.01", "tags=[a b]", "seed=0,1"],
+        ["model=mlp", "model.lr=0.001,0.01", "tags=['a b']", "seed=0,1"],
         ["model=knn", "model.scaler=none", "seed=0,1"],
         ["model=linear", "seed=0,1"],
     ]

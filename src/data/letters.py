@@ -99,6 +99,8 @@ def strangers(texts: pa.Array, kind: str) -> tuple[Counter, np.ndarray]:
 def count(texts: pa.Array, state: dict) -> tuple[Counter, int]:
     """Return how often each token of the alphabet occurs, and the number of tokens of the longest row."""
     found, longest, k = Counter(), 1, state["k"]
+    if (len(_alphabet(state)) + 1) ** k >= 2**63:  # more k-mers than 64 bits can number
+        raise UserError(f"dataset.k={k} is too long for {state['kind']}: choose a smaller one")
     for tokens, lengths in codes(texts, state):
         n = np.bincount(tokens) if k == 1 else None  # a twentieth of the time
         values, n = np.unique(tokens, return_counts=True) if n is None else (np.flatnonzero(n), n[n > 0])
@@ -165,9 +167,3 @@ def codes(texts: pa.Array, state: dict):
         place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)  # of each k-mer in its row
         starts = np.repeat(np.cumsum(lengths) - lengths, n) + step * place
         yield _kmers(_digits(letters, state), starts, state), n
-
-
-def check_k(state: dict) -> None:
-    """Refuse a k whose k-mers are more than 64 bits can number."""
-    if (len(_alphabet(state)) + 1) ** state["k"] >= 2**63:
-        raise UserError(f"dataset.k={state['k']} is too long for {state['kind']}: choose a smaller one")

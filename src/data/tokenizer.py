@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from src.data import letters, pieces
 from src.data.cells import as_array, as_text
-from src.data.words import CHINESE, CUTTERS, KINDS, THAI, TOKENIZERS
+from src.data.words import CHINESE, CUTTERS, KINDS, THAI
 from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
@@ -30,8 +30,6 @@ def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len, kind=None, **
     newer : values of `NEWER`
     """
     name = tokenizer or ("word" if kind == "text" else "char")
-    if name not in (*TOKENIZERS, *CUTTERS):
-        raise UserError(f"dataset.tokenizer={name} is unknown; known: {', '.join(TOKENIZERS)}")
     state = {"tokenizer": name, "lower": lower, "scripts": True}
     if kind:
         state |= {"tokenizer": {"words": "word", "chars": "char"}.get(name, name), "kind": kind} | newer
@@ -73,7 +71,6 @@ def check(state: dict, texts: pa.Array, names: list[str]) -> list[str]:
 def _count(texts, state: dict) -> tuple[Counter, int]:
     """Return how often each token occurs, and the number of tokens of the longest row."""
     if state["tokenizer"] in ("char", "kmer"):
-        letters.check_k(state)
         return letters.count(_array(texts), state)
     rows = _tokens(texts, state)
     return Counter(chain.from_iterable(rows)), max(map(len, rows), default=1)

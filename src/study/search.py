@@ -58,10 +58,7 @@ def _mend(journal: Path) -> None:
 
 def optuna():
     """Return Optuna, which shows warnings only."""
-    try:
-        import optuna
-    except ImportError:
-        raise UserError("sweep=... needs Optuna: pip install optuna cmaes") from None
+    import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -140,11 +137,19 @@ def _directions(folder: Path, cfg: dict) -> dict[str, str]:
     options = {"scaler": cfg["model"]["scaler"], "class_weight": cfg["class_weight"], "seed": cfg["seed"]}
     task = load_shared(folder / SHARED, located(cfg["dataset"]), **options).info["task"]
     check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], task)
-    deciding, found = choose(cfg["metric"], cfg["metric_mode"], task), {}
-    for name in objectives(cfg["sweep"]):
-        name = name or deciding["name"]
-        best = METRICS.get(name, deciding)["mode"] if name != SECONDS else "min"
-        found[name if name == SECONDS else f"val/{name.rpartition('.')[2]}"] = f"{best}imize"
+    deciding = choose(cfg["metric"], cfg["metric_mode"], task)
+    pairs = aims(cfg["sweep"], deciding)
+    return {name if name == SECONDS else f"val/{name}": f"{mode}imize" for name, mode in pairs}
+
+
+def aims(section: dict, deciding: dict) -> list[tuple[str, str]]:
+    """Return name and mode of each objective; ``deciding`` is the metric of the run."""
+    found = []
+    for name in objectives(section):
+        if name is None or "." in name:  # only the deciding one is a user's own function
+            found.append((deciding["name"], deciding["mode"]))
+        else:
+            found.append((name, "min" if name == SECONDS else METRICS[name]["mode"]))
     return found
 
 
@@ -191,16 +196,10 @@ def _launched(launcher, jobs) -> list:
 
 def ends(report: dict, section: dict) -> list[dict]:
     """Return [{"name", "mode", "value"}] of each objective of a search, by the report of a run."""
-    deciding, found = report["metric"], []
-    for named in objectives(section):
-        name = (named or deciding["name"]).rpartition(".")[2]
-        if name == SECONDS:
-            value, mode = report["timings"].get("fit"), "min"
-        else:
-            mode = METRICS[name]["mode"] if name in METRICS else deciding["mode"]
-            value = report["metrics"].get(f"val/{name}")
-        found.append({"name": name, "mode": mode, "value": value})
-    return found
+    values = {name.removeprefix("val/"): value for name, value in report["metrics"].items()}
+    values[SECONDS] = report["timings"].get("fit")
+    pairs = aims(section, report["metric"])
+    return [{"name": name, "mode": mode, "value": values.get(name)} for name, mode in pairs]
 
 
 def tell(folder: Path, section: dict, run) -> None:
