@@ -14,6 +14,7 @@ from test_resume import state
 
 from src import fit, load, reload_etl, replay_train, run_etl, runs
 from src.resume import resume
+from src.run import rows
 from src.run.code import changed_since
 from src.run.compare import causes
 from src.run.job import follow
@@ -184,6 +185,8 @@ def test_changed_data_is_refused_unless_told(here, overrides):
     tiny_table("binary", n=140).to_csv("table.csv", index=False)
     with pytest.raises(UserError, match=r"the data has changed since \(.*table\.csv: digest .*changed=true"):
         resume(run.name, max_epochs=4)
+    with pytest.raises(UserError, match="the data has changed since"):  # its rows are not those of run.arrays
+        rows.test_rows(run)
     again = resume(run.name, max_epochs=4, changed=True)
     assert again.status == "done" and len(again.rows) == 4 and again.report["changed"] == ["data"]
     assert f"{run.name} was resumed though these had changed: data" in causes(load(run.name), load(run.name))

@@ -22,9 +22,9 @@ OPTIONS = {"scaler": "quantile", "class_weight": None}
 
 @pytest.fixture
 def counted(monkeypatch):
-    """{"prepared_frame": how often tables were read, "arrays_of": how often arrays were prepared}."""
+    """{"load_frame": how often tables were read, "arrays_of": how often arrays were prepared}."""
     monkeypatch.setattr(shared, "_frames", {})
-    counts = {"prepared_frame": 0, "arrays_of": 0}
+    counts = {"load_frame": 0, "arrays_of": 0}
     for name in counts:
         function = getattr(shared, name)
 
@@ -80,7 +80,7 @@ def test_what_differs_is_prepared_again_and_nothing_else(outputs, table, tmp_pat
         data = load_shared(folder, cfg, seed=seed, **(OPTIONS | options))
         plain = load_data(cfg, seed=seed, **(OPTIONS | options))
         assert arrays_digest(data.parts) == arrays_digest(plain.parts)
-        return counted["prepared_frame"], counted["arrays_of"]
+        return counted["load_frame"], counted["arrays_of"]
 
     assert after() == (1, 1) and after() == (1, 1)
     assert after(seed=1) == (1, 2)  # another val
@@ -99,7 +99,7 @@ def test_seeds_share_arrays_where_a_column_cuts_val(outputs, table, tmp_path, co
     cfg = section(table, "dataset.split=part")
     found = [load_shared(tmp_path / "s", cfg, seed=seed, **OPTIONS) for seed in range(3)]
     digests = {arrays_digest(data.parts) for data in found}
-    assert len(digests) == 1 and counted == {"prepared_frame": 1, "arrays_of": 1}
+    assert len(digests) == 1 and counted == {"load_frame": 1, "arrays_of": 1}
 
 
 def test_a_job_that_writes_into_its_arrays_changes_no_other_job(outputs, table, tmp_path):
@@ -123,13 +123,13 @@ def test_tables_kept_in_memory_are_bounded(outputs, tmp_path, monkeypatch, count
     first, second = map(section, paths)
     for cfg in (first, second, first, second):
         load_shared(tmp_path / "s", cfg, seed=0, **OPTIONS)
-    assert len(shared._frames) == 1 and counted == {"prepared_frame": 2, "arrays_of": 2}
+    assert len(shared._frames) == 1 and counted == {"load_frame": 2, "arrays_of": 2}
     load_shared(tmp_path / "s", second, seed=1, **OPTIONS)
-    assert counted["prepared_frame"] == 2
+    assert counted["load_frame"] == 2
     monkeypatch.setattr(shared, "MAX_FRAME", 10)
     load_shared(tmp_path / "s", first, seed=1, **OPTIONS)
     load_shared(tmp_path / "s", first, seed=2, **OPTIONS)
-    assert counted["prepared_frame"] == 4 and len(shared._frames) == 1
+    assert counted["load_frame"] == 4 and len(shared._frames) == 1
 
 
 @pytest.mark.parametrize("trouble", ["full", "share", "object"])
@@ -161,7 +161,7 @@ def test_data_that_cannot_be_shared_is_read(outputs, table, tmp_path, monkeypatc
 SCRIPT = """
 import json, sys
 from src.data import shared
-counts = {"prepared_frame": 0, "arrays_of": 0}
+counts = {"load_frame": 0, "arrays_of": 0}
 for name in counts:
     def call(*args, name=name, function=getattr(shared, name), **options):
         counts[name] += 1
@@ -180,7 +180,7 @@ def test_two_processes_prepare_once(outputs, table, tmp_path):
     both = [subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     counts = [json.loads(one.communicate(timeout=100)[0].splitlines()[-1]) for one in both]
     assert sum(count["arrays_of"] for count in counts) == 2
-    assert sum(count["prepared_frame"] for count in counts) in (1, 2)  # once in a process
+    assert sum(count["load_frame"] for count in counts) in (1, 2)  # once in a process
 
 
 SAME = ("metrics", "arrays_digest", "data_digest", "etl_version", "input_path", "input_digest", "notes")

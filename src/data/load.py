@@ -15,15 +15,11 @@ from src.data.prepare import Data, cut, shape
 from src.data.rows import recipe
 from src.data.source import check_frame
 from src.data.table import read_table
+from src.data.versions import etl
 from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import data_dir
 from src.system.tables import find_table, is_fasta, is_parquet, places
-
-
-def etl(df: pd.DataFrame) -> pd.DataFrame:
-    """Return ``df`` as it is: the ETL of a dataset whose file has none."""
-    return df  # name, annotations and body give the code's digest, which recorded versions know
 
 
 def read_and_etl(dataset: str | dict):
@@ -43,8 +39,10 @@ def read_and_etl(dataset: str | dict):
 def load_frame(dataset: dict, frame=None, origin=None) -> tuple[pd.DataFrame, dict]:
     """Return a dataset's table, or ``frame``, after the ETL, and the record of its version.
 
-    The record's "path" is where the file was found; ``origin`` as in `read_dataset`. Its "recipe" is what new
-    rows need to go through the same ETL; None if it changes nothing.
+    The record's "path" is where the file was found. Its "recipe" is what new rows need to go through the same
+    ETL; None if it changes nothing.
+
+    origin : as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
     """
     name = dataset["name"]
     function = read_and_etl(dataset)[1]
@@ -59,6 +57,13 @@ def load_frame(dataset: dict, frame=None, origin=None) -> tuple[pd.DataFrame, di
     else:
         record = versions.read_version(name, dataset["etl"])
         made = versions.replay(record, raw)
+    wanted = (origin or {}).get("output")
+    if wanted and record["output"] != wanted:
+        changed = "its ETL, or a library" if record["input"] == origin["input"] else "the data"
+        raise UserError(
+            f"{changed} has changed since ({dataset.get('path') or name}: digest {record['output']}, it was "
+            f"{wanted}): bring it back; src.resume also takes changed=true, to go on with the data as it is"
+        )
     same = record["code"] == Closure(etl).digest
     extra = {"recipe": None if same else recipe(record, raw), "path": dataset.get("path")}
     return check_frame(made), record | extra
@@ -135,7 +140,7 @@ def load_data(
     cv : of a run that is one fold, ``cv["fold"]``
     cuts : table, record and rows, where the folds of a run share the work
     """
-    table, record, rows = cuts or fold_of(*prepared_frame(dataset, frame, origin), dataset, seed, cv)
+    table, record, rows = cuts or fold_of(*load_frame(dataset, frame, origin), dataset, seed, cv)
     return arrays_of(table, rows, record, dataset, scaler=scaler, class_weight=class_weight)
 
 
@@ -145,22 +150,6 @@ def fold_of(table: pd.DataFrame, record: dict, dataset: dict, seed: int, cv: dic
     if cv and cv["fold"] >= len(rows):
         raise UserError(f"cv.fold={cv['fold']}: there are {len(rows)} folds, from 0 to {len(rows) - 1}")
     return table, record, rows[cv["fold"]] if cv else rows
-
-
-def prepared_frame(dataset: dict, frame=None, origin: dict | None = None) -> tuple[pd.DataFrame, dict]:
-    """Return what `load_frame` returns.
-
-    origin : as in `read_dataset`; "output", a digest: a table that differs from it after the ETL is refused
-    """
-    table, record = load_frame(dataset, frame, origin)
-    wanted = (origin or {}).get("output")
-    if wanted and record["output"] != wanted:
-        changed = "its ETL, or a library" if record["input"] == origin["input"] else "the data"
-        raise UserError(
-            f"{changed} has changed since ({record['path'] or dataset['name']}: digest {record['output']}, "
-            f"it was {wanted}): bring it back, or add changed=true to go on with the data as it is"
-        )
-    return table, record
 
 
 def arrays_of(frame: pd.DataFrame, rows: dict, record: dict, dataset: dict, **options) -> Data:

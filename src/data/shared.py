@@ -6,18 +6,17 @@ a job that writes into an array gets pages of its own, which no other job sees.
 
 import hashlib
 import json
-import logging
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from src.data.load import arrays_of, fold_of, prepared_frame
+from src.data.load import arrays_of, fold_of, load_frame
 from src.data.prepare import Data
+from src.system.errors import log
 from src.system.files import hidden, locked
 from src.system.paths import CHECKOUT
 
-log = logging.getLogger("reprise")
 N_FRAMES, MAX_FRAME = 4, 250e6  # tables that a process keeps for its next jobs, and the bytes of each
 MAX_DISK = 0.1  # of the free disk, for the arrays of a sweep
 DAY = 86_400  # seconds that a job waits for another one, which prepares the same
@@ -52,10 +51,10 @@ def _source(dataset: dict, origin: dict | None) -> str:
 
 
 def kept_frame(dataset: dict, origin: dict | None = None) -> tuple:
-    """Return `prepared_frame`, kept in memory for the next jobs if it is not too large."""
+    """Return `load_frame`, kept in memory for the next jobs if it is not too large."""
     key = _source(dataset, origin)
     if key not in _frames:
-        found = prepared_frame(dataset, None, origin)
+        found = load_frame(dataset, None, origin)
         if found[0].memory_usage(deep=True).sum() > MAX_FRAME:
             return found
         _frames[key] = found

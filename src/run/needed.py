@@ -1,23 +1,22 @@
 """Find the run that has already done what a config asks for: ``needed=true``."""
 
 import hashlib
-import logging
 from pathlib import Path
 
 from src.config.tree import flat
-from src.data.load import prepared_frame
+from src.data.load import load_frame
 from src.data.shared import kept_frame
 from src.run.code import changed_since
 from src.run.folder import BrokenRun, Run, opened, run_names, runs_folder
 from src.run.own import named_code, with_notebook
 from src.system.code import code_files
+from src.system.errors import log
 from src.system.files import to_json
 from src.system.tables import located
 
-log = logging.getLogger("reprise")
 # keys that change no result; of a file the digest decides, not its path
-ASIDE = ("logger.", "tags", "pictures", "profile", "on_error", "needed", "sweep", "keep_", "dataset.path")
-ASIDE += ("cv.n_jobs", "register", "budget", "team")
+NO_RESULT = ("logger.", "tags", "pictures", "profile", "on_error", "needed", "sweep", "keep_", "dataset.path")
+NO_RESULT += ("cv.n_jobs", "register", "budget", "team")
 _known = {}  # {run: (when it ended, its setting)}
 _checked = {}  # {code and classes: whether they are today's}
 
@@ -35,7 +34,7 @@ def done_before(cfg: dict, shared: Path | None = None, frame=None) -> Run | None
     alike = [run for run in alike if not run.report.get("changed") and _same_code(run)]
     if not alike:
         return None
-    _, record = kept_frame(dataset) if shared else prepared_frame(dataset, frame)
+    _, record = kept_frame(dataset) if shared else load_frame(dataset, frame)
     for run in alike:
         if run.report["data_digest"] == record["output"]:
             log.info("nothing to train, done before as %s", run)
@@ -58,7 +57,7 @@ def _settings() -> dict[str, str | None]:
 
 
 def _setting(cfg: dict) -> str:
-    return to_json({key: value for key, value in sorted(flat(cfg).items()) if not key.startswith(ASIDE)})
+    return to_json({key: value for key, value in sorted(flat(cfg).items()) if not key.startswith(NO_RESULT)})
 
 
 def _same_code(run: Run) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from src.config import shell
-from src.data.load import prepared_frame, source_of
+from src.data.load import load_frame, source_of
 from src.data.prepare import cut
 from src.data.shared import kept_frame
 from src.metric.choose import choose, scores
@@ -50,7 +50,7 @@ def train_folds(
         dataset, cv = cfg["dataset"], cfg["cv"]
         log.info("%s   %s on %s, cv=%s", name, cfg["model"]["name"], dataset["name"], cv["name"])
         with recorder.timed("data"):
-            known = kept_frame(dataset, origin) if shared else prepared_frame(dataset, frame, origin)
+            known = kept_frame(dataset, origin) if shared else load_frame(dataset, frame, origin)
             rows = cut(known[0], dataset, cfg["seed"], cv)
             record_source(recorder, known[1]["output"], known[1]["version"], source_of(known[1]))
             recorder.begin()

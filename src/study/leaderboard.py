@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import math
 from contextlib import suppress
 from itertools import chain
@@ -13,17 +12,15 @@ import pandas as pd
 from src.config.tree import flat
 from src.metric.choose import choose
 from src.run.folder import BrokenRun, Run, all_runs
+from src.run.needed import NO_RESULT
 from src.study.jobs import rows
 from src.study.statistics import N_GROUPS, difference, holm, jackknife, sd
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, log, one_line
 from src.system.paths import outputs
 
-log = logging.getLogger("reprise")
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
-ASIDE = ("seed", "dataset.split_seed", "dataset.path", "on_error", "tags", "threads", "pictures", "profile")
-ASIDE += ("logger.", "trainer.devices", "sweep.", "needed", "keep_predictions", "cv.n_jobs", "cv.fold")
-ASIDE += ("register", "budget", "team")
+ASIDE = (*NO_RESULT, "seed", "dataset.split_seed", "threads", "trainer.devices", "cv.fold")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
@@ -113,7 +110,7 @@ def _scores(run: Run, metric: dict, n_groups: int) -> tuple[float, np.ndarray]:
         test = jackknife(metric["fn"], arrays["test_y"], arrays["test_p"], n_groups)
         return metric["fn"](arrays["val_y"], arrays["val_p"]), test
     except Exception as error:  # a user's own metric may raise anything, on fewer rows than in training
-        raise UserError(f"{run.name}: {one_line(error) or type(error).__name__}") from None
+        raise UserError(f"{run.name}: {one_line(error)}") from None
 
 
 def _verdicts(table: pd.DataFrame, mode: str) -> list[str]:
