@@ -19,7 +19,6 @@ from src.config.compose import compose
 from src.config.shell import read
 from src.data import versions
 from src.data.code import Closure
-from src.data.load import etl as identity
 from src.data.load import load_data
 from src.data.source import check_frame
 from src.dataset import iris
@@ -527,9 +526,9 @@ def test_a_dataset_can_be_pinned(two):
 
 
 def test_a_dataset_without_an_etl_keeps_the_versions_that_were_recorded_when_it_had_one(module):
-    """Its function then: the name, the annotations and the body of `src.data.load.etl`."""
+    """Its function then: the name, the annotations and the body of `src.data.versions.etl`."""
     then = module("import pandas as pd\n\n\ndef etl(df: pd.DataFrame) -> pd.DataFrame:\n    return df\n").etl
-    assert Closure(then).digest == Closure(identity).digest
+    assert Closure(then).digest == Closure(versions.etl).digest
     cfg = compose(["dataset=iris"])["dataset"]
     _, record = versions.run_versioned("iris", then, check_frame(iris.read(cfg)), "dataset=iris", {}, cfg)
     today = ["dataset=iris", "model=linear"]
