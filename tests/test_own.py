@@ -419,7 +419,7 @@ def forgotten(monkeypatch):
     """``forgotten()`` makes this process as fresh as another: it does not know the modules of a notebook."""
 
     def forget():
-        monkeypatch.setattr(notebook, "_folder", cache(notebook._folder.__wrapped__))
+        monkeypatch.setattr(notebook, "folder", cache(notebook.folder.__wrapped__))
         monkeypatch.setattr(sys, "path", [path for path in sys.path if "reprise-" not in path])
         for name in [name for name in sys.modules if notebook.NAME.fullmatch(name)]:
             del sys.modules[name]

@@ -48,7 +48,7 @@ class Closure:
             raise UserError(f"{value.__name__} is called {name} where {self.user} uses it: use its own name")
         node, text = _source(value)
         identity = f"{value.__module__}.{value.__qualname__}"
-        self._define(name, identity, _syntax(node), text, node, _scope(value), value.__module__)
+        self._define(name, identity, syntax(ast.unparse(node)), text, node, _scope(value), value.__module__)
 
     def _define(self, name: str, identity: str, syntax: str, text: str, *inner) -> None:
         """Add a definition and what ``inner`` (see `_follow`) takes; refuse two things of one name."""
@@ -89,7 +89,8 @@ class Closure:
                 kind = type(value).__name__
                 raise UserError(f"{self.user} uses {name}, a {kind}: pass it as an argument") from None
             scope = vars(sys.modules[module])
-            self._define(name, module, _syntax(node), ast.unparse(node), node.value, scope, module)
+            text = ast.unparse(node)
+            self._define(name, module, syntax(text), text, node.value, scope, module)
         else:
             self._define(name, text, text, text)
 
@@ -178,13 +179,14 @@ def _typed() -> dict[str, str]:
     return found
 
 
-def _syntax(node: ast.AST) -> str:
-    """Return the tree as text, without docstrings."""
-    node = ast.parse(ast.unparse(node))
-    for item in ast.walk(node):
-        if isinstance(item, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(item) is not None:
-            item.body = item.body[1:] or [ast.Pass()]
-    return ast.dump(node)
+def syntax(text: str | bytes) -> str:
+    """Return the tree of a text without its docstrings, as text again: comments and spacing do not count."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
 
 
 def _scope(value) -> dict:

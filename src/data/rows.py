@@ -1,6 +1,5 @@
 """New rows through the recorded ETL of a run, one by one: each of them gets a prediction."""
 
-import logging
 import math
 from contextlib import suppress
 
@@ -11,9 +10,8 @@ from src.data.cells import as_text, numbers
 from src.data.code import load_function
 from src.data.prepare import missing
 from src.data.versions import call
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
-log = logging.getLogger("reprise")
 KEPT = ("dataset", "version", "function", "arguments", "source", "input_columns", "columns")
 N_CELLS = 5  # of each column of the input, from its lowest to its highest
 N_AGAIN = 100  # rows but the first that go through the ETL once more, in reverse
@@ -136,22 +134,22 @@ class Etl:
         """Return whether needed columns are of the kinds that the ETL returns, not of those that it takes."""
         if any(name not in raw for name in self.needed):
             return False
-        kinds = {name: _is_number(raw[name].dtype) for name in self.needed}
+        kinds = {name: is_number(raw[name].dtype) for name in self.needed}
         takes, returns = self.record["input_columns"], self.record["columns"]
-        as_made = [kind == _is_number(returns[name]) for name, kind in kinds.items()]
-        as_taken = [name in takes and kind == _is_number(takes[name]) for name, kind in kinds.items()]
+        as_made = [kind == is_number(returns[name]) for name, kind in kinds.items()]
+        as_taken = [name in takes and kind == is_number(takes[name]) for name, kind in kinds.items()]
         return all(as_made) and not all(as_taken)
 
 
 def _like(column: pd.Series, dtype: str) -> pd.Series:
     """Return a column in the dtype that the ETL knows, which a few rows may not show, if no cell changes."""
     filled = column.notna()
-    if _is_number(dtype) and not _is_number(column.dtype) and filled.any():
+    if is_number(dtype) and not is_number(column.dtype) and filled.any():
         try:
             column = pd.Series(numbers(column), column.index)
         except UserError as error:  # it names the row
             raise NotTaken(str(error)) from None
-    elif dtype == "str" and _is_number(column.dtype):
+    elif dtype == "str" and is_number(column.dtype):
         column = pd.Series(as_text(column), column.index, dtype).where(filled)
     with suppress(TypeError, ValueError):
         cast = column.astype(dtype)
@@ -160,7 +158,7 @@ def _like(column: pd.Series, dtype: str) -> pd.Series:
     return column
 
 
-def _is_number(dtype) -> bool:
+def is_number(dtype) -> bool:
     return pd.api.types.is_numeric_dtype(dtype)
 
 

@@ -1,10 +1,10 @@
 """The code that a run recorded: its files, and which of those that it uses are others today."""
 
-import ast
 import zipfile
 from contextlib import suppress
 from modulefinder import ModuleFinder
 
+from src.data.code import syntax
 from src.run.folder import BrokenRun, Run
 from src.run.own import named_code
 from src.system.code import code_files
@@ -55,16 +55,7 @@ def changed_since(run: Run) -> list[str]:
 
 
 def _syntax(text: bytes) -> str:
-    """Return a file's code as text, without docstrings."""
     try:
-        tree = ast.parse(text)
+        return syntax(text)
     except (SyntaxError, ValueError):  # of a run that was received
         return str(text)
-    for node in ast.walk(tree):
-        if isinstance(getattr(node, "body", None), list):
-            node.body = [one for one in node.body if not _is_text(one)]
-    return ast.dump(tree)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

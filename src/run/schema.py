@@ -2,6 +2,7 @@
 
 from src.data.prepare import COLUMN_KEYS, columns_of
 from src.data.roles import ROLES
+from src.data.rows import is_number
 from src.run.folder import Run
 from src.system.files import read_json
 
@@ -29,11 +30,11 @@ def columns(run: Run) -> dict[str, dict]:
             cells = (etl.get("cells") or {}).get(name) or [None]
             example = cells[len(cells) // 2]
             field = _by_role(name, role.get(name), transforms) if name in role else {"kind": "text"}
-            if dtype and field["kind"] == "number" and not _is_number(dtype):
+            if dtype and field["kind"] == "number" and not is_number(dtype):
                 field = {"kind": "text"}  # the ETL makes a number of it
             if field["kind"] == "category" and dtype == "str":
                 field["kind"] = "word"
-            if name not in role and dtype and _is_number(dtype):
+            if name not in role and dtype and is_number(dtype):
                 field = {"kind": "number"}
             example = example if example is not None else field.get("example")
             found[name] = {"needed": name in needed or bool(made)} | field | {"example": example}
@@ -57,7 +58,3 @@ def _by_role(name: str, role: str, transforms: dict) -> dict:
         return {"kind": "date", "example": "2024-01-31"}
     letters = (transforms.get("tokenizer") or {}).get("kind")
     return {"kind": "text", "example": SEQUENCES.get(letters, "a few words")}
-
-
-def _is_number(dtype: str) -> bool:
-    return dtype.startswith(("int", "uint", "float", "Int", "UInt", "Float", "bool"))

@@ -1,5 +1,6 @@
 """Modules of what was typed into a notebook, a script or a terminal: files that Python imports by name."""
 
+import atexit
 import hashlib
 import importlib.util
 import re
@@ -15,16 +16,12 @@ NAME = re.compile(r"notebook_[0-9a-f]{8}")
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory:
-    """Make a folder that lasts as long as this process."""
-    folder = tempfile.TemporaryDirectory(prefix="reprise-")
-    sys.path.append(folder.name)
-    return folder
-
-
 def folder() -> str:
-    """Return the folder of these modules, which child processes need in their PYTHONPATH."""
-    return _folder().name
+    """Return the folder of these modules, which goes with this process; children need it in PYTHONPATH."""
+    made = tempfile.TemporaryDirectory(prefix="reprise-")
+    atexit.register(made.cleanup)
+    sys.path.append(made.name)
+    return made.name
 
 
 def keep(text: str) -> str:
