@@ -1,6 +1,5 @@
 """Run a recorded run again in a clean process and compare: ``run=t7``."""
 
-import logging
 import sys
 
 from src.config import shell
@@ -9,7 +8,7 @@ from src.run.again import run_again
 from src.run.compare import compare, describe
 from src.run.folder import Run
 from src.run.trust import check_trust
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
 
 def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False, data=None) -> dict:
@@ -50,7 +49,7 @@ def replay(run: str, *changes: str, code: str = "recorded", trust: bool = False,
     if old.report["data_digest"] == new.report["data_digest"]:  # its data was only moved
         changes = [change for change in changes if not change.startswith("dataset.path=")]
     found = compare(old, new) | {"changes": list(changes)}
-    logging.getLogger("reprise").info(describe(old, new, found))
+    log.info(describe(old, new, found))
     return found
 
 

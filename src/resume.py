@@ -1,6 +1,5 @@
 """Go on with a run that was stopped, killed or failed: ``run=t7``."""
 
-import logging
 import os
 import sys
 from contextlib import nullcontext
@@ -9,10 +8,8 @@ from src.config import shell
 from src.run.again import check_resumable, config_to_resume, origin, report_of_resume
 from src.run.folder import Run, find
 from src.run.lock import hold
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 from src.trainer import ranks
-
-log = logging.getLogger("reprise")
 
 
 def resume(

@@ -1,14 +1,11 @@
 """Send MLflow and W&B what they missed of a run: ``run=t7``, or of every run."""
 
-import logging
 
 from src.config import shell
 from src.run.folder import BrokenRun, Run, find, run_names
 from src.run.lock import Held, hold
 from src.run.trackers import sync_run
-from src.system.errors import UserError
-
-log = logging.getLogger("reprise")
+from src.system.errors import UserError, log
 
 
 def sync(run: str | None = None, force: bool = False, trust: bool = False) -> None:

@@ -1,7 +1,6 @@
 """Read FASTA and FASTQ, packed or not: letters and headers go into two buffers, not into Python objects."""
 
 import io
-import logging
 import math
 import re
 from array import array
@@ -13,10 +12,9 @@ import pyarrow.compute as pc
 
 from src.data.source import DAMAGED, refuse_duplicates, unpacked
 from src.data.table import read_table
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, log, one_line
 from src.system.tables import find_table
 
-log = logging.getLogger("reprise")
 LETTERS = bytes(range(65, 91)) + bytes(range(97, 123)) + b"*-. \t"
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 KEY = re.compile(r"(?:^|[\s;|])([A-Za-z_][\w.-]*)=")

@@ -1,6 +1,5 @@
 """Clusters of alike sequences, by the k-mers that they share: no row of test then has a twin in train."""
 
-import logging
 import math
 
 import numpy as np
@@ -9,8 +8,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from src.data import letters
+from src.system.errors import log
 
-log = logging.getLogger("reprise")
 SKETCH = 64  # k-mers of a sequence that are compared; of longer ones the same share of each, by a hash
 BLOCK = 256  # sequences that are compared with all others at once
 HASH = np.uint64(0x9E3779B97F4A7C15)

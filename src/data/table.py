@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import logging
 import re
 import warnings
 from contextlib import suppress
@@ -13,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from src.data.source import DAMAGED, not_empty, read_parquet, refuse_duplicates, refuse_foreign, unpacked
-from src.system.errors import UserError, nearest, one_line
+from src.system.errors import UserError, log, nearest, one_line
 from src.system.tables import find_table, is_parquet
 
-log = logging.getLogger("reprise")
 HEAD = 1 << 18  # bytes from which the separator is found
 PLAIN = re.compile("utf-8|ascii|iso8859|cp125|latin")  # encodings in which , ; 0 and line ends are one byte
 WORDS = {"tab": "\t", r"\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}

@@ -1,6 +1,5 @@
 """Send each row of a run to its trackers: the training thread fills a queue, child processes do the rest."""
 
-import logging
 import math
 import os
 import sys
@@ -11,11 +10,10 @@ from pathlib import Path
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB, is_off
 from src.system.code import locate
+from src.system.errors import log
 from src.system.files import locked, read_json, write_json
 from src.system.paths import outputs
 from src.system.process import Child, lasting_environment
-
-log = logging.getLogger("reprise")
 
 # name in the logger section of the config -> class with start, log, record, finish, link; see docs/adding.md
 TRACKERS = {"mlflow": MLflow, "wandb": WandB}

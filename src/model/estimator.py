@@ -23,7 +23,7 @@ DENSE_ONE_HOT = 100  # up to this many one-hot columns stay dense
 class Estimator:
     """An estimator and how it reads a part: the same methods for classifiers and regressors.
 
-    cfg : the config's model section: classifier, regressor, arguments, categories, sparse, tfidf, ..
+    cfg : the config's model section: classifier, regressor, arguments, categories, sparse, tfidf, ...
     info : task, n_num_features, cat_cardinalities, ... of the data
     seed : the estimator's ``random_state``, unless the config sets it
     n_threads : the estimator's ``n_jobs``, where the config has ``n_jobs: null``

@@ -1,15 +1,12 @@
 """Read word vectors from a text file of GloVe or word2vec, plain or gzip; only those of a vocabulary."""
 
 import gzip
-import logging
 import zlib
 
 import numpy as np
 
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 from src.system.tables import find_table
-
-log = logging.getLogger("reprise")
 
 
 def word_vectors(file: str, words: list[str], width: int) -> dict[int, np.ndarray]:

@@ -29,15 +29,13 @@ from src.run.table import table
 from src.system import notebook
 from src.system.code import locate, point_out
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 from src.system.paths import claim
 from src.system.process import uninterrupted
 from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
 from src.trainer.history import Progress, Pruned
-
-log = logging.getLogger("reprise")
 
 
 def run_job(
@@ -54,7 +52,7 @@ def run_job(
     resume : a run to go on with, instead of a new one; the caller holds it
     report : entries that are added to the run's report
     n_side_by_side : how many jobs share this machine's cores
-    origin : of the data that a run was trained on before, see `prepared_frame`
+    origin : of the data that a run was trained on before, see `load_frame`
     shared : folder in which the jobs of a sweep share their data
     cuts : of `load_data`, where the run is one of several folds
     watch : function that gets each row of history, {"epoch": 3, "train/loss": ..., "val/accuracy": ...}

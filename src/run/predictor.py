@@ -1,6 +1,5 @@
 """Predict new rows with a run's ETL, transforms and model: what ``load("t7").predict(df)`` calls."""
 
-import logging
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +17,8 @@ from src.run.members import loaded, node_of
 from src.run.own import named_code
 from src.run.trust import is_sealed
 from src.system import notebook
-from src.system.errors import UserError, printable
+from src.system.errors import UserError, log, printable
 from src.system.files import read_json
-
-log = logging.getLogger("reprise")
 
 
 def predicted(p: np.ndarray, info: dict) -> dict[str, np.ndarray]:

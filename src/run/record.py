@@ -15,12 +15,11 @@ from src.run.trackers import final, open_trackers, row_times, tracker_names
 from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
-from src.system.errors import Lines, UserError, printable, without_password
+from src.system.errors import Lines, UserError, log, printable, without_password
 from src.system.files import host, is_hidden, to_json, write_json, write_text, write_yaml
 from src.system.process import Child
 from src.trainer import val_epochs
 
-log = logging.getLogger("reprise")
 PLOTS = "src.share.plots"  # the module whose process draws the pictures
 
 

@@ -1,6 +1,5 @@
 """Ask recorded runs for a metric: of each epoch whose predictions on val are kept, and of the kept epoch."""
 
-import logging
 import math
 from functools import cache
 
@@ -9,10 +8,9 @@ import pandas as pd
 from src.metric.choose import choose
 from src.metric.words import check_name
 from src.run.folder import Run
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, log, one_line
 from src.trainer.val_epochs import NAME, read
 
-log = logging.getLogger("reprise")
 chosen = cache(choose)
 
 

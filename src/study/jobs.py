@@ -1,7 +1,6 @@
 """One job of a sweep: trained once, retried or left out as ``on_error`` says, and recorded when it ends."""
 
 import json
-import logging
 import math
 import os
 import sys
@@ -21,11 +20,10 @@ from src.study.best import front, goals, scored
 from src.study.pruning import watch
 from src.study.run import run_config
 from src.study.search import SHARED, STOP
-from src.system.errors import UserError, is_full, is_told, sentence, without_password
+from src.system.errors import UserError, is_full, is_told, log, sentence, without_password
 from src.system.files import read_json
 from src.system.paths import outputs
 
-log = logging.getLogger("reprise")
 ENDED = "jobs.jsonl"  # in the folder of a sweep
 FINISHED = ("done", "pruned")  # a job that ended so is not trained again
 

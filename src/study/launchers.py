@@ -6,7 +6,6 @@ ends, one that died, by a signal or for want of memory, is one failed job whose 
 stops all.
 """
 
-import logging
 import math
 import os
 import subprocess
@@ -27,10 +26,9 @@ from src.config.jobs import compose_once
 from src.run.folder import Run
 from src.study.jobs import STOP, ended, newest, rows, told
 from src.study.workers import device_shares, side_by_side
-from src.system.errors import UserError, one_line, without_password
+from src.system.errors import UserError, log, one_line, without_password
 from src.system.files import write_json
 
-log = logging.getLogger("reprise")
 PAUSE, STOPPING = 0.5, 10  # seconds between two looks at submitit's jobs; for those that are interrupted
 
 

@@ -1,7 +1,6 @@
 """Pictures of a sweep as SVG for its page, most of them by Optuna."""
 
 import io
-import logging
 import re
 import warnings
 
@@ -14,9 +13,8 @@ from matplotlib import pyplot as plt
 from optuna.trial import TrialState
 
 from src.study.trials import importances
-from src.system.errors import one_line
+from src.system.errors import log, one_line
 
-log = logging.getLogger("reprise")
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "reprise", "figure.constrained_layout.use": True, "font.size": 10,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": "#dddddd", "axes.edgecolor": "#999999",

@@ -1,6 +1,5 @@
 """Train what a config describes: one run, the folds of one, an ensemble, or a team of models in a budget."""
 
-import logging
 import time
 
 from src.config.compose import compose
@@ -9,9 +8,8 @@ from src.run.job import run_job
 from src.run.needed import done_before
 from src.study.ensemble import config_of, train_ensemble
 from src.study.folds import run_folds
-from src.system.errors import UserError, sentence
+from src.system.errors import UserError, log, sentence
 
-log = logging.getLogger("reprise")
 OF_THE_TEAM = ("experiment", "team", "budget", "model", "needed", "register")  # not of its members
 
 

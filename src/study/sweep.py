@@ -1,6 +1,5 @@
 """A sweep, ``outputs/sweeps/s3``: the jobs of a ``--multirun``, and a parent run in MLflow for them."""
 
-import logging
 import os
 import re
 import shutil
@@ -21,12 +20,11 @@ from src.study import jobs
 from src.study.launchers import replace_joblib, replace_submitit
 from src.study.leaderboard import leaderboards
 from src.study.table import aligned, rounded, shown
-from src.system.errors import UserError, printable
+from src.system.errors import UserError, log, printable
 from src.system.files import read_json, replacing, write_json
 from src.system.paths import CHECKOUT, claim, outputs, versions_in
 from src.trainer import ranks
 
-log = logging.getLogger("reprise")
 PARTS = ("val", "test")
 QUICK = 30  # seconds of a sweep whose page, which takes three, is drawn only if asked for
 

@@ -8,6 +8,7 @@ import os
 import re
 from urllib.parse import quote, quote_plus, unquote
 
+log = logging.getLogger("reprise")  # the only logger: shell.py shows its lines, log.txt keeps them
 SECRET = "pass(word|wd)|pwd|token|secret|api_?key|access_?key|credential|signature"  # in names of values
 
 

@@ -6,7 +6,6 @@ parent's ``__main__`` again, so a script that calls ``fit`` without a guard woul
 """
 
 import json
-import logging
 import os
 import queue
 import signal
@@ -18,9 +17,9 @@ from typing import ClassVar
 
 import psutil
 
+from src.system.errors import log
 from src.system.paths import CHECKOUT
 
-log = logging.getLogger("reprise")
 NUMERIC = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "PYTORCH_", "CUDA_", "CUBLAS_")
 
 

@@ -21,4 +21,3 @@ def own_dtype(net: nn.Module):
         yield dtype
     finally:
         torch.set_default_dtype(before)
-

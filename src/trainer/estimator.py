@@ -2,7 +2,6 @@
 
 import gzip
 import inspect
-import logging
 import pickle
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -13,13 +12,12 @@ import numpy as np
 from src.data.strands import averaged
 from src.metric.choose import loss, scores
 from src.model.estimator import Estimator
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, log, one_line
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History, watched
 from src.trainer.val_epochs import NAME, keeping
 from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
 
-log = logging.getLogger("reprise")
 _known = WeakKeyDictionary()  # {fitted estimator: [(part, its predictions)]}: a forest or k-NN is slow to ask
 
 

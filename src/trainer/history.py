@@ -4,9 +4,8 @@ import logging
 import time
 
 from src.metric.choose import better
-from src.system.errors import NOTE
+from src.system.errors import NOTE, log
 
-log = logging.getLogger("reprise")
 EVERY_S = 10  # show a line at least this often, also within a long epoch
 TRAIN_ROWS = 10_000  # metrics on train are computed on at most this many of its rows
 LINES = 20  # about this many lines of epochs in a run

@@ -1,6 +1,5 @@
 """Minibatches sliced from arrays in memory, in an order that depends on (seed, epoch) alone."""
 
-import logging
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +8,8 @@ from torch import Tensor
 
 from src.metric.functions import learned
 from src.model.words import INPUTS
+from src.system.errors import log
 
-log = logging.getLogger("reprise")
 POOL = 50  # batches sorted by length together: enough to save padding, few enough to stay random
 
 

@@ -3,7 +3,6 @@
 A record is added by one write, so a kill tears at most the last one, which is left out when it is read.
 """
 
-import logging
 import math
 import struct
 import time
@@ -15,9 +14,8 @@ import numpy as np
 import pyarrow
 
 from src.metric.functions import to_predictions
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
-log = logging.getLogger("reprise")
 NAME = "val_epochs.bin"
 # mark, kind, type as NumPy writes it, check sum, epoch, columns (0: one value a row), bytes of the content
 HEAD = struct.Struct("<3sc2sHIIQ")
