@@ -36,7 +36,7 @@ class RayLauncher(Launcher):
         import ray
         from hydra.core.singleton import Singleton
 
-        from src.study.lost import lost, show_end
+        from src.study.launchers import lost, show_end
         from src.study.workers import STOPPING, wait, work
         from src.system.errors import UserError
         from src.system.paths import CHECKOUT

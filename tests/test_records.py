@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from src.dataset import breast_cancer
 from src.metric import functions
 from src.run import results
 from src.run.table import shown, table
-from src.system import code, environment
+from src.system import code, environment, files
 from src.system.errors import NOTE, Lines
 from src.system.files import write_yaml
 from src.trainer import history
@@ -232,3 +233,37 @@ def test_a_snapshot_of_code_holds_a_file_as_it_is_now(tmp_path, monkeypatch):
             assert archive.read("src/a.py").decode() == text
         found.append((tmp_path / "code.zip").read_bytes())
     assert found[0] != found[1] == found[2]
+
+
+def test_a_run_is_done_only_when_the_disk_has_all_of_it(outputs, monkeypatch):
+    on_disk, at_the_end, sync, touch = set(), [], os.fsync, Path.touch
+
+    def synced(descriptor):
+        on_disk.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    def touched(path, *args, **options):
+        if path.name == "DONE":
+            at_the_end.append(set(on_disk))
+        touch(path, *args, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "touch", touched)
+    run = fit("model=linear", "dataset=wine", *QUIET)
+    missing = {path.name for path in run.folder.rglob("*") if path.stat().st_ino not in at_the_end[0]}
+    assert missing == {"DONE", ".lock", "log.txt", "metrics.csv", "val_epochs.bin", "model"}  # grow, or are empty
+
+
+def test_files_of_a_long_run_do_not_wait_for_its_end(tmp_path, monkeypatch):
+    synced, now = [], [0.0]
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
+    with files.together():
+        for now[0] in (0, 1, 9, 10, 12):
+            files.write_text(tmp_path / "checkpoint", str(now[0]))
+            files.write_text(tmp_path / "metrics", str(now[0]))
+            assert len(synced) == (0 if now[0] < 9 else 2), now
+        files.write_text(tmp_path / "checkpoint", "17")
+    assert len(synced) == 4
+    files.write_text(tmp_path / "checkpoint", "18")
+    assert len(synced) == 5

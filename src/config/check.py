@@ -74,10 +74,9 @@ def check(overrides: list[str], multirun: bool = False) -> tuple[int, dict]:
     others = [values for values in others if values[0].key.partition(".")[0] != "hydra"]
     first = None
     with hydra_compose() as compose:
-        if options:
-            compose("train", options, return_hydra_config=True)  # refuses wrong values
         for groups in product(*grouped):  # keys, defaults and their types depend on the groups alone
-            base = composed(compose, [group.typed for group in groups])
+            base = composed(compose, [group.typed for group in groups], options)
+            options = []  # Hydra has refused wrong values, which need not be found twice
             if section is None and "sweep" in base:
                 raise UserError("sweep=... is typed, or Hydra leaves it out: take it out of the preset")
             _check_presets(base, groups, compose)

@@ -34,9 +34,13 @@ class UnknownKey(UserError):
         return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")
 
 
-def composed(compose, groups: list[str]) -> dict:
-    """Return the config that groups make; both kinds of an estimator get their shared arguments."""
-    base = OmegaConf.to_container(compose("train", groups))
+def composed(compose, groups: list[str], options=()) -> dict:
+    """Return the config that groups make; both kinds of an estimator get their shared arguments.
+
+    options : of Hydra itself, whose wrong values are refused
+    """
+    base = OmegaConf.to_container(compose("train", [*groups, *options], return_hydra_config=bool(options)))
+    base.pop("hydra", None)
     shared = base["model"].get("arguments")
     for kind in KINDS:
         if shared and base["model"].get(kind):  # hints name the shared ones first

@@ -30,6 +30,7 @@ from src.system import notebook
 from src.system.code import locate, point_out
 from src.system.environment import n_threads, seconds_of_start, set_seed, set_threads
 from src.system.errors import UserError, log
+from src.system.files import together
 from src.system.paths import claim
 from src.system.process import uninterrupted
 from src.system.tables import located
@@ -75,7 +76,7 @@ def run_job(
         return train(recorder, threads, **options)
     cfg = cfg | {"dataset": located(cfg["dataset"])}
     folder = claim(runs_folder(), "t")
-    with hold(folder, "train"):
+    with hold(folder, "train"), together():
         return train(Recorder.start(folder, cfg, report or {}), threads, **options)
 
 

@@ -16,7 +16,7 @@ from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
 from src.system.errors import Lines, UserError, log, printable, without_password
-from src.system.files import host, is_hidden, to_json, write_json, write_text, write_yaml
+from src.system.files import host, is_hidden, settle, to_json, write_json, write_text, write_yaml
 from src.system.process import Child
 from src.trainer import val_epochs
 
@@ -153,6 +153,7 @@ class Recorder:
             return
         self.report |= {"status": status, "finished": time.time()}
         if status == "done":
+            settle()  # a disk that is full fails the run here
             models = sorted(path.name for path in (self.folder / "model").iterdir() if not is_hidden(path))
             self.report["sealed"] += seal(self.folder, *(f"model/{name}" for name in models))
             if self._waiting.get("transforms.json", {}).get("etl"):  # code
@@ -179,6 +180,7 @@ class Recorder:
         with suppress(OSError):  # a full disk
             self._log_file.close()
         if self._begun and self.report["status"] == "done":
+            settle()
             (self.folder / "DONE").touch()
 
     def opened(self) -> Run:

@@ -34,3 +34,14 @@ def front(ends: list[dict]) -> list[dict]:
         if not best or score(row)[1:] < score(best[-1])[1:]:
             best.append(row)
     return best
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people.
+
+    >>> duration(50), duration(200), duration(8000)
+    ('50 s', '3 min', '2.2 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,5 +1,6 @@
 """One job of a sweep: trained once, retried or left out as ``on_error`` says, and recorded when it ends."""
 
+import functools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from src.run.folder import BrokenRun, Run, all_runs
 from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
-from src.study.best import front, goals, scored
+from src.study.best import duration, front, goals, scored
 from src.study.pruning import watch
 from src.study.run import run_config
 from src.study.search import SHARED, STOP
@@ -185,13 +186,18 @@ def ended(
 
 def told(row: dict, folder: Path) -> str:
     """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
-    words = map(parse, read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
-    fixed = ("sweep.trial", *(word.key_or_group for word in words if not word.is_sweep_override()))
+    fixed = _fixed(*read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
     chosen = [text.lstrip("+") for text in row["overrides"]]
     chosen = [text for text in chosen if text.partition("=")[0] not in fixed]
     score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
     line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"
     return f"{'   '.join([line, ' '.join(chosen)]).rstrip()}\n{progress(folder)}"
+
+
+@functools.cache  # Hydra's parser takes 4 ms for each
+def _fixed(*words: str) -> list[str]:
+    """Return the keys of a sweep that are the same in all jobs."""
+    return ["sweep.trial", *(word.key_or_group for word in map(parse, words) if not word.is_sweep_override())]
 
 
 def rows(folder: Path) -> list[dict]:
@@ -234,14 +240,3 @@ def answer(folder: Path) -> str:
         " ".join([scored(row), "", *(text.lstrip("+") for text in row["overrides"] if text not in same)])
         for row in front(ends)
     )
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for people.
-
-    >>> duration(50), duration(200), duration(8000)
-    ('50 s', '3 min', '2.2 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,8 @@ import pandas as pd
 
 from src.run.folder import Run
 from src.run.page import render
-from src.study.jobs import duration, rows
+from src.study.best import duration
+from src.study.jobs import rows
 from src.study.leaderboard import leaderboards
 from src.study.pictures import drawn, lines, of_study
 from src.study.statistics import expected_best

@@ -18,7 +18,7 @@ from src.run.page import render
 from src.run.rows import rows_of
 from src.run.table import of_part, shown
 from src.study import page
-from src.study.jobs import duration
+from src.study.best import duration
 from src.study.leaderboard import board, comparable
 from src.study.statistics import N_GROUPS, jackknife
 from src.system.errors import UserError, without_password

@@ -8,10 +8,15 @@ import re
 import shutil
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from src.system.errors import UserError
+
+SETTLED = 5  # seconds after which the next file of `together` waits until the disk has all of them
+_written: ContextVar[list | None] = ContextVar("written", default=None)  # in `together`: (seconds, path)
 
 
 def host() -> str:
@@ -60,11 +65,44 @@ def replacing(path: Path):
     temporary = hidden(path)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        written = _written.get()
+        if written is None:
+            _to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    if written is not None:
+        written.append((time.monotonic(), path))
+        if written[-1][0] - written[0][0] > SETTLED:
+            settle()
+
+
+@contextmanager
+def together():
+    """Let the files that the block writes by `replacing` wait for the disk together, see `settle`.
+
+    Of what was written in the last seconds a power cut may leave nothing; a kill leaves it whole.
+    """
+    token = _written.set(_written.get() or [])
+    try:
+        yield
+    finally:
+        settle()
+        _written.reset(token)
+
+
+def settle() -> None:
+    """Wait until the disk has all files of `together`: 4 ms for the 11 of a small run, one by one 40 ms."""
+    paths = dict.fromkeys(path for _, path in _written.get() or ())
+    if paths:
+        with ThreadPoolExecutor(len(paths)) as pool:
+            [*pool.map(_to_disk, paths)]
+        _written.get().clear()
+
+
+def _to_disk(path: Path) -> None:
+    with suppress(FileNotFoundError), open(path, "rb+") as file:  # gone again: a checkpoint of before
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
