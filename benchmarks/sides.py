@@ -12,22 +12,24 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
-def seconds(command: list[str], folder: str) -> float:
-    """Return the wall seconds of a whole process; exit code 2, of a typo, is accepted."""
+def seconds(command: list[str], folder: str, code: int = 0) -> float:
+    """Return the wall seconds of a whole process; one that ends with another exit code ends the benchmark."""
     began = time.perf_counter()
     done = subprocess.run(
         command, cwd=CHECKOUT, capture_output=True, text=True, env=os.environ | {"OUTPUTS_DIR": folder}
     )
     took = time.perf_counter() - began
-    if done.returncode not in (0, 2):
+    if done.returncode != code:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return took
 
 
-def ratio(ours: list[str], theirs: list[str], folder: str, pairs=5) -> tuple[float, float, list[float]]:
-    """Return the median seconds of both and the ratio of each pair; a first run of each is not counted."""
-    seconds(ours, folder), seconds(theirs, folder)
-    rows = [(seconds(ours, folder), seconds(theirs, folder)) for _ in range(pairs)]
+def ratio(ours: list[str], theirs: list[str], folder: str, code: int = 0, pairs: int = 5) -> tuple:
+    """Return the median seconds of both and the ratio of each pair; a first run of each is not counted.
+
+    code : the exit code of ``ours``, 2 of a typo
+    """
+    rows = [(seconds(ours, folder, code), seconds(theirs, folder)) for _ in range(pairs + 1)][1:]
     a, b = (statistics.median(side) for side in zip(*rows, strict=True))
     return a, b, [x / y for x, y in rows]
 

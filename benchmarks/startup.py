@@ -29,7 +29,8 @@ def rows():
         train = [python, "-m", "src.train"]
         quick = {"`--help`": ["--help"], "`--cfg job`": ["--cfg", "job"], "a typo": ["model.lrr=1"]}
         for name, arguments in quick.items():
-            yield row(f"{name} against a bare Hydra app", *ratio([*train, *arguments], bare, folder), 1.2)
+            found = ratio([*train, *arguments], bare, folder, code=2 if name == "a typo" else 0)
+            yield row(f"{name} against a bare Hydra app", *found, 1.2)
         scikit, torch = ["model=linear"], ["model=mlp", "trainer.max_epochs=5", "model.patience=null"]
         for name, overrides, limit in (("scikit-learn", scikit, 0.5), ("torch", torch, 0.65)):
             compared = ratio([*train, *overrides], template, folder)
