@@ -14,9 +14,13 @@ from conftest import QUIET, tiny_table, until
 from test_predict import etl, raw_table, trained
 
 from src import fit
+from src.export import export
+from src.format.load import exported
 from src.register import register
+from src.run.schema import columns
 from src.share.registry import requirements
 from src.system.errors import UserError
+from src.system.files import read_json
 
 LOAD = """
 import sys
@@ -52,6 +56,44 @@ def test_a_dead_server_is_one_sentence(run, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=f"MLflow did not take {run.name}: .*127.0.0.1"):
         register(run.name, "a")
+
+
+@pytest.mark.slow
+def test_a_folder_for_mlflow_is_proven_in_a_process_of_its_own(outputs):
+    """With an ETL: its raw rows go in; signature and example come along."""
+    import mlflow
+
+    raw_table().to_csv(outputs / "folder.csv", index=False)
+    run = trained(outputs / "folder.csv", etl)
+    report = export(run.name, "pyfunc")
+    folder = run.folder / "exports/pyfunc"
+    assert report["difference"] < 1e-6 and list(report["ms_per_row"]) == ["1", "3", "257"]
+    assert read_json(folder / "export.json") == report and report["rows"] == len(raw_table())
+    assert sorted(path.name for path in folder.iterdir()) == ["export.json", "model"], "no rows of data"
+    model = mlflow.pyfunc.load_model(str(folder / "model"))
+    assert "Income ($)" in model.metadata.signature.inputs.input_names()
+    assert list(model.input_example["age"]) == [columns(run)["age"]["example"]]
+    with pytest.raises(UserError, match=r"is for MLflow: mlflow.pyfunc.load_model\('.*/model'\)"):
+        exported(run, "pyfunc")
+
+
+def test_a_folder_for_mlflow_needs_rows(run):
+    with pytest.raises(UserError, match="trained on a frame in memory: name rows with input="):
+        export(run.name, "pyfunc")
+    with pytest.raises(UserError, match="quantize=int8: there is int8 alone, for format=onnx of nets"):
+        export(run.name, "pyfunc", quantize="int8")
+
+
+@pytest.mark.slow
+def test_a_folder_for_mlflow_that_differs_is_not_kept(run, tmp_path, monkeypatch):
+    rows = tiny_table("binary", 30, seed=2)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    predict = run.predict
+    half = lambda self, rows: predict(rows).assign(p_yes=lambda p: p["p_yes"] / 2)  # noqa: E731
+    monkeypatch.setattr(type(run), "predict", half)
+    with pytest.raises(UserError, match=r"as a model of MLflow differs from the run by .*, more than 1e-05"):
+        export(run.name, "pyfunc", input=str(tmp_path / "rows.csv"))
+    assert not list((run.folder / "exports").iterdir())
 
 
 @pytest.mark.slow

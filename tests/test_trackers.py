@@ -212,6 +212,40 @@ def test_wandb_holds_config_tags_files_and_exit(run):
     assert [record.exit_code for record in records["exit"]] == [0]
 
 
+def test_wandb_knows_what_a_run_used_and_made(run):
+    """The data by its digest, without its rows, and the model apart from the run's other files."""
+    used, model, other = sorted(wandb_records(run)["artifact"], key=lambda one: one.type)
+    assert (used.type, used.name, used.use_after_commit) == ("dataset", "wine", True)
+    report = run.report
+    known = {key: report[key] for key in ("data_digest", "etl_version", "input_digest")}
+    assert json.loads(used.metadata) == known and known["data_digest"]
+    assert [entry.path for entry in used.manifest.contents] == ["digest.json"]
+    assert (model.type, model.name, model.use_after_commit) == ("model", "mlp-wine", False)
+    assert [entry.path for entry in model.manifest.contents] == [f"model/model_{run.name}.pt"]
+    assert [*model.aliases] == ["latest", run.name] and json.loads(model.metadata)["test/loss"]
+    names = [entry.path for entry in other.manifest.contents]
+    assert other.type == "run" and "config.yaml" in names and not any(name[:6] == "model/" for name in names)
+
+
+def test_data_that_differs_is_another_version_in_wandb(run):
+    digests = []
+    for words in (("dataset=wine",), ("dataset=wine", "dataset.max_rows=50"), ("dataset=iris",)):
+        other = fit(*words, "model=linear", "logger=wandb", "pictures=false")
+        (used,) = [one for one in wandb_records(other)["artifact"] if one.type == "dataset"]
+        digests.append((used.name, used.digest))
+    own = next(one for one in wandb_records(run)["artifact"] if one.type == "dataset")
+    assert digests[0] == digests[1] == (own.name, own.digest) != digests[2], "the table is the same"
+
+
+@pytest.mark.parametrize("name", ["my nets/Gated", "a" * 300, "größe"])
+def test_wandb_takes_every_artifact(name):
+    import wandb
+
+    from src.logger.wandb import _name
+
+    assert wandb.Artifact(_name(name), type="model").name == _name(name)
+
+
 def test_wandb_s_summary_is_of_the_kept_epoch(outputs):
     """The last row of history must not overwrite it."""
     overrides = ("trainer.max_epochs=6", "model.lr=0.3", "model.patience=null", "seed=1")

@@ -84,14 +84,15 @@ def _writer(run: Run, node: dict, form: str, quantize: str | None, opset: int):
     several, models = "members" in node, leaves(node)
     kinds = {"net" in leaf["model"] for leaf in models}
     forms = ["onnx"] if several else FORMATS["net" in run.cfg["model"]]
-    if form not in FILES and "." not in form:
-        raise UserError(f"format={form} is unknown{nearest(form, forms)}; known: {', '.join(FILES)}")
+    if form not in (*FILES, "pyfunc") and "." not in form:
+        near, known = nearest(form, [*forms, "pyfunc"]), ", ".join([*FILES, "pyfunc"])
+        raise UserError(f"format={form} is unknown{near}; known: {known}")
+    if quantize and (quantize != "int8" or form != "onnx" or several or False in kinds):
+        raise UserError(f"quantize={quantize}: there is int8 alone, for format=onnx of nets")
     if form not in forms and ("." not in form or several):
         raise UserError(f"format={form} holds no model as {run.name} has: {', '.join(forms)} do")
     if form == "onnx" and not 18 <= opset <= 20:
         raise UserError(f"opset={opset}: should be 18, 19 or 20")
-    if quantize and (quantize != "int8" or form != "onnx" or several or False in kinds):
-        raise UserError(f"quantize={quantize}: there is int8 alone, for format=onnx of nets")
     for name in ("onnx", "onnxruntime", *["skl2onnx"] * (False in kinds)) if form == "onnx" else ():
         needed(name, extra="export", what="format=onnx")
     name = {"skops": "objects", "joblib": "objects"}.get(form, "nets" if True in kinds else "estimators")

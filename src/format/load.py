@@ -32,6 +32,8 @@ def exported(run: Run, form: str) -> Predictor:
     folder = run.folder / "exports" / form
     if not (folder / "export.json").is_file():
         raise UserError(f"{run.name} has no {form} export: python -m src.export run={run.name} format={form}")
+    if form == "pyfunc":
+        raise UserError(f"format=pyfunc is for MLflow: mlflow.pyfunc.load_model('{folder}/model')")
     if (folder / "export.json").stat().st_mtime < (run.folder / "DONE").stat().st_mtime:
         raise UserError(f"{run.name} was trained on after its {form} export: export it again")
     if form == "joblib" and not run.trusted:

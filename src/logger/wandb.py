@@ -1,5 +1,6 @@
 """Weights & Biases: offline under ``outputs/wandb``, online with a login, or as ``WANDB_MODE`` says."""
 
+import json
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ FINISH_TIMEOUT = 180  # seconds at the end of a run for the upload; what is left
 # WANDB_MODE -> what it means
 MODES = {word: word for word in ("online", "offline", "shared", "disabled")}
 MODES |= {"run": "online", "dryrun": "offline"}
-MAX_TAG = 64  # characters
+MAX_TAG, MAX_NAME = 64, 128  # characters
 BLOCK = 32768  # bytes of a block in an offline file
 
 
@@ -83,16 +84,27 @@ class WandB:
                 self.run.log(values, step=row["epoch"], commit=True)
 
     def record(self, folder: str, report: dict) -> None:
-        """Log the final metrics as summary, the data's digest, and the run's files as one artifact."""
+        """Log the final metrics as summary, the data as what the run used, its model and its other files.
+
+        The data's artifact holds its digest and no rows; the model's gets another version with each run.
+        """
         import wandb
 
-        metrics = report["metrics"]
+        metrics, data = report["metrics"], report["dataset"]
         self.run.summary.update({name: metrics[name] for name in metrics if metrics[name] is not None})
         self.run.config.update({"data_digest": report["data_digest"]})
-        artifact = wandb.Artifact(f"run-{report['run']}", type="run")
+        known = {key: report.get(key) for key in ("data_digest", "etl_version", "input_digest")}
+        used = wandb.Artifact(_name(data), type="dataset", metadata=known)
+        with used.new_file("digest.json", encoding="utf-8") as stream:  # makes a version of each digest
+            json.dump(known, stream)
+        self.run._log_artifact(used, is_user_created=True, use_after_commit=True)  # else: online alone
+        made = wandb.Artifact(_name(f"{report['model']}-{data}"), type="model", metadata=metrics)
+        other = wandb.Artifact(f"run-{report['run']}", type="run")
         for path in artifacts(folder):
-            artifact.add_file(str(path), path.relative_to(folder).as_posix())
-        self.run.log_artifact(artifact)
+            name = path.relative_to(folder).as_posix()
+            (made if name.startswith("model/") else other).add_file(str(path), name)
+        for artifact, aliases in ((made, ["latest", report["run"]]), (other, None)):
+            self.run.log_artifact(artifact, aliases=aliases)
 
     def finish(self, status: str, ended: float | None = None, error: str | None = None) -> None:
         """Close the run; W&B takes no time for its end, so ``ended`` is for others."""
@@ -109,6 +121,11 @@ class WandB:
         """Return the command that uploads an offline run, or an online run's id."""
         command = f"wandb sync {shlex.quote(known['folders'][-1])}"
         return command if known["mode"] == "offline" else known["id"]
+
+
+def _name(text: str) -> str:
+    """Return the name of an artifact as W&B takes it."""
+    return re.sub(r"[^\w.-]", "-", text, flags=re.ASCII)[:MAX_NAME]
 
 
 def allowed(project: str) -> str:

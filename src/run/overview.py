@@ -15,10 +15,10 @@ def places(run: Run) -> str:
     """Return where the seconds went, and where to look."""
     seconds = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items())
     lines = ["", f"seconds   {seconds}", f"folder    {run.folder}"]
-    answers = run.trackers
+    answers = {name: answer for name, answer in run.trackers.items() if "error" not in answer}
     for name in sorted(answers, key=[*TRACKERS, *answers].index):
         link = TRACKERS[name].link(answers[name]) if name in TRACKERS else answers[name].get("link")
-        if "error" not in answers[name] and link:
+        if link:
             lines.append(f"{name.rpartition('.')[2]:10}{link}")
     typed = f"python -m src.predict run={run.name} input=new.csv output=p.csv"
     return "\n".join([*lines, f"predict   {typed}"])

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -37,28 +38,32 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         store = client()
         mlflow.set_tracking_uri(uri())
-        with tempfile.TemporaryDirectory() as folder, mlflow.start_run(**_place(store, run)):
-            copy = Path(folder, run.name)
-            shutil.copytree(run.folder / "model", copy / "model")
-            for file in FILES:
-                shutil.copy(run.folder / file, copy)
-            code = Path(__file__).with_name("pyfunc.py")
-            sources = [str(CHECKOUT / one) for one in ("src", "conf")]
-            logged = mlflow.pyfunc.log_model(
-                name="model", python_model=str(code), artifacts={"run": str(copy)}, **_signature(run),
-                code_paths=sources, pip_requirements=requirements(run),
-            )  # fmt: skip
+        with model_of(run) as made, mlflow.start_run(**_place(store, run)):
+            logged = mlflow.pyfunc.log_model(name="model", **made)
         made = _version(store, name, logged)
         if alias:
             store.set_registered_model_alias(name, alias, made)
     except MlflowException as error:
         raise UserError(f"MLflow did not take {run.name}: {one_line(error)}") from None
     return str(made)
+
+
+@contextmanager
+def model_of(run: Run):
+    """Yield what MLflow's ``log_model`` and ``save_model`` need of a run."""
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        copy, code = Path(folder, run.name), Path(__file__).with_name("pyfunc.py")
+        shutil.copytree(run.folder / "model", copy / "model")
+        for file in FILES:
+            shutil.copy(run.folder / file, copy)
+        sources = [str(CHECKOUT / one) for one in ("src", "conf")]
+        made = {"python_model": str(code), "artifacts": {"run": str(copy)}, "code_paths": sources}
+        yield made | _signature(run) | {"pip_requirements": requirements(run)}
 
 
 def _version(store, name: str, logged):

@@ -1,0 +1,76 @@
+"""A run as a folder that MLflow loads, proven in a process that knows nothing but this folder."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+from src.data.load import read_dataset
+from src.format.export import N_ROWS, TOLERANCE
+from src.run.again import origin
+from src.run.folder import Run
+from src.run.trust import check_trust
+from src.share.registry import model_of
+from src.system.errors import UserError
+from src.system.files import hidden, sweep, write_json
+
+PROOF = """
+import json, time
+import mlflow.pyfunc, numpy, pandas
+model = mlflow.pyfunc.load_model("model")
+rows, wanted = pandas.read_parquet("rows.parquet"), pandas.read_parquet("p.parquet")
+values, gaps, found = list(wanted)[1:] or list(wanted), [], {}  # probabilities, or the values
+for size in (1, 3, 257, len(rows)):
+    times = []
+    for i in range(11 if size < len(rows) else 1):
+        places = numpy.arange(i * size, (i + 1) * size) % len(rows)
+        began = time.perf_counter()
+        p = model.predict(rows.iloc[places])
+        times.append(time.perf_counter() - began)
+        gaps.append(numpy.abs(p[values].to_numpy() - wanted[values].to_numpy()[places]).max())
+    if size in (1, 3, 257):
+        found[size] = 1000 * float(numpy.median(times)) / size
+print("found", json.dumps({"difference": float(max(gaps)), "ms_per_row": found}))
+"""
+
+
+def export(run: Run, rows=None) -> dict:
+    """Write ``exports/pyfunc/model``, and return the content of its export.json.
+
+    rows : a file to prove it with, in place of the first rows of the run's own data
+    """
+    check_trust(run, code=True)  # the config names what reads the data
+    predictor, dataset = run._predictor, run.cfg["dataset"]
+    if rows is None and dataset["name"] == "frame":
+        raise UserError(f"{run.name} was trained on a frame in memory: name rows with input=...")
+    raw = read_dataset(dataset, origin(run))[0] if rows is None else predictor.prepared(rows, etl=False)[0]
+    raw = raw.head(N_ROWS).reset_index(drop=True)
+    folder = run.folder / "exports" / "pyfunc"
+    sweep(folder.parent)
+    temporary = hidden(folder)
+    temporary.mkdir(parents=True)
+    try:
+        import mlflow  # seconds
+
+        with model_of(run) as made:
+            mlflow.pyfunc.save_model(temporary / "model", **made)
+        raw.to_parquet(temporary / "rows.parquet")
+        run.predict(raw).drop(columns="id").to_parquet(temporary / "p.parquet")
+        done = subprocess.run([sys.executable, "-c", PROOF], cwd=temporary, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise UserError(f"MLflow cannot use {run.name} in a new process: {reason[:300]}")
+        report = {"run": run.name, "format": "pyfunc", "pickle": False, "rows": len(raw), "file": "model"}
+        report |= json.loads(done.stdout.rpartition("found ")[2])
+        report["difference"] /= run.info["y_std"]
+        if not report["difference"] <= TOLERANCE:
+            gap = f"{report['difference']:.1e}, more than {TOLERANCE:g}"
+            raise UserError(f"{run.name} as a model of MLflow differs from the run by {gap}")
+        for name in ("rows", "p"):
+            (temporary / f"{name}.parquet").unlink()
+        write_json(temporary / "export.json", report)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return report
