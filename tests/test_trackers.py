@@ -222,7 +222,7 @@ def test_wandb_knows_what_a_run_used_and_made(run):
     assert [entry.path for entry in used.manifest.contents] == ["digest.json"]
     assert (model.type, model.name, model.use_after_commit) == ("model", "mlp-wine", False)
     assert [entry.path for entry in model.manifest.contents] == [f"model/model_{run.name}.pt"]
-    assert [*model.aliases] == ["latest", run.name] and json.loads(model.metadata)["test/loss"]
+    assert {*model.aliases} == {"latest", run.name} and json.loads(model.metadata)["test/loss"]
     names = [entry.path for entry in other.manifest.contents]
     assert other.type == "run" and "config.yaml" in names and not any(name[:6] == "model/" for name in names)
 
