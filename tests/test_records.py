@@ -251,7 +251,8 @@ def test_a_run_is_done_only_when_the_disk_has_all_of_it(outputs, monkeypatch):
     monkeypatch.setattr(Path, "touch", touched)
     run = fit("model=linear", "dataset=wine", *QUIET)
     missing = {path.name for path in run.folder.rglob("*") if path.stat().st_ino not in at_the_end[0]}
-    assert missing == {"DONE", ".lock", "log.txt", "metrics.csv", "val_epochs.bin", "model"}  # grow, or are empty
+    grow_or_are_empty = {"DONE", ".lock", "log.txt", "metrics.csv", "val_epochs.bin", "model"}
+    assert missing == grow_or_are_empty
 
 
 def test_files_of_a_long_run_do_not_wait_for_its_end(tmp_path, monkeypatch):

@@ -52,7 +52,8 @@ def run_team(cfg: dict, *, frame=None, report: dict | None = None, **_) -> Run:
             raise UserError("no model of the team could be trained: the reasons stand above")
         log.info("\n%s alone: budget=%s was too short for a second model", runs[0].name, cfg["budget"])
         return runs[0]
-    cfg = config_of([run.name for run in runs], "greedy", "linear", trust=False)
+    # not by the metric: an accuracy, say, tells models apart that differ by chance alone
+    cfg = config_of([run.name for run in runs], "weighted", "linear", trust=False)
     return run_job(cfg, train=train_ensemble, report=report)
 
 
