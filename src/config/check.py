@@ -217,6 +217,8 @@ def _config(base: dict, job: tuple[Given, ...]) -> dict:
             file = f"conf/dataset/{cfg['dataset'].get('reader') or cfg['dataset'].get('name')}.yaml"
             hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
             raise UserError(f"{key} is required: add {key}=...{hint}")
+    if cfg["refit"] and cfg.get("cv"):
+        raise UserError("refit=true trains on val rows, which each fold holds out: leave refit or cv out")
     if cfg["metric"] is not None:
         check_name(*(get(cfg, key)[0] for key in METRIC))
     return cfg

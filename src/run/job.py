@@ -24,6 +24,7 @@ from src.run.lock import hold
 from src.run.overview import places
 from src.run.own import named_code, own_modules, with_notebook
 from src.run.record import Recorder
+from src.run.refit import refit
 from src.run.results import evaluate, save_predictions
 from src.run.table import table
 from src.system import notebook
@@ -68,6 +69,8 @@ def run_job(
         cfg = cfg | {"pictures": shared is None}
     threads = n_threads(cfg["threads"], n_side_by_side)
     ranks.check(cfg["trainer"])
+    if cfg.get("refit") and ranks.launcher():
+        raise UserError(f"{ranks.launcher()} starts the ranks of one fit: leave refit=true out")
     if ranks.rank() > 0:
         return follow(cfg, threads, resume and resume.folder / "checkpoints", frame, origin)
     set_threads(threads)
@@ -129,12 +132,15 @@ def _train(recorder: Recorder, threads: int, *, frame, origin, shared: Path | No
             limit = {"keep_predictions": cfg.get("keep_predictions", 0)}  # older configs have no such key
             options = {"seed": seed, "trainer": cfg["trainer"], "n_threads": threads, "watch": watch}
             fitted, kept = _fit(recorder, model | limit, data, metric, **options)
+            last = data, fitted
+            if cfg.get("refit"):
+                last = refit(recorder, (frame, origin, shared), metric, kept, **options)
         with recorder.timed("evaluate"):
-            predictions = evaluate(recorder, data, fitted, metric, kept)
+            predictions = evaluate(recorder, data, fitted, metric, kept, last)
             log.info(table(recorder))
         with recorder.timed("record"):
             save_predictions(recorder.folder / "predictions.npz", data, predictions)
-            family(model).save(fitted, model_path(recorder.folder, model))
+            family(model).save(last[1], model_path(recorder.folder, model))
     return recorder.opened()
 
 

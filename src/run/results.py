@@ -15,27 +15,31 @@ from src.trainer.family import family
 from src.trainer.history import TRAIN_ROWS
 
 
-def evaluate(recorder, data: Data, fitted, metric: dict, kept: int | None) -> dict[str, np.ndarray]:
+def evaluate(recorder, data: Data, fitted, metric: dict, kept: int | None, last: tuple) -> dict:
     """Return predictions of val and test; record their metrics, and the loss of the kept epoch on train.
 
     A calibration and a threshold are learned on val first, and stand in info.json, by which the run predicts.
+
+    last : data and model that predict other rows than val, which after a refit learned from val
     """
+    last, final = last
     cfg, values, predict = recorder.cfg, {}, family(recorder.cfg["model"]).predict
-    predictions = {part: predict(fitted, data.parts[part], data.info) for part in ("val", "test")}
+    predictions = {"val": predict(fitted, data.parts["val"], data.info)}
+    predictions["test"] = predict(final, last.parts["test"], last.info)
     asked = cfg.get("calibrate"), cfg.get("threshold")  # older configs have neither
     if learned := learn(data.parts["val"]["y"], predictions["val"], metric, *asked):
-        data.info = data.info | learned  # shared data stays as it is
-        recorder.write("info.json", data.info)
+        last.info = last.info | learned  # shared data stays as it is
+        recorder.write("info.json", last.info)
         predictions = {part: calibrated(p, learned) for part, p in predictions.items()}
     for row in recorder.rows:
         if row["epoch"] == kept:
             values["train/loss"] = row["train/loss"]
     for part, p in predictions.items():
         y = data.parts[part]["y"]
-        found = scores(y, p, metric, data.info)
+        found = scores(y, p, metric, (data if part == "val" else last).info | learned)
         values |= {f"{part}/{name}": value for name, value in found.items()}
     recorder.report |= {"best_epoch": kept, "metrics": values}
-    recorder.report |= _beside(data, metric, cfg["seed"], lambda part: predict(fitted, part, data.info))
+    recorder.report |= _beside(last, metric, cfg["seed"], lambda part: predict(final, part, last.info))
     return predictions
 
 

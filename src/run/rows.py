@@ -11,10 +11,7 @@ from src.system.errors import UserError
 
 
 def rows_of(run: Run, part: str) -> pd.DataFrame:
-    """Return the rows of "val" or "test" as the ETL returns them, in the order of `Run.arrays`.
-
-    The val rows of a cross-validation are those of its folds; here it has test rows alone.
-    """
+    """Return the val rows, of a run without folds, or those of test, after the ETL, as in `Run.arrays`."""
     check_trust(run, code=True)  # the config names what reads the data
     if run.cfg["dataset"]["name"] == "frame":
         raise UserError(f"{run.name} was trained on a frame in memory: name rows with input=...")

@@ -18,6 +18,7 @@ def table(run) -> str:
         decides += f"; val: the mean of {n} folds; test: by the mean prediction of their {n} models"
     elif run.rows:
         decides += f"; the model is that of epoch {report['best_epoch']} of {run.rows[-1]['epoch']}"
+    decides += "; refitted on train and val: val is of the first fit" if run.cfg.get("refit") else ""
     n, n_all = report["train_rows"]
     train = f"train: {n:,} of its {n_all:,} rows; " if n < n_all else ""
     knows = "the shares of the classes" if "log_loss" in columns["test"] else "the mean of the target"

@@ -38,12 +38,14 @@ class KeepBest(Checkpoint):
 
     Unlike ModelCheckpoint and EarlyStopping it breaks ties in the metric by the loss, and replaces its files
     whole and in order: a kill between ``best.ckpt`` and ``last.ckpt`` repeats an epoch and ends the same.
+
+    last : an epoch to stop at and to keep, whatever val says
     """
 
     state_key = "Keep"  # the callback's name in last.ckpt, also in that of older runs
 
-    def __init__(self, metric: dict, patience: int | None, folder: Path, megabytes: float = 0):
-        self.history, self.patience, self.folder = History(metric), patience, folder
+    def __init__(self, metric: dict, patience: int | None, folder: Path, megabytes: float = 0, last=None):
+        self.history, self.patience, self.folder, self.last = History(metric), patience, folder, last
         self.keep = partial(keep, folder.parent / NAME, megabytes)
 
     def _stop_early(self, trainer) -> None:
@@ -66,13 +68,14 @@ class KeepBest(Checkpoint):
         if trainer.is_global_zero:
             if module.kept is not None:  # a subclass may validate in its own way
                 self.keep(row["epoch"], *module.kept, logits=True)
-            if self.history.best is row:
+            if self.history.best is row or self.last:
                 save_weights(module.predictor.state_dict(), self.folder / "best.ckpt")
             with replacing(self.folder / "last.ckpt") as temporary:
                 trainer.save_checkpoint(temporary)
         else:
             trainer.save_checkpoint(self.folder / "last.ckpt")  # writes nothing, but ranks wait in it
         self._stop_early(trainer)
+        trainer.should_stop |= row["epoch"] == self.last
 
     def state_dict(self) -> dict:
         return {"best": self.history.best, "since": self.history.since}

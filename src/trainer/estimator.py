@@ -16,7 +16,7 @@ from src.system.errors import UserError, log, one_line
 from src.system.files import replacing
 from src.trainer.history import TRAIN_ROWS, History, watched
 from src.trainer.val_epochs import NAME, keeping
-from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress
+from src.trainer.watch import MAX_ROWS, PROGRESS, check_progress, one_pass
 
 _known = WeakKeyDictionary()  # {fitted estimator: [(part, its predictions)]}: a forest or k-NN is slow to ask
 
@@ -50,6 +50,25 @@ def fit(
         shown = {name: array[some] for name, array in train.items()}
         _known[estimator] = list(zip((shown, val), stages.last, strict=True))
     return estimator, kept
+
+
+def refit(model: dict, data, metric: dict, n: int, *, seed: int, n_threads: int, **_) -> Estimator:
+    """Return the estimator fitted with ``n`` stages or passes, no fewer, or in one go where it always is."""
+    estimator, train = Estimator(model, data.info, seed, n_threads), data.parts["train"]
+    x, y = estimator.matrix(train, learn=True), estimator.target(train)
+    options = _fit_options(estimator, train)
+    if model["progress"] == "partial_fit":
+        for epoch in range(1, n + 1):
+            one_pass(estimator, x, y, options, seed, epoch)
+        return estimator
+    if model["progress"] in ("staged", "native"):
+        known, ends = estimator.model.get_params(), {"n_estimators": n, "max_iter": n}
+        ends |= {"early_stopping": False} if "early_stopping" in known else {"n_iter_no_change": None}
+        estimator.model.set_params(**{name: value for name, value in ends.items() if name in known})
+    if estimator.library == "lightgbm":
+        options |= {"categorical_feature": estimator.native or "auto"}
+    estimator.model.fit(x, y, **options)
+    return estimator
 
 
 def _fit_options(estimator: Estimator, train: dict) -> dict:

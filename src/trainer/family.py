@@ -12,6 +12,7 @@ def family(model: dict):
         -> fitted, epoch; ``metric`` {"name", "mode", "fn"} decides between epochs, ``log_row`` gets a row of
         history for each, ``folder`` takes checkpoints, ``resume`` continues from them, ``watch`` gets each
         row, too, and may end the fit by `Pruned`
+    refit(model, data, metric, n, *, seed, trainer, progress, n_threads) -> fitted, with as many epochs
     predict(fitted, part, info) -> probabilities (n, n_classes), or values (n,) in the target's own units
     save(fitted, path), load(path, model, info) -> fitted; the path has the `suffix`
     difference(path, other) -> largest difference of two saved models' weights, None if not comparable

@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import lightning as L
@@ -63,7 +64,8 @@ def fit(
     if n_ranks > 1 and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in net.modules()):
         train.sampler.least = 2 * n_ranks  # each rank needs two rows, too
     show_padding(train.sampler)
-    keep = KeepBest(metric, model["patience"], folder, model.get("keep_predictions", 0))
+    more = model.get("keep_predictions", 0), model.get("last_epoch")
+    keep = KeepBest(metric, model["patience"], folder, *more)
     if n_ranks > 1:
         train.shard = val.shard = (ranks.rank(), n_ranks)
         trainer = trainer | {"strategy": "ddp" if trainer["strategy"] == "auto" else trainer["strategy"]}
@@ -76,6 +78,15 @@ def fit(
     if best.is_file() and not trainer["fast_dev_run"]:
         module.predictor.load_state_dict(torch.load(best, weights_only=True, map_location="cpu"))
     return module.predictor.eval(), keep.history.kept
+
+
+def refit(model: dict, data, metric: dict, n: int, *, trainer: dict, **options) -> nn.Module:
+    """Return the net after ``n`` epochs, by the schedule of the fit that has chosen them."""
+    model = model | {"patience": None, "keep_predictions": 0, "last_epoch": n}
+    trainer = trainer | {"max_time": None, "min_epochs": None, "min_steps": None}
+    with tempfile.TemporaryDirectory() as folder:
+        options |= {"folder": Path(folder) / "checkpoints", "resume": False, "log_row": lambda row: None}
+        return fit(model, data, metric, trainer=trainer, **options)[0]
 
 
 def _built(model: dict, data, fresh: bool) -> nn.Module:

@@ -111,16 +111,11 @@ def _looks(n: int) -> list[int]:
 
 def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience) -> int | None:
     """Pass over shuffled rows, keep the best pass on val: another algorithm than a plain fit."""
-    import numpy as np  # here: a typo of model.progress is refused without it
-
     if max_epochs is None:
         raise UserError("model.progress=partial_fit needs a number of passes: trainer.max_epochs=100")
-    info, history, best = estimator.info, stages.history, None
-    classes = {} if info["task"] == "regression" else {"classes": np.arange(info["n_outputs"])}
+    history, best = stages.history, None
     for epoch in range(1, max_epochs + 1):
-        order = np.random.default_rng([seed, epoch]).permutation(len(y))
-        weight = {key: value[order] for key, value in options.items()}
-        estimator.model.partial_fit(x[order], y[order], **classes, **weight)
+        one_pass(estimator, x, y, options, seed, epoch)
         stages.now(epoch)
         if history.best is history[-1]:
             best = deepcopy(estimator.model)
@@ -129,6 +124,17 @@ def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience
     if best is not None:
         estimator.model = best
     return history.kept
+
+
+def one_pass(estimator, x, y, options, seed: int, epoch: int) -> None:
+    """Fit on each row once more, in an order by seed and epoch."""
+    import numpy as np  # here: a typo of model.progress is refused without it
+
+    info = estimator.info
+    classes = {} if info["task"] == "regression" else {"classes": np.arange(info["n_outputs"])}
+    order = np.random.default_rng([seed, epoch]).permutation(len(y))
+    weight = {key: value[order] for key, value in options.items()}
+    estimator.model.partial_fit(x[order], y[order], **classes, **weight)
 
 
 def check_progress(progress: str, model) -> None:
