@@ -39,6 +39,7 @@ from src.trainer.history import Progress
 from src.trainer.loader import BatchOrder, lengths, tensors
 
 EPOCHS, PAIRS = 6, 5
+START_S = 300  # for the trackers
 
 
 def numbers(n: int = 100_000, n_columns: int = 20) -> pd.DataFrame:
@@ -97,7 +98,10 @@ def reprise(cfg: dict, data: Data) -> list[float]:
     metric = choose(None, None, data.info["task"])
     run.report |= {"metric": {"name": metric["name"], "mode": metric["mode"]}}
     run.begin()
-    while len(Run.open(run.name).trackers) < len(tracker_names(cfg["logger"])):
+    end = time.monotonic() + START_S
+    while len(Run.open(run.name).trackers) < len(names := tracker_names(cfg["logger"])):
+        if time.monotonic() > end:  # a worker that has died answers nothing
+            sys.exit(f"of {names} only {[*Run.open(run.name).trackers]} have started within {START_S} s")
         time.sleep(0.1)
 
     def log_row(row: dict) -> None:

@@ -25,12 +25,12 @@ def evaluate(
     etl : false for rows as the ETL of the run's dataset returns them
     trust : use its model and ETL though they were not made here, or were changed since
     """
-    from src.share import evaluation, importance  # matplotlib
+    from src.share import evaluation  # matplotlib
 
     opened = Run.open(run, trust)
     with as_file(input) as path:
         values, y, p = evaluation.evaluate(opened, path, etl, labels)
-    name = name_of(path, ["test", "learning_curves", "explain", *importance.NAMES])
+    name = name_of(path, ["test", "learning_curves", "explain", "importance", "dependence", "shap"])
     columns = {"here": values} | {part: of_part(opened.report["metrics"], part) for part in ("test", "val")}
     shell.show("\n".join(side_by_side(columns, opened.report["metric"]["name"])))
     shell.show(f"here: {len(y):,} rows of {name}\n\npicture   {evaluation.draw(opened, name, y, p)}")

@@ -33,8 +33,7 @@ def explain(
     by_row = by in BY or (by is None and opened._predictor.transforms["roles"]["text"])
     if by_row:
         table = effects(opened, input, n or 10, by)
-        (opened.folder / "plots").mkdir(exist_ok=True)
-        pictures = [draw(table, opened.folder / "plots" / "explain.png")]
+        pictures = [draw(table, opened.folder)]
     else:
         table, pictures = importance.explain(opened, input, n, by)
     if output is not None:

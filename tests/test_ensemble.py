@@ -240,7 +240,7 @@ def test_commands_of_the_page_are_right(outputs):
     """Those of train compose, those of ensemble name its options; the tables name what there is."""
     text = (CHECKOUT / "docs/folds.md").read_text(encoding="utf-8")
     commands = re.findall(r"^python -m src\.(\w+) (.*)$", text, re.M)
-    assert len(commands) == 9
+    assert len(commands) == 11
     for verb, words in commands:
         if verb == "train":
             check([word for word in words.split() if word != "--multirun"], "--multirun" in words)

@@ -134,7 +134,7 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
     if not is_search(section):
         return
     swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
-    for key in {"dataset", "dataset.path", "metric", "metric_mode"} & swept.keys():
+    for key in {"dataset", "dataset.path", "metric", "metric_mode", "cv.outer"} & swept.keys():
         raise UserError(f"{swept[key]}: values of several cannot be compared, search with one {key}")
     if section["trial"] is not None:
         raise UserError("sweep.trial is set for each job: leave it out")

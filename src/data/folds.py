@@ -18,7 +18,14 @@ def folds(parts: dict, cv: dict, seed: int, classes=None, groups=None, times=Non
     classes : (n_rows,) text or None
     groups, times : as of `split`
     """
-    name, rows = cv["name"], np.sort(np.concatenate([parts["train"], parts["val"]]))
+    name, outer = cv["name"], cv.get("outer")
+    if outer is not None:
+        wide = cv | {"n_folds": cv["n_outer"], "n_repeats": 1, "outer": None}
+        several = folds(parts, wide, seed, classes, groups, times)
+        if outer >= len(several):
+            raise UserError(f"cv.outer={outer}: there are {len(several)} outer folds, from 0")
+        parts = {"train": several[outer]["train"], "val": parts["val"][:0], "test": several[outer]["val"]}
+    rows = np.sort(np.concatenate([parts["train"], parts["val"]]))
     kept = "time" if times is not None else "group" if groups is not None else None
     if kept and name != kept:
         raise UserError(f"cv={name} would part rows that {NEEDS[kept]} keeps together: take cv={kept}")

@@ -9,9 +9,8 @@ import pandas as pd
 from src.data.target import encode, readable
 from src.metric.choose import choose, scores
 from src.run.folder import Run
-from src.share.plots import classification, literal, regression
+from src.share.plots import predictions, save
 from src.system.errors import UserError
-from src.system.files import replacing
 
 
 def evaluate(run: Run, path: str, etl: bool, labels: str | None) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -45,11 +44,5 @@ def with_target(run: Run, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray
 
 def draw(run: Run, name: str, y: np.ndarray, p: np.ndarray) -> Path:
     """Draw ``plots/<name>.png`` like the picture of the test part; return its path."""
-    info = run.info
-    classes = info["classes"]
-    figure = classification(y, p, classes, info.get("threshold")) if classes else regression(y, p)
-    figure.suptitle(literal(f"{run.name}   {run.report['model']} on {name} ({len(y):,} rows)"), fontsize=11)
-    path = run.folder / "plots" / f"{name}.png"
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
+    title = f"{run.name}   {run.report['model']} on {name} ({len(y):,} rows)"
+    return save(predictions(y, p, run.info), run.folder, name, title)

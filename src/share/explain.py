@@ -13,9 +13,8 @@ from matplotlib.transforms import Affine2D
 
 from src.run.folder import Run
 from src.run.rows import rows_of
-from src.share.plots import BLUE, GREY, literal
+from src.share.plots import BLUE, GREY, literal, save
 from src.system.errors import UserError
-from src.system.files import replacing
 
 LETTERS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 HIDDEN = {"dna": "N", "rna": "N", "protein": "X"}  # a letter that may be any; \ufffd, unknown, for others
@@ -91,8 +90,8 @@ def _scores(predictor, row: pd.DataFrame, column: str, texts: list[str]) -> tupl
     return np.log(of_class / (1 - of_class)), predictor.info["classes"][k]
 
 
-def draw(table: pd.DataFrame, path: Path) -> Path:
-    """Draw sequences as logos above heat maps of their mutations, and texts as bars; return the path."""
+def draw(table: pd.DataFrame, folder: Path) -> Path:
+    """Draw sequences as logos above heat maps, and texts as bars: ``plots/explain.png`` in ``folder``."""
     rows = [one for _, one in table.groupby("row")]
     letters = [name for name in table if name.startswith("to_")]
     by_letter = bool(table["token"].str.len().max() == 1)
@@ -108,9 +107,7 @@ def draw(table: pd.DataFrame, path: Path) -> Path:
         logo(axis, one) if by_letter else bars(axis, one)
         if letters:
             heat_map(axes[n * i + 1], one[letters].to_numpy().T, [name[3:] for name in letters])
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
+    return save(figure, folder, "explain")
 
 
 def logo(axis, row: pd.DataFrame) -> None:

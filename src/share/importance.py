@@ -3,7 +3,6 @@
 import logging
 import math
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from src.run.folder import Run
 from src.run.members import node_of
 from src.run.rows import rows_of
 from src.share.evaluation import with_target
-from src.share.plots import BLUE, GREY, MAX_CURVES, literal
+from src.share.plots import BLUE, MAX_CURVES, literal, save
 from src.system.code import needed
 from src.system.errors import UserError
 from src.system.files import replacing
@@ -29,8 +28,7 @@ N_DRAWN, N_BARS = 6, 25  # columns with a curve, with a bar
 N_CELLS, N_AVERAGED = 15, 300  # values of a column that a curve tries, rows that each is tried on
 N_SHAP, N_BACKGROUND = 100, 50  # rows that SHAP explains, rows that stand for an unknown value
 SECONDS = 10  # that a report may take for importances
-BY = ("permutation", "shap")
-NAMES = ("importance", "shap", "dependence")  # of the pictures
+NAMES = {"permutation": "importance", "shap": "shap"}  # by= -> the picture
 log = logging.getLogger("reprise")
 
 
@@ -42,19 +40,17 @@ def explain(run: Run, rows=None, n: int | None = None, by: str | None = None, se
     n : how many rows, drawn at random
     seconds : importances that would take longer are refused; a finite number leaves out the dependence
     """
-    if by not in (None, *BY):
-        raise UserError(f"by={by}: should be {' or '.join(BY)} for the columns of a table")
+    if (by := by or "permutation") not in NAMES:
+        raise UserError(f"by={by}: should be {' or '.join(NAMES)} for the columns of a table")
     frame, y, part = _labelled(run, rows, n or (N_SHAP if by == "shap" else N_ROWS))
     columns = columns_of(run._predictor.transforms)
-    if by == "shap":
-        table, label = shapley(run, frame, columns), "mean |SHAP value|"
-    else:
-        table, label = permuted(run, frame, y, columns, seconds)
+    table = shapley(run, frame, columns) if by == "shap" else permuted(run, frame, y, columns, seconds)
+    table = table.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
     title = f"{run.name}   {run.report['model']} on {run.report['dataset']}, {len(frame):,} rows of {part}"
-    pictures = [_write(run, NAMES[by == "shap"], table, _bars(table, label, title))]
+    pictures = [_write(run, NAMES[by], table, title, _bars)]
     if by != "shap" and math.isinf(seconds):
         curves = dependence(run, frame, table["column"])
-        pictures += [_write(run, NAMES[2], curves, _curves(curves, title))] if len(curves) else []
+        pictures += [_write(run, "dependence", curves, title, _curves)] if len(curves) else []
     return table, pictures
 
 
@@ -65,8 +61,7 @@ def for_report(name: str) -> None:
     if run.status != "done" or (path.is_file() and path.stat().st_mtime > done.stat().st_mtime):
         return
     try:
-        if len(columns_of(run._predictor.transforms)) > 1:
-            explain(run, seconds=SECONDS)
+        explain(run, seconds=SECONDS)
     except UserError as error:
         log.warning("the report has no importances: %s", error)
 
@@ -86,11 +81,10 @@ def _labelled(run: Run, rows, n: int) -> tuple[pd.DataFrame, np.ndarray, str]:
     return frame.iloc[some], y[some], part
 
 
-def permuted(run: Run, frame, y: np.ndarray, columns: list[str], seconds: float) -> tuple[pd.DataFrame, str]:
-    """Return column, importance and sd, the most important first, and a label of the importance.
+def permuted(run: Run, frame, y: np.ndarray, columns: list[str], seconds: float) -> pd.DataFrame:
+    """Return column, importance and sd, its deviation over `REPEATS` shuffles of the column's cells.
 
-    importance : how much worse the deciding metric is when the column's cells are shuffled (Breiman 2001)
-    sd : over `REPEATS` shuffles
+    importance : how much worse the deciding metric is when they are shuffled (Breiman 2001)
     """
     predictor, info, rng = run._predictor, run.info, np.random.default_rng(0)
     metric = choose(run.cfg["metric"], run.cfg["metric_mode"], info["task"])
@@ -102,8 +96,6 @@ def permuted(run: Run, frame, y: np.ndarray, columns: list[str], seconds: float)
 
     began, best = time.perf_counter(), score(frame)
     needs = (time.perf_counter() - began) * REPEATS * len(columns)
-    if math.isnan(best):
-        raise UserError(f"{metric['name']} has no value on these {len(y)} rows: take more with n=")
     if needs > seconds:
         raise UserError(f"they take about {needs:.0f} s: python -m src.explain run={run.name}")
     found = []
@@ -111,49 +103,41 @@ def permuted(run: Run, frame, y: np.ndarray, columns: list[str], seconds: float)
         orders = [rng.permutation(len(y)) for _ in range(REPEATS)]
         worse = [best - score(frame.assign(**{name: frame[name].array.take(order)})) for order in orders]
         found.append({"column": name, "importance": np.mean(worse), "sd": np.std(worse, ddof=1)})
-    table = pd.DataFrame(found).sort_values("importance", ascending=False, kind="stable", ignore_index=True)
-    return table, f"loss of {metric['name']} when shuffled"
+    return pd.DataFrame(found)
 
 
 def shapley(run: Run, frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return column and importance, the mean size of its SHAP values (Lundberg & Lee 2017).
-
-    SHAP changes numbers, so it gets of each cell the number of its row.
-    """
+    """Return column and importance, the mean size of its SHAP values (Lundberg & Lee 2017)."""
     shap, rng = needed("shap", "shap", "by=shap"), np.random.default_rng(0)
 
-    def predict(codes: np.ndarray) -> np.ndarray:  # (n, columns) row numbers
+    def predict(codes: np.ndarray) -> np.ndarray:  # (n, columns): SHAP changes the numbers of the cells' rows
         changed = {name: frame[name].array.take(codes[:, j].astype(int)) for j, name in enumerate(columns)}
         return run._predictor.output(pd.DataFrame(changed))
 
     codes = np.tile(np.arange(len(frame), dtype=float)[:, None], len(columns))
-    background = codes[rng.permutation(len(codes))[:N_BACKGROUND]]
-    explainer = shap.PermutationExplainer(predict, shap.maskers.Independent(background), seed=0)
-    values = np.abs(explainer(codes, silent=True).values).reshape(*codes.shape, -1)  # (n, columns, classes)
-    table = pd.DataFrame({"column": columns, "importance": values.mean((0, 2))})
-    return table.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+    background = shap.maskers.Independent(codes[rng.permutation(len(codes))[:N_BACKGROUND]])
+    values = shap.PermutationExplainer(predict, background, seed=0)(codes, silent=True).values
+    sizes = np.abs(values).reshape(*codes.shape, -1).mean((0, 2))  # (n, columns, classes)
+    return pd.DataFrame({"column": columns, "importance": sizes})
 
 
 def dependence(run: Run, frame: pd.DataFrame, columns) -> pd.DataFrame:
-    """Return the mean prediction where all rows have one value in a column: column, value, class, prediction.
+    """Return column, cell, class, prediction: its mean where all rows have one cell (Friedman 2001).
 
-    columns : the most important first; texts are left out (Friedman 2001, of the first `N_DRAWN`)
+    columns : the most important first; of `N_DRAWN` that hold no text
     """
     predictor, info, found = run._predictor, run.info, []
     texts, few = predictor.transforms["roles"]["text"], frame.iloc[:N_AVERAGED]
-    shown = [0] if not info["classes"] else [1] if info["task"] == "binary" else range(len(info["classes"]))
-    names = class_names(info) if info["classes"] else [""]
+    shown = slice(info["task"] == "binary", MAX_CURVES)  # of two classes the second
+    names = class_names(info)[shown] if info["classes"] else ["value"]
     for name in [name for name in columns if name not in texts][:N_DRAWN]:
         cells, values = _grid(frame[name], predictor.transforms["numeric"])
         rows = few.iloc[np.tile(np.arange(len(few)), len(cells))]
         rows = rows.assign(**{name: frame[name].array.take(np.repeat(cells, len(few)))})
         p = predictor.output(rows).reshape(len(cells), len(few), -1).mean(1)  # (values, n_outputs)
-        found += [
-            {"column": name, "value": value, "class": names[k], "prediction": p[i, k]}
-            for k in list(shown)[:MAX_CURVES]
-            for i, value in enumerate(values)
-        ]
-    return pd.DataFrame(found)
+        found.append(pd.DataFrame(p[:, shown], columns=names).assign(column=name, cell=values))
+    found = pd.concat(found or [pd.DataFrame()])
+    return found.melt(["column", "cell"], var_name="class", value_name="prediction") if len(found) else found
 
 
 def _grid(column: pd.Series, numeric: dict) -> tuple[np.ndarray, list]:
@@ -167,52 +151,36 @@ def _grid(column: pd.Series, numeric: dict) -> tuple[np.ndarray, list]:
     order = np.argsort(x, kind="stable")[: np.isfinite(x).sum()]
     places = (np.linspace(0.01, 0.99, N_CELLS) * max(0, len(order) - 1)).round().astype(int)
     order = order[places[: len(order)]]  # of an empty column none
-    _, first = np.unique(x[order], return_index=True)
-    return order[first], x[order[first]].tolist()
+    values, first = np.unique(x[order], return_index=True)
+    return order[first], values.tolist()
 
 
-def _write(run: Run, name: str, table: pd.DataFrame, figure: Figure) -> Path:
+def _write(run: Run, name: str, table: pd.DataFrame, title: str, draw):
     """Write ``plots/<name>.csv`` and ``plots/<name>.png``; return the path of the picture."""
-    path = run.folder / "plots" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
+    path = save(draw(table), run.folder, name, title)
     with replacing(path.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, index=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
     return path
 
 
-def _bars(table: pd.DataFrame, label: str, title: str) -> Figure:
-    table = table.head(N_BARS)[::-1]
-    figure = Figure(figsize=(7, 1.4 + 0.26 * len(table)), layout="constrained")
+def _bars(table: pd.DataFrame) -> Figure:
+    table, figure = table.head(N_BARS)[::-1], Figure(figsize=(7, 7), layout="constrained")
     axis = figure.subplots()
-    axis.barh(range(len(table)), table["importance"], xerr=table.get("sd"), color=BLUE, ecolor=GREY)
-    axis.set_yticks(range(len(table)), [literal(name[:40]) for name in table["column"]])
-    axis.axvline(0, color=GREY, linewidth=0.5)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set(xlabel=literal(label))
-    figure.suptitle(literal(title), fontsize=11)
+    axis.barh(table["column"].map(literal), table["importance"], xerr=table.get("sd"), color=BLUE)
+    axis.set_xlabel("loss of the deciding metric" if "sd" in table else "mean |SHAP value|")
     return figure
 
 
-def _curves(curves: pd.DataFrame, title: str) -> Figure:
+def _curves(curves: pd.DataFrame) -> Figure:
     panels = list(curves.groupby("column", sort=False))
-    n_rows = -(-len(panels) // 3)
-    figure = Figure(figsize=(13, 0.6 + 3.4 * n_rows), layout="constrained")
-    axes = figure.subplots(n_rows, 3, squeeze=False, sharey=True).ravel()
+    figure = Figure(figsize=(13, 4 * -(-len(panels) // 3)), layout="constrained")
+    axes = figure.subplots(-(-len(panels) // 3), 3, squeeze=False, sharey=True).ravel()
     for axis, (name, curve) in zip(axes, panels, strict=False):
+        is_text = isinstance(curve["cell"].iloc[0], str)
         for label, one in curve.groupby("class", sort=False):
-            is_text = isinstance(one["value"].iloc[0], str)
-            x = range(len(one)) if is_text else one["value"].astype(float)
-            style = {"linestyle": "" if is_text else "-", "marker": "o", "markersize": 6 if is_text else 3}
-            axis.plot(x, one["prediction"], **style, label=literal(str(label)[:20]))
-        if is_text:
-            axis.set_xticks(x, [literal(value[:12]) for value in one["value"]], rotation=60, ha="right")
+            x = one["cell"].map(literal) if is_text else one["cell"].astype(float)
+            axis.plot(x, one["prediction"], ".:", label=literal(str(label)))
+        axis.tick_params("x", rotation=60 if is_text else 0)
         axis.set(title=literal(name[:40]), ylabel="mean prediction")
-        axis.grid(color="#eeeeee")
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    if curves["class"].iloc[0] != "":
-        axes[0].legend(frameon=False, fontsize=8)
-    figure.suptitle(literal(title), fontsize=11)
+    axes[0].legend(fontsize=8)
     return figure

@@ -16,7 +16,7 @@ from src.logger import csv
 from src.metric.decision import decided
 from src.metric.functions import auroc_binary, average_precision_binary, r2
 from src.system.errors import printable
-from src.system.files import read_json
+from src.system.files import read_json, replacing
 from src.system.process import silence_output
 
 BLUE, ORANGE, GREY = "#3366aa", "#dd7722", "#999999"
@@ -33,25 +33,32 @@ def draw(folder: str | Path) -> list[Path]:
     A run that was pruned has the first alone.
     """
     folder = Path(folder)
-    (folder / "plots").mkdir(exist_ok=True)
     report, info = read_json(folder / "report.json"), read_json(folder / "info.json")
     history = csv.read(folder / "metrics.csv")
     title, figures = f"{report['run']}   {report['model']} on {report['dataset']}", {}
     if report["status"] != "pruned":
         with np.load(folder / "predictions.npz", allow_pickle=False) as file:
             y, p = file["test_y"], file["test_p"]
-        at = info.get("threshold")
-        test = regression(y, p) if info["task"] == "regression" else classification(y, p, info["classes"], at)
-        figures["test"] = (test, f"{title}, test part ({len(y):,} rows)")
+        figures["test"] = (predictions(y, p, info), f"{title}, test part ({len(y):,} rows)")
     if len(history) > 1 and "folds" not in report:
         curves = learning_curves(history, report["metric"]["name"], report["best_epoch"])
         figures["learning_curves"] = (curves, title)
-    paths = []
-    for name, (figure, heading) in figures.items():
-        figure.suptitle(literal(heading), fontsize=11)
-        paths.append(folder / "plots" / f"{name}.png")
-        figure.savefig(paths[-1], dpi=110)
-    return paths
+    return [save(figure, folder, name, heading) for name, (figure, heading) in figures.items()]
+
+
+def save(figure: Figure, folder: Path, name: str, title: str = "") -> Path:
+    """Write ``plots/<name>.png`` into the folder of a run; return its path."""
+    figure.suptitle(literal(title), fontsize=11)
+    (folder / "plots").mkdir(exist_ok=True)
+    with replacing(folder / "plots" / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    return folder / "plots" / f"{name}.png"
+
+
+def predictions(y: np.ndarray, p: np.ndarray, info: dict) -> Figure:
+    if info["task"] == "regression":
+        return regression(y, p)
+    return classification(y, p, info["classes"], info.get("threshold"))
 
 
 def literal(name: str) -> str:

@@ -54,6 +54,8 @@ def opened(names: list[str], trust: bool) -> list[Run]:
         if run.status != "done":
             raise UserError(f"{run.name} is {run.status}: only runs that are done can be combined")
         check_trust(run)
+        if (run.cfg.get("cv") or {}).get("outer") is not None:
+            raise UserError(f"{run.name} holds out an outer fold as test: combine runs without cv.outer")
         if any(run.info[key] != first.info[key] for key in ("target", "task", "classes")):
             raise UserError(f"{run.name} has another target than {first.name}: leave one of them out")
         if run.report["data_digest"] != first.report["data_digest"]:

@@ -20,7 +20,7 @@ from src.system.paths import outputs
 
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 # keys of a config that are not part of a setting
-ASIDE = (*NO_RESULT, "seed", "dataset.split_seed", "threads", "trainer.devices", "cv.fold")
+ASIDE = (*NO_RESULT, "seed", "dataset.split_seed", "threads", "trainer.devices", "cv.fold", "cv.outer")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:

@@ -16,7 +16,7 @@ from src.config.tree import written
 from src.logger.fanout import Fanout
 from src.run.folder import all_runs
 from src.run.lock import hold
-from src.study import jobs
+from src.study import jobs, nested
 from src.study.launchers import replace_joblib, replace_submitit
 from src.study.leaderboard import leaderboards
 from src.study.table import aligned, rounded, shown
@@ -104,7 +104,8 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
                 log.info("\n%s", shown(leaderboards(folder.name), "text"))
         written = page and page.wait() == 0
         log.info("\npage      %s", folder / "sweep.html" if written else f"python -m {' '.join(verb)}")
-        log.info("\n%s", "\n".join(filter(None, [jobs.progress(folder), _found(folder)])))
+        answer = [nested.told(folder), jobs.progress(folder), _found(folder)]
+        log.info("\n%s", "\n".join(filter(None, answer)))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
         if status == "done" and failed:
