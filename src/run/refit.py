@@ -1,16 +1,13 @@
 """Train the model of a run again on all rows but test, for as long as val has chosen: ``refit=true``."""
 
-import logging
-
 import numpy as np
 
 from src.data.load import arrays_of, fold_of, prepared_frame
 from src.data.shared import kept_frame
 from src.model.build import described
+from src.system.errors import log
 from src.trainer.family import family
 from src.trainer.history import Progress
-
-log = logging.getLogger("reprise")
 
 
 def refit(recorder, where: tuple, metric: dict, kept: int | None, *, watch, **options) -> tuple:

@@ -1,6 +1,5 @@
 """The metrics of a run on rows of a file that have targets, and their picture."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from src.data.target import encode, readable
 from src.metric.choose import choose, scores
 from src.run.folder import Run
 from src.share.plots import predictions, save
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
 
 def evaluate(run: Run, path: str, etl: bool, labels: str | None) -> tuple[dict, np.ndarray, np.ndarray]:
@@ -24,7 +23,7 @@ def evaluate(run: Run, path: str, etl: bool, labels: str | None) -> tuple[dict, 
         if len(y):
             found.append((y, predictor.output(some)))
     if n_empty:
-        logging.getLogger("reprise").warning("%s rows without a target are left out", f"{n_empty:,}")
+        log.warning("%s rows without a target are left out", f"{n_empty:,}")
     if not found:
         raise UserError(f"no row has a target in {info['target']}")
     y, p = map(np.concatenate, zip(*found, strict=True))

@@ -1,6 +1,5 @@
 """Which columns the predictions of a run rest on: shuffle one and score again, set one and predict again."""
 
-import logging
 import math
 import time
 
@@ -20,7 +19,7 @@ from src.run.rows import rows_of
 from src.share.evaluation import with_target
 from src.share.plots import BLUE, MAX_CURVES, literal, save
 from src.system.code import needed
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 from src.system.files import replacing
 
 N_ROWS, REPEATS = 2000, 5  # that are scored; shuffles of each column
@@ -29,7 +28,6 @@ N_CELLS, N_AVERAGED = 15, 300  # values of a column that a curve tries, rows tha
 N_SHAP, N_BACKGROUND = 100, 50  # rows that SHAP explains, rows that stand for an unknown value
 SECONDS = 10  # that a report may take for importances
 NAMES = {"permutation": "importance", "shap": "shap"}  # by= -> the picture
-log = logging.getLogger("reprise")
 
 
 def explain(run: Run, rows=None, n: int | None = None, by: str | None = None, seconds=math.inf) -> tuple:
