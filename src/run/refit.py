@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.data.load import arrays_of, fold_of, prepared_frame
+from src.data.load import arrays_of, fold_of, load_frame
 from src.data.shared import kept_frame
 from src.model.build import described
 from src.system.errors import log
@@ -19,7 +19,7 @@ def refit(recorder, where: tuple, metric: dict, kept: int | None, *, watch, **op
     kept : the epoch, or number of trees, that val has chosen; None, without val: all epochs
     """
     model, dataset, (frame, origin, shared) = recorder.cfg["model"], recorder.cfg["dataset"], where
-    known = kept_frame(dataset, origin) if shared else prepared_frame(dataset, frame, origin)
+    known = kept_frame(dataset, origin) if shared else load_frame(dataset, frame, origin)
     table, record, rows = fold_of(*known, dataset, options["seed"], None)
     rows = rows | {"train": np.sort(np.concatenate([rows["train"], rows["val"]]))}
     log.info("refit    %s rows of train and val", f"{len(rows['train']):,}")

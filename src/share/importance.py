@@ -60,7 +60,7 @@ def for_report(name: str) -> None:
         return
     try:
         explain(run, seconds=SECONDS)
-    except UserError as error:
+    except (UserError, RuntimeError) as error:  # RuntimeError: a metric of the user's own
         log.warning("the report has no importances: %s", error)
 
 
@@ -80,10 +80,7 @@ def _labelled(run: Run, rows, n: int) -> tuple[pd.DataFrame, np.ndarray, str]:
 
 
 def permuted(run: Run, frame, y: np.ndarray, columns: list[str], seconds: float) -> pd.DataFrame:
-    """Return column, importance and sd, its deviation over `REPEATS` shuffles of the column's cells.
-
-    importance : how much worse the deciding metric is when they are shuffled (Breiman 2001)
-    """
+    """Return column, importance, how much worse the metric is when it is shuffled (Breiman 2001), and sd."""
     predictor, info, rng = run._predictor, run.info, np.random.default_rng(0)
     metric = choose(run.cfg["metric"], run.cfg["metric_mode"], info["task"])
     threshold = info.get("threshold") if depends_on_threshold(metric["name"]) else None
@@ -120,10 +117,7 @@ def shapley(run: Run, frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def dependence(run: Run, frame: pd.DataFrame, columns) -> pd.DataFrame:
-    """Return column, cell, class, prediction: its mean where all rows have one cell (Friedman 2001).
-
-    columns : the most important first; of `N_DRAWN` that hold no text
-    """
+    """Return column, cell, class and the mean prediction where all rows have this cell (Friedman 2001)."""
     predictor, info, found = run._predictor, run.info, []
     texts, few = predictor.transforms["roles"]["text"], frame.iloc[:N_AVERAGED]
     shown = slice(info["task"] == "binary", MAX_CURVES)  # of two classes the second
