@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from src.data.load import read_dataset
 from src.format.export import N_ROWS, TOLERANCE
@@ -56,12 +57,8 @@ def export(run: Run, rows=None) -> dict:
             mlflow.pyfunc.save_model(temporary / "model", **made)
         raw.to_parquet(temporary / "rows.parquet")
         run.predict(raw).drop(columns="id").to_parquet(temporary / "p.parquet")
-        done = subprocess.run([sys.executable, "-c", PROOF], cwd=temporary, capture_output=True, text=True)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise UserError(f"MLflow cannot use {run.name} in a new process: {reason[:300]}")
         report = {"run": run.name, "format": "pyfunc", "pickle": False, "rows": len(raw), "file": "model"}
-        report |= json.loads(done.stdout.rpartition("found ")[2])
+        report |= json.loads(_proven(run.name, temporary).rpartition("found ")[2])
         report["difference"] /= run.info["y_std"]
         if not report["difference"] <= TOLERANCE:
             gap = f"{report['difference']:.1e}, more than {TOLERANCE:g}"
@@ -74,3 +71,12 @@ def export(run: Run, rows=None) -> dict:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return report
+
+
+def _proven(name: str, folder: Path) -> str:
+    """Return what `PROOF` prints in a new process."""
+    done = subprocess.run([sys.executable, "-c", PROOF], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise UserError(f"MLflow cannot use {name} in a new process: {reason[:300]}")
+    return done.stdout

@@ -38,7 +38,6 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         store = client()
         mlflow.set_tracking_uri(uri())
@@ -56,6 +55,7 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
 def model_of(run: Run):
     """Yield what MLflow's ``log_model`` and ``save_model`` need of a run."""
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with tempfile.TemporaryDirectory() as folder:
         copy, code = Path(folder, run.name), Path(__file__).with_name("pyfunc.py")
         shutil.copytree(run.folder / "model", copy / "model")
