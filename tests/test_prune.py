@@ -22,8 +22,7 @@ from src.resume import resume
 from src.run.folder import find, model_path
 from src.run.job import run_job
 from src.study.jobs import rows
-from src.study.pruning import watch
-from src.study.search import open_study
+from src.study.search import open_study, watch
 from src.system.errors import UserError
 from src.trainer.family import family
 from src.trainer.history import Pruned

@@ -16,6 +16,7 @@ _reprise() {
     [[ $word == *=* ]] && COMPREPLY=("${COMPREPLY[@]#"${word%=*}="}")
 }
 complete -F _reprise reprise"""
+KEYS = {"": "train.yaml", "trainer.": "trainer/default.yaml", "dataset.": "dataset/_base.yaml"}
 FOLDERS = {"run": ("runs", "t"), "runs": ("runs", "t"), "remove": ("runs", "t"), "sweep": ("sweeps", "s")}
 
 
@@ -33,14 +34,10 @@ def _of_train(word: str) -> list[str]:
     key, equals, _ = word.partition("=")
     if equals:
         return [f"{key}={name}" for name in choices(key)] if key in GROUPS else []
-    keys = [line.partition(":")[0] for line in (CONF / "train.yaml").read_text().splitlines()]
-    keys += [f"{name}.{key}" for name in ("trainer", "dataset") for key in _keys(name)]
-    return [f"{key}=" for key in [*GROUPS, *keys] if re.fullmatch(r"[\w.]+", key)] + ["--multirun", "--help"]
-
-
-def _keys(group: str) -> list[str]:
-    file = CONF / group / {"trainer": "default.yaml", "dataset": "_base.yaml"}[group]
-    return [line.partition(":")[0] for line in file.read_text().splitlines()]
+    keys = [*GROUPS]
+    for section, file in KEYS.items():
+        keys += [section + line.partition(":")[0] for line in (CONF / file).read_text().splitlines()]
+    return [f"{key}=" for key in keys if re.fullmatch(r"[\w.]+", key)] + ["--multirun", "--help"]
 
 
 def _of_verb(verb: str, word: str) -> list[str]:

@@ -18,7 +18,6 @@ from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
 from src.study.best import duration, front, goals, scored
-from src.study.pruning import watch
 from src.study.run import run_config
 from src.study.search import SHARED, STOP
 from src.system.errors import UserError, is_full, is_told, log, sentence, without_password
@@ -52,7 +51,7 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
         _mark(folder, member["job"]).touch()
     for left in reversed(range(1 + int(times or 0))):
         try:
-            options["watch"] = watch(folder, section, cfg["trainer"]["max_epochs"])
+            options["watch"] = search.watch(folder, section, cfg["trainer"]["max_epochs"])
             run = _resumed(earlier, options) if earlier else run_config(cfg, report=report, **options)
             break
         except Exception as error:

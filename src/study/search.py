@@ -1,10 +1,11 @@
-"""A search: Optuna chooses the overrides of each job; the job tells how it ended.
+"""A search: Optuna chooses the overrides of each job, may prune it, and is told how it ended.
 
 The study is ``study.journal`` in the folder of the sweep, or in a database that several machines share.
 A trial is told when its run is done. One that failed or was killed stays open: a sweep that goes on trains
 it again.
 """
 
+import math
 import time
 import warnings
 from functools import cache
@@ -24,6 +25,7 @@ from src.study.sampler import distribution, sampler, text
 from src.system.errors import UserError, one_line
 from src.system.files import host
 from src.system.tables import located
+from src.trainer.history import Pruned
 
 SHARED, STOP = ".data", ".stop"  # in the folder of a sweep
 
@@ -37,23 +39,19 @@ class Lock:
         self.journal, self.lock = journal, FileLock(f"{journal}.lock")
 
     def acquire(self) -> bool:
+        """Cut off a last line that a kill has torn: Optuna would not read what is written after it."""
         self.lock.acquire()
-        _mend(self.journal)
+        with self.journal.open("rb+") as file:
+            size = file.seek(0, 2)
+            start = max(0, size - 65536)
+            file.seek(start)
+            tail = file.read()
+            if tail and not tail.endswith(b"\n"):
+                file.truncate(start + tail.rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:
         self.lock.release()
-
-
-def _mend(journal: Path) -> None:
-    """Cut off a last line that a kill has torn: Optuna would not read what is written after it."""
-    with journal.open("rb+") as file:
-        size = file.seek(0, 2)
-        start = max(0, size - 65536)
-        file.seek(start)
-        tail = file.read()
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(start + tail.rfind(b"\n") + 1)
 
 
 def optuna():
@@ -191,7 +189,39 @@ def _launched(launcher, jobs) -> list:
     return returned
 
 
-# -- how a job ended
+# -- how a job goes and ends
+
+
+def watch(folder: Path, section: dict, max_epochs: int | None):
+    """Return a function that reports each row of a run to its trial and may raise `Pruned`, or None."""
+    if not section.get("pruner"):
+        return None
+    from optuna import Trial
+
+    study = open_study(folder, section)
+    study.pruner, (name,) = _pruner(section, max_epochs), study.metric_names
+    known = study.get_trials(deepcopy=False)[section["trial"]]
+    trial, last = Trial(study, known._trial_id), max(known.intermediate_values, default=0)
+
+    def look(row: dict) -> None:
+        if row["epoch"] < last:  # a try that was killed reported it
+            return
+        if row["epoch"] > last and not math.isnan(row[name]):
+            trial.report(row[name], row["epoch"])
+        if trial.should_prune():
+            raise Pruned
+
+    return look
+
+
+def _pruner(section: dict, max_epochs: int | None):
+    from optuna import pruners
+
+    if section["pruner"] == "median":
+        first = section["n_warmup_epochs"] + 1
+        return pruners.MedianPruner(section["n_startup_trials"], n_warmup_steps=first)
+    least, most = section["min_epochs"], section["max_epochs"] or max_epochs or "auto"
+    return pruners.HyperbandPruner(min_resource=least, max_resource=most)
 
 
 def ends(report: dict, section: dict) -> list[dict]:
