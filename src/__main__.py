@@ -5,7 +5,7 @@ import runpy
 import sys
 
 from src.config.completion import BASH, candidates
-from src.config.shell import refuse, show, verbs
+from src.config.shell import refuse, show, verbs, wrapped
 from src.system.errors import nearest
 
 USAGE = "reprise VERB key=value ...   like python -m src.VERB key=value ...; reprise VERB --help tells more"
@@ -19,7 +19,7 @@ def main() -> None:
         return show(BASH)
     known = verbs()
     if not words or words[0] in ("-h", "--help"):
-        return show("\n".join([USAGE, "", *(f"  {name:12} {text}" for name, text in known.items())]))
+        return show(wrapped("\n".join([USAGE, "", *(f"  {name:12} {text}" for name, text in known.items())])))
     verb = words[0]
     if verb not in known:
         refuse(f"no verb {verb}{nearest(verb, list(known)) or ': reprise lists them'}", 2)

@@ -42,7 +42,7 @@ def main() -> None:
     try:
         args = shell.arguments()
         if args.help or args.cfg or args.info or args.hydra_help:
-            return shell.show(shell.help_text()) if args.help else job()
+            return shell.show(shell.wrapped(shell.help_text())) if args.help else job()
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them
         check_outputs()
         words, again, force = args.overrides, None, False

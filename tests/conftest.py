@@ -1,20 +1,28 @@
 """Tiny data and a folder for runs: every test module writes under its own ``OUTPUTS_DIR``."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
+import forks
 import hydra
 import numpy as np
 import pandas as pd
 import pytest
 
 import src  # noqa: F401  sets how OpenMP waits, before a test loads torch
+from src.run import again
 
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:  # the default suite writes 0.9 GB
+    # a run syncs dozens of files: 10 ms each on a disk, nothing in memory
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # the store under OUTPUTS_DIR, unless a test says otherwise
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started by a script with &: tests send Ctrl-C
@@ -37,10 +45,24 @@ def shell(outputs):
     """``shell("train", "model=mlp")`` runs ``python -m src.train model=mlp`` and captures its output."""
 
     def call(verb: str, *overrides: str) -> subprocess.CompletedProcess:
-        command = (sys.executable, "-m", f"src.{verb}", *overrides)
-        return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
+        return forks.call(f"src.{verb}", *overrides)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def forked_replays():
+    """Replay in forks, see forks.py; tests/test_replay.py has replays in processes that Python started."""
+
+    def run(command, **options) -> subprocess.CompletedProcess:
+        done = forks.call(*command[2:], **options)
+        print(done.stdout, end="")
+        print(done.stderr, end="", file=sys.stderr)
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(again, "subprocess", SimpleNamespace(run=run))
+        yield
 
 
 @pytest.fixture(scope="module")

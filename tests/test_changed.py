@@ -25,6 +25,7 @@ from src.system.tables import located, places
 TABLE = ("dataset=csv", "dataset.target=y", *QUIET)
 SGD = ("model=sgd", "trainer.max_epochs=2", "model.patience=null", *TABLE)
 MLP = ("model=mlp", "trainer.max_epochs=2", "model.patience=null", *TABLE)
+pytestmark = pytest.mark.usefixtures("forked_replays")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Also the folder of them all: its name may hold any sign, and its disk may be ful
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +14,7 @@ import sys
 import time
 import zipfile
 
+import forks
 import numpy as np
 import pytest
 from conftest import CHECKOUT, QUIET
@@ -55,13 +55,12 @@ def there() -> list[int]:
     return versions_in(runs_folder(), "t")
 
 
-def _claim_many(folder):
-    return [claim(folder, "t").name for _ in range(20)]
-
-
 def test_eight_processes_claim_distinct_numbers(tmp_path):
-    with multiprocessing.get_context("spawn").Pool(8) as pool:
-        names = [name for some in pool.map(_claim_many, [tmp_path / "runs"] * 8) for name in some]
+    code = "import sys\nfrom pathlib import Path\nfrom src.system.paths import claim\n"
+    code += "for _ in range(20): print(claim(Path(sys.argv[1]), 't').name)"
+    command = [sys.executable, "-c", code, str(tmp_path / "runs")]
+    eight = [subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    names = [name for one in eight for name in one.communicate(timeout=100)[0].split()]
     assert sorted(names, key=lambda name: int(name[1:])) == [f"t{n}" for n in range(1, 161)]
 
 
@@ -303,9 +302,8 @@ def test_outputs_dir_may_hold_any_sign(tmp_path, monkeypatch):
     """Its path is in Hydra's overrides, in addresses of SQLAlchemy and MLflow, and goes to Lightning."""
     folder = tmp_path / """a%20b?c#d e'f"g,h=i[j]{k}(l)$m;n&o\\'p\\${q}~r:s*t"""
     monkeypatch.setenv("OUTPUTS_DIR", str(folder))
-    command = [sys.executable, "-m", "src.train", "-m", "dataset=iris", "model=linear", "pictures=false"]
-    command += ["logger=mlflow", "logger.wait=300"]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=280)
+    words = ["-m", "dataset=iris", "model=linear", "pictures=false", "logger=mlflow", "logger.wait=300"]
+    done = forks.call("src.train", *words)
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert set(runs()["sweep"]) == {"s1"} and list(runs()["status"]) == ["done"]
     assert (folder / "sweeps" / "s1" / "sweep.json").is_file() and (folder / "mlflow.db").is_file()
@@ -318,8 +316,7 @@ def test_outputs_dir_may_hold_any_sign(tmp_path, monkeypatch):
 
 def test_a_path_that_lightning_takes_for_two_is_refused(tmp_path, monkeypatch):
     environment = os.environ | {"OUTPUTS_DIR": str(tmp_path / "a::b")}
-    command = [sys.executable, "-m", "src.train", "model=mlp"]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, env=environment)
+    done = forks.call("src.train", "model=mlp", env=environment)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "a path with ::" in done.stderr
 
 
@@ -379,8 +376,7 @@ def test_a_full_disk_is_one_sentence_in_every_verb(small_disk, tmp_path, capsys)
     assert there() == [1] and not list(runs_folder().rglob(".*.part"))
     for n_kb in (12, 60, 250):  # it fills up while the run begins, trains, ends
         small_disk(n_kb)
-        command = [sys.executable, "-m", "src.train", *overrides, "model.net.d_hidden=128"]
-        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+        done = forks.call("src.train", *overrides, "model.net.d_hidden=128")
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and FULL in done.stderr, done.stderr
     assert set(runs()["status"]) <= {"done", "failed", "killed"} and runs().loc["t1", "status"] == "done"
     small_disk(0)

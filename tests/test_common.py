@@ -2,18 +2,17 @@
 
 import inspect
 import logging
-import subprocess
-import sys
 import tempfile
 from copy import deepcopy
 from functools import cache
 from itertools import product
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
-from conftest import CHECKOUT, tiny_bert
+from conftest import tiny_bert
 from omegaconf import OmegaConf
 
 from src import load
@@ -34,12 +33,12 @@ TINY = {  # overrides that make a fit small; a model that is not here is fitted 
     "resnet": ["net.d_hidden=16", "net.n_layers=1", "net.d_token=16"],
     "pretrained": ["net.dropout=0", "schedule=constant"],
     "random_forest": ["arguments.n_estimators=20"],
-    "gradient_boosting": ["arguments.n_estimators=30"],
+    "gradient_boosting": ["arguments.n_estimators=30", "tfidf.max_features=300"],
     "sgd": ["regressor.eta0=0.05"],
     "lightgbm": [*FEW_TREES, "arguments.min_child_samples=5"],
     "xgboost": FEW_TREES,
     "catboost": FEW_TREES,
-    "hist_gb": ["arguments.max_iter=30", "arguments.min_samples_leaf=5"],
+    "hist_gb": ["arguments.max_iter=30", "arguments.min_samples_leaf=5", "tfidf.max_features=300"],
 }
 TORCH = ["batch_size=32", "lr=0.02", "warmup=0"]
 DRAWS_NOTHING = "its fit draws no random number, so a seed changes nothing"
@@ -53,7 +52,7 @@ def config_of(model: str) -> dict:
     small = [f"model.{text}" for text in (*TINY.get(model, ()), *(TORCH if "net" in cfg else ()))]
     if model == "pretrained":
         small.append(f"model.net.path={tiny_bert(Path(tempfile.mkdtemp()))}")
-    common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=12")
+    common = ("dataset=frame", "dataset.target=y", "logger=csv", "threads=1", "trainer.max_epochs=8")
     return compose([f"model={model}", *common, *small])
 
 
@@ -110,8 +109,7 @@ def fresh_of(case_of, tmp_path_factory):
             for other in waiting:
                 other.frame.loc[other.run.arrays["test_id"]].to_pickle(folder / other.run.name)
             names = [other.run.name for other in waiting]
-            command = [sys.executable, "-c", LOADER, folder, *names]
-            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+            done = forks.call("-c", LOADER, folder, *names)
             assert done.returncode == 0, done.stderr
             loaded.update(np.load(folder / "p.npz"))
         return loaded[case.run.name]

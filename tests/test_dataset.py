@@ -6,14 +6,13 @@ import io
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tarfile
 import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,7 +98,7 @@ MINE = """import pandas as pd
 def read(cfg):
     return pd.DataFrame({"a": range(100), "y": ["no", "yes"] * 50})
 """
-IN_SHELL = ("-m", "src.train", "model=linear", "dataset=mine", *QUIET)
+IN_SHELL = ("src.train", "model=linear", "dataset=mine", *QUIET)
 IN_NOTEBOOK = ("-c", f"from src import fit; print(fit('model=linear', 'dataset=mine', *{QUIET}).status)")
 RUN_ETL = "from src import reload_etl, run_etl; assert run_etl('mine').equals(reload_etl('mine', 'v1'))"
 IN_RUN_ETL = ("-c", RUN_ETL)
@@ -119,9 +118,7 @@ def checkout(tmp_path_factory):
 @pytest.mark.parametrize("command", [IN_SHELL, IN_NOTEBOOK, IN_RUN_ETL], ids=["shell", "notebook", "run_etl"])
 def test_a_yaml_and_a_file_with_read_are_a_dataset(checkout, tmp_path, command):
     places = {"OUTPUTS_DIR": str(tmp_path / "outputs"), "PYTHONPATH": str(checkout)}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=checkout, env=os.environ | places, capture_output=True, text=True
-    )
+    done = forks.call(*command, cwd=checkout, env=os.environ | places)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "outputs/etl/mine/v1/version.json").is_file()
     assert command == IN_RUN_ETL or (tmp_path / "outputs/runs/t1/DONE").is_file()

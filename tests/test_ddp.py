@@ -183,6 +183,7 @@ def alone(outputs):
     return fit(*ONE)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_one_run(outputs, alone):
     name = next_run().name
     command = [*torchrun("--standalone", "--nproc_per_node=2"), "-m", "src.train", *ONE, *TWO]

@@ -17,7 +17,7 @@ from src.share.explain import draw, effects
 from src.system.errors import UserError
 
 MOTIF, PLACE = "TATA", 9
-FEW = ("dataset.max_rows=1500", "trainer.max_epochs=4")
+FEW = ("dataset.max_rows=800", "trainer.max_epochs=3", "threads=1")
 
 
 def reads(n: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def test_the_planted_letters_are_found_where_they_were_planted(run, by):
 def test_the_motif_of_dna_sample_is_found_where_it_was_planted(outputs, motif, model):
     run = fit("dataset=dna_sample", f"dataset.motif={motif}", f"model={model[0]}", *model[1:], *FEW, *QUIET)
     planted, size = dna_sample.read({"motif": motif})["start"], len(dna_sample.MOTIFS[motif])
-    table = effects(run, n=40)  # of its test rows, whose id is their place in the whole
+    table = effects(run, n=24)  # of its test rows, whose id is their place in the whole
     found, shares = 0, []
     for (_, row), one in table[table["prediction"] == "yes"].groupby(["row", "id"]):
         start, effect = planted[int(row)], one.set_index("place")["effect"]

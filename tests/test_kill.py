@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import forks
 import pytest
 from conftest import CHECKOUT, assert_same, until
 
@@ -34,9 +35,8 @@ SHARES = [(i + rng.random()) / N_KILLS for i in range(N_KILLS)]  # of the straig
 @pytest.fixture(scope="module")
 def straight(outputs):
     """The undisturbed run, in a new process like the others."""
-    process, folder = begin()
-    assert process.wait(250) == 0
-    run = load(folder.name)
+    assert forks.call("src.train", *OVERRIDES).returncode == 0
+    run = load("t1")
     assert 20 < len(run.rows) < 60, "choose overrides with which training stops early"
     return run
 

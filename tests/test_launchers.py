@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import forks
 import pandas as pd
 import pytest
 from conftest import CHECKOUT, QUIET, until
@@ -24,9 +25,7 @@ from src.system.errors import UserError
 
 def train(*overrides: str, cwd=CHECKOUT) -> subprocess.CompletedProcess:
     """stdout and stderr as one text."""
-    command = [sys.executable, "-u", "-m", "src.train", *overrides]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.run(command, cwd=cwd, text=True, timeout=280, **streams)
+    return forks.call("src.train", *overrides, cwd=cwd, merged=True)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def slow(y_true, y_score) -> float:
     return float(np.mean(y_score.argmax(1) == y_true))
 
 
-SLOW = ("dataset=wine", "model=mlp", *QUIET, "trainer.max_epochs=25", "model.patience=null")
+SLOW = ("dataset=wine", "model=sgd", *QUIET, "trainer.max_epochs=25", "model.patience=null")
 SLOW += ("metric=test_lock.slow", "metric_mode=max")
 
 

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import forks
 import pandas as pd
 import psutil
 import pytest
@@ -31,11 +32,7 @@ SWEEP = (*SWEEP, "logger.wait=300")  # a busy machine takes longer than 30 s to 
 
 def train(*overrides: str, **environment: str) -> subprocess.CompletedProcess:
     """stdout and stderr as one text, in the order in which a person would see them."""
-    command = [sys.executable, "-u", "-m", "src.train", *overrides]
-    return subprocess.run(
-        command, cwd=CHECKOUT, env=os.environ | environment, text=True, timeout=280,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    return forks.call("src.train", *overrides, env=os.environ | environment, merged=True)
 
 
 def statuses_in_mlflow(sweep: str) -> dict[str, str]:

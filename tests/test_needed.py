@@ -2,15 +2,14 @@
 
 import importlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 
+import forks
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, QUIET, tiny_table
+from conftest import QUIET, tiny_table
 
 from src import fit, load, runs, sweep
 from src.run import needed
@@ -123,8 +122,7 @@ def test_500_runs_are_looked_through_in_a_second(first, tmp_path, monkeypatch):
 
 
 def shell(verb: str, *words: str) -> str:
-    command = [sys.executable, "-m", f"src.{verb}", *words]
-    done = subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, timeout=280)
+    done = forks.call(f"src.{verb}", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

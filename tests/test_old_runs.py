@@ -35,6 +35,7 @@ from src.system.files import read_json
 PACKS = CHECKOUT / "tests/packs"
 NAMES = ("mlp", "random_forest", "hist_gb")
 TOLERANCE = 1e-5
+pytestmark = pytest.mark.usefixtures("forked_replays")
 
 
 def cpu() -> str:

@@ -42,6 +42,7 @@ from src.unpack import unpack as verb
 
 TABLE = tiny_table("binary", n=120)
 WINE = wine.read({})
+pytestmark = pytest.mark.usefixtures("forked_replays")
 
 
 def made_here(frame, *overrides: str, **data):

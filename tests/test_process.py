@@ -1,10 +1,13 @@
 """Child processes are reused by the next run, replaced if they died or the environment changed; start-up."""
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import psutil
 import pytest
@@ -46,9 +49,12 @@ def test_the_next_run_reuses_the_process(outputs):
 def test_another_environment_is_another_process(outputs, monkeypatch, tmp_path):
     fit(*OVERRIDES)
     pids, old = idle(), [child.process for child in Child.idle]
+    shutil.copy(outputs / "mlflow.db", tmp_path / "other.db")  # a new store takes seconds
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
     run = fit(*OVERRIDES)
-    assert idle() != pids and closed(run) and (tmp_path / "other.db").is_file()
+    with closing(sqlite3.connect(tmp_path / "other.db")) as store:
+        stored = store.execute("SELECT name FROM runs").fetchall()
+    assert idle() != pids and closed(run) and (f"{run.name} linear wine",) in stored
     assert [process.wait(30) for process in old] == [0], "the other one has ended"
 
 

@@ -5,9 +5,8 @@ import linecache
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 
+import forks
 import pytest
 from conftest import CHECKOUT
 
@@ -81,7 +80,7 @@ def test_benchmark_exists(command):
 
 
 def test_the_verbs_are_listed():
-    done = subprocess.run([sys.executable, "-m", "src"], cwd=CHECKOUT, capture_output=True, text=True)
+    done = forks.call("src")
     listed = re.findall(r"^  (\w+) +\w", done.stdout, re.MULTILINE)
     assert "python -m src" in [line.partition("#")[0].strip() for line in LINES]
     assert sorted(listed) == sorted(shell.verbs())

@@ -10,6 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 
+import forks
 import numpy as np
 import pandas as pd
 import pytest
@@ -211,9 +212,7 @@ def project(outputs, tmp_path_factory):
         shutil.copytree(CHECKOUT / name, where / name, ignore=shutil.ignore_patterns("__pycache__"))
 
     def call(verb: str, *overrides: str) -> subprocess.CompletedProcess:
-        command = (sys.executable, "-m", f"src.{verb}", *overrides)
-        env = os.environ | {"PYTHONPATH": str(where)}
-        return subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, timeout=280)
+        return forks.call(f"src.{verb}", *overrides, cwd=where, env=os.environ | {"PYTHONPATH": str(where)})
 
     done = call("train", *LINEAR)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,11 @@
 """Jobs of a sweep share their data: it is read once, prepared once, and no job can change another one's."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 
+import forks
 import numpy as np
 import pytest
 from conftest import CHECKOUT, QUIET, tiny_table, tiny_text
@@ -190,8 +190,7 @@ def trained(outputs, table, *words: str) -> list:
     """The runs of a sweep of four jobs, which reads its file once: a reading of other signs says so."""
     tiny_table("binary").to_csv(table, index=False, sep=";")
     words = (f"dataset={table}", "dataset.target=y", "model.scaler=standard", *QUIET, *words)
-    command = [sys.executable, "-m", "src.train", "--multirun", *words]
-    done = subprocess.run(command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, timeout=280)
+    done = forks.call("src.train", "--multirun", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     name = re.search(r"(s\d+)   4 jobs", done.stdout)[1]
     assert not (outputs / "sweeps" / name / ".data").exists()

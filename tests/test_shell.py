@@ -2,14 +2,20 @@
 
 import importlib
 import inspect
+import os
+import pty
 import re
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from typing import get_args
 
 import pytest
 from conftest import CHECKOUT
 
+from src.__main__ import USAGE, main
+from src.config import shell as ours
 from src.config.shell import call, read, verbs
 from src.system.errors import UserError
 
@@ -115,6 +121,50 @@ def test_help_names_every_parameter_and_its_examples_are_read(verb):
     assert examples
     for example in examples:
         read(FUNCTIONS[verb], example.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("verb", ["src", "train", *FUNCTIONS])
+def test_help_fits_the_terminal(verb, width, monkeypatch, capsys):
+    """No word is lost, no line is wider but a command, no code for colours is sent."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.argv", [verb, "--help"])
+    if verb == "train":
+        ours.show(ours.wrapped(ours.help_text()))
+        text = ours.help_text()
+    elif verb == "src":
+        main()
+        text = "\n".join([USAGE, *(f"{name} {line}" for name, line in verbs().items())])
+    else:
+        with pytest.raises(SystemExit):
+            call(FUNCTIONS[verb])
+        text = inspect.getdoc(FUNCTIONS[verb]).replace("``", "")
+    printed = capsys.readouterr().out
+    assert printed.split() == text.split() and "\x1b" not in printed
+    wide = [line for line in printed.splitlines() if len(line) > min(width, 100)]
+    words = 4 if width < 80 else 0  # of a line that holds a long key
+    assert all(re.match(r" *(python|zcat) ", line) or len(line.split()) < words for line in wide), wide
+    commands = re.findall(r"^ *(?:python|zcat) .*$", text, re.MULTILINE)
+    assert [line for line in printed.splitlines() if line in commands] == commands
+    parameters = re.findall(r"^\w+ : ", text, re.MULTILINE)
+    assert re.findall(r"^\w+ : ", printed, re.MULTILINE) == parameters
+
+
+def test_help_in_a_terminal_of_60_columns():
+    """The width is that of the terminal; NO_COLOR or not, there is no code for colours."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 60))
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    command = [sys.executable, "-m", "src.resume", "--help"]
+    with subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdin=theirs, stdout=theirs) as process:
+        os.close(theirs)
+        text = b""
+        with suppress(OSError):  # Linux says so when the other end is closed
+            while part := os.read(ours, 1 << 16):
+                text += part
+    os.close(ours)
+    lines = text.decode().splitlines()
+    assert process.returncode == 0 and 50 < max(map(len, lines)) <= 60 and b"\x1b" not in text
 
 
 def test_the_notebook_has_the_verbs_function():

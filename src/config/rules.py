@@ -175,10 +175,9 @@ def check_value(key: str, value, default, typed: str) -> None:
 
 def refuse_password(key: str, value) -> None:
     """Refuse an address with a password, which a run would keep in its config.json."""
-    for text in value if isinstance(value, list) else [value]:
-        if isinstance(text, str) and holds_password(text) and key != "sweep.storage":  # has its own advice
-            advice = "leave it out, what reads it finds it in ~/.pgpass or in a variable such as PGPASSWORD"
-            raise UserError(f"{key} holds a password, which the run would record: {advice}")
+    if type(value) in (str, list) and holds_password(str(value)):
+        advice = "leave it out, what reads it finds it in ~/.pgpass or in a variable such as PGPASSWORD"
+        raise UserError(f"{key} holds a password, which the run would record: {advice}")
 
 
 def rule_of(key: str, default):

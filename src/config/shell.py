@@ -4,7 +4,10 @@ import ast
 import inspect
 import logging
 import os
+import re
+import shutil
 import sys
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
@@ -57,7 +60,7 @@ def call(function):
     A wrong override is exit code 2, another `UserError` 1, Ctrl-C 130.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        show(inspect.getdoc(function).replace("``", ""))
+        show(wrapped(inspect.getdoc(function).replace("``", "")))
         sys.exit(0)
     try:
         bound = read(function, sys.argv[1:])
@@ -69,6 +72,18 @@ def call(function):
 def show(text: str, file=None) -> None:
     """Print text whose names of columns or files may hold control characters: these are written out."""
     put(printable(without_password(text), keep="\n"), file)
+
+
+def wrapped(text: str) -> str:
+    """Return a help text in lines of the terminal's width, or of 80 columns, each below its explanation."""
+    text = re.sub(r"(?<=\S)\n( {4,}|(?! |\n|\S+ : |python |zcat ))(?=\S)", " ", text)  # one line a paragraph
+    options, lines = {"break_long_words": False, "break_on_hyphens": False}, []
+    width = min(shutil.get_terminal_size().columns, 100)
+    for line in text.splitlines():
+        below = " " * re.match(r" *(\S+ : |\S.{,40}? {2,})?", line).end()
+        whole = "python -m" in line and "   " not in line  # a command is copied
+        lines += [line] if whole else textwrap.wrap(line, width, subsequent_indent=below, **options) or [""]
+    return "\n".join(lines)
 
 
 def put(text: str, file=None) -> bool:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from src.config.tree import addable, choices, hydra_compose, parse, written
 from src.metric.words import check_name
-from src.system.errors import UserError, holds_password
+from src.system.errors import UserError
 
 SAMPLERS = ("tpe", "cmaes", "qmc", "nsga2", "random")
 PRUNERS = ("median", "hyperband")
@@ -150,8 +150,6 @@ def _check_storage(section: dict) -> None:
     storage = section["storage"]
     if storage is None:
         return
-    if holds_password(storage):
-        raise UserError("sweep.storage holds a password: leave it out, PGPASSWORD or ~/.pgpass gives it")
     if "://" not in storage:
         raise UserError(f"sweep.storage={storage}: should be a URL, postgresql+psycopg://host/database")
     if not section["study"]:

@@ -25,8 +25,7 @@ from src.system.tables import find_table, is_fasta, places
 def read_and_etl(dataset: str | dict):
     """Return ``read(cfg)`` and ``etl(df, ...)`` of a dataset, by its name or its section of the config.
 
-    A file's dataset has the file's name, and the reader's functions. One that the user has outside of src/
-    names its function, ``function: my_data.read``; its etl is in the same module.
+    A file's dataset has the file's name and the reader's functions; the user's own may name its ``function``.
     """
     if isinstance(dataset, dict) and dataset.get("function"):
         read, module = locate(dataset["function"]), sys.modules[dataset["function"].rpartition(".")[0]]

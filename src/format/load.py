@@ -1,5 +1,6 @@
 """Open an exported model: arrays of rows to predictions."""
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +63,9 @@ def load(path: Path, form: str = ""):
         net = torch.export.load(path).module() if path.suffix == ".pt2" else torch.jit.load(path)
         return torch.inference_mode()(lambda part: net(*map(torch.from_numpy, part.values())).numpy())
     if path.suffix == ".skops":
-        import skops.io
-
-        estimator = skops.io.load(path, trusted=TRUSTED)
+        estimator = import_module("skops.io").load(path, trusted=TRUSTED)
     else:
-        import joblib
-
-        estimator = joblib.load(path)
+        estimator = import_module("joblib").load(path)
     return lambda part: estimator.predict(estimator.matrix(part))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from src.logger.mlflow import MLflow
 from src.logger.wandb import WandB, is_off
-from src.system.code import locate
 from src.system.errors import log
 from src.system.files import locked, read_json, write_json
 from src.system.paths import outputs
@@ -22,19 +21,12 @@ _failed = {}  # tracker -> environment variables with which it failed in this pr
 
 
 def tracker_names(logger: dict) -> list[str]:
-    """Return the trackers that the config's section names, without W&B where WANDB_MODE=disabled.
-
-    A class of the user's own is called by its dotted name.
-    """
+    """Return the trackers that the config's section names, a class of the user's by its dotted name."""
     names = [name for name in TRACKERS if logger[name]]
     if "wandb" in names and is_off():
         log.info("wandb is switched off by WANDB_MODE=disabled")
         names.remove("wandb")
     return [*names, logger["class"]] if "class" in logger else names
-
-
-def tracker_of(name: str):
-    return TRACKERS.get(name) or locate(name)
 
 
 def prestart(logger: dict) -> None:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from src.logger.fanout import failure, keep, known, tracker_of
+from src.logger.fanout import TRACKERS, failure, keep, known
+from src.system.code import locate
 from src.system.errors import one_line
 from src.system.files import locked
 from src.system.process import silence_output
@@ -61,7 +62,7 @@ class Worker:
             return
         try:
             if method == "start":
-                self.tracker = tracker_of(self.name)()
+                self.tracker = (TRACKERS.get(self.name) or locate(self.name))()
                 self.keep(self.tracker.start(self.run, self.known()))
             else:
                 getattr(self.tracker, method)(*arguments)

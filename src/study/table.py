@@ -2,9 +2,11 @@
 
 import math
 import re
+import shutil
 
 import pandas as pd
 
+from src.config.shell import wrapped
 from src.study.statistics import expected_best
 from src.system.errors import UserError, nearest
 
@@ -55,7 +57,10 @@ def remarks(table: pd.DataFrame) -> list[str]:
 
 
 def _text(table: pd.DataFrame) -> str:
-    return "\n".join([f"{title(table)}:", aligned(cells(table)), *remarks(table)])
+    rows, width = cells(table), shutil.get_terminal_size().columns
+    if max(map(len, aligned(rows).splitlines())) > width:
+        rows = [[*row[:5], *row[7:]] for row in rows]  # val-test and seconds are in the other formats
+    return "\n".join([f"{title(table)}:", aligned(rows), *map(wrapped, remarks(table))])
 
 
 def aligned(rows: list[list[str]]) -> str:
