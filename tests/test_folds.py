@@ -345,7 +345,7 @@ SLOW = ("bilstm", "cnn", "dna_cnn", "pretrained", "transformer", "catboost", "ta
 def test_no_fold_learns_from_the_rows_that_it_holds_out(outputs, model):
     """Other values in a fold's val and test rows change nothing but what val chooses: an epoch."""
     frame, cfg = tiny_table("regression", n=120), config_of(model)
-    cfg |= {"cv": cv("kfold", n_folds=3, fold=1), "pictures": False}
+    cfg = cfg | {"cv": cv("kfold", n_folds=3, fold=1), "pictures": False}  # a new dict: others use it, too
     cfg |= {"trainer": cfg["trainer"] | {"max_epochs": 1}}
     if cfg["model"].get("pass_val"):
         cfg["model"] = cfg["model"] | {"regressor": cfg["model"]["regressor"] | {"early_stopping": False}}

@@ -33,7 +33,6 @@ TABLE = tiny_table("binary", n=120)
 WINE = wine.read({})
 NET = ("model=mlp", "dataset.target=y", "trainer.max_epochs=2", "threads=1", *QUIET)
 LINEAR = ("model=linear", "dataset=wine", "threads=1", *QUIET)
-pytestmark = pytest.mark.usefixtures("forked_replays")
 
 
 @pytest.fixture(scope="module")
