@@ -50,8 +50,8 @@ def shell(outputs):
     return call
 
 
-@pytest.fixture(scope="module")
-def forked_replays():
+@pytest.fixture
+def forked_replays(monkeypatch):
     """Replay in forks, see forks.py; tests/test_replay.py has replays in processes that Python started."""
 
     def run(command, **options) -> subprocess.CompletedProcess:
@@ -60,9 +60,7 @@ def forked_replays():
         print(done.stderr, end="", file=sys.stderr)
         return done
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(again, "subprocess", SimpleNamespace(run=run))
-        yield
+    monkeypatch.setattr(again, "subprocess", SimpleNamespace(run=run))
 
 
 @pytest.fixture(scope="module")

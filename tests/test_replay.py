@@ -32,6 +32,16 @@ PAIRS = [
     for pair in product(choices("model"), ("table", "text", "dna", "protein"))
 ]
 LINEAR = ("model=linear", "dataset=wine", *QUIET)
+STARTED = (  # the tests whose replays Python starts; those of the others are forks, see forks.py
+    "test_every_model_replays_identical[mlp-table]", "test_every_model_replays_identical[linear-text]",
+    "test_the_recorded_code_replays_identical_after_an_edit",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def forked(request):
+    if request.node.name not in STARTED:
+        request.getfixturevalue("forked_replays")
 
 
 def replay(monkeypatch, *overrides: str) -> int:
