@@ -8,10 +8,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import zipfile
 
 import forks
@@ -27,6 +25,7 @@ from src.pack import pack
 from src.replay import replay
 from src.resume import resume
 from src.run.folder import runs_folder
+from src.run.lock import hold
 from src.run.overview import runs
 from src.run.remove import expand, remove_run, size
 from src.run.trust import unsealed
@@ -101,14 +100,11 @@ def test_what_names_no_run_is_refused_and_removes_nothing(own, words):
 
 
 def test_a_running_run_is_refused_with_all_that_were_named(own):
-    process = {"pid": os.getpid(), "host": socket.gethostname(), "started": time.time()}
-    report = {"status": "running", **process, "metrics": {}, "metric": None}
-    write_json(runs_folder() / "t3" / "report.json", report)
-    write_json(runs_folder() / "t3" / "config.json", {})
-    with pytest.raises(UserError, match=r"t3 is in use \(train, .*force=true"):
-        clean.clean(remove="t2-t4")
-    assert there() == [1, 2, 3, 4, 5, 6]
-    clean.clean(remove="t2-t4", force=True)
+    with hold(runs_folder() / "t3", "train"):
+        with pytest.raises(UserError, match=r"t3 is in use \(train, .*force=true"):
+            clean.clean(remove="t2-t4")
+        assert there() == [1, 2, 3, 4, 5, 6]
+        clean.clean(remove="t2-t4", force=True)
     assert there() == [1, 5, 6]
 
 
