@@ -10,6 +10,7 @@ from src.metric.functions import learned
 from src.model.words import INPUTS
 from src.system.errors import log
 
+EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
 POOL = 50  # batches sorted by length together: enough to save padding, few enough to stay random
 
 
@@ -99,6 +100,21 @@ class Loader:
                     each = self.tensors["weight"][rows] if "weight" in batch else torch.ones(len(rows))
                     batch["denominator"] = each.sum() / world
             yield chunk
+
+
+def loaders(data, batch_size: int, seed: int | None) -> tuple[Loader, Loader]:
+    """Return loaders of the training rows, in an order by ``seed`` (None: as they are), and the val rows."""
+
+    def loader(part: dict, size: int, **options) -> Loader:
+        order = BatchOrder(len(part["y"]), size, lengths=lengths(part), **options)
+        return Loader(tensors(part, data.info), order)
+
+    train, val = data.parts["train"], data.parts["val"]
+    return loader(train, batch_size, seed=seed, least=2), loader(val, eval_batch(data.info))
+
+
+def eval_batch(info: dict) -> int:
+    return EVAL_BATCH if not info["vocab_size"] else max(64, EVAL_BATCH * 16 // max(16, info["max_len"]))
 
 
 def show_padding(order: BatchOrder) -> None:

@@ -24,9 +24,8 @@ from src.trainer import history, ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights, silence_lightning
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
-from src.trainer.loader import BatchOrder, Loader, lengths, show_padding, tensors
+from src.trainer.loader import BatchOrder, Loader, eval_batch, lengths, loaders, show_padding, tensors
 
-EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
 # minibatches per training_step; 1 where a Trainer option counts single batches. Lightning's overhead per step
 # makes an epoch of a small net 1.65 x as long as a bare loop's; chunks make it 1.2 x
 CHUNK = 16
@@ -146,17 +145,6 @@ def lit_class(model: dict) -> type[LitModel]:
     return cls
 
 
-def loaders(data, batch_size: int, seed: int | None) -> tuple[Loader, Loader]:
-    """Return loaders of the training rows, in an order by ``seed`` (None: as they are), and the val rows."""
-
-    def loader(part: dict, size: int, **options) -> Loader:
-        order = BatchOrder(len(part["y"]), size, lengths=lengths(part), **options)
-        return Loader(tensors(part, data.info), order)
-
-    train, val = data.parts["train"], data.parts["val"]
-    return loader(train, batch_size, seed=seed, least=2), loader(val, eval_batch(data.info))
-
-
 def make_trainer(options: dict, callbacks: list, folder: Path) -> L.Trainer:
     """Return Lightning's Trainer with ``options`` of the config; it has no logger, `LitModel` logs."""
     try:
@@ -197,10 +185,6 @@ def run_trainer(trainer: L.Trainer, module: LitModel, train: Loader, val: Loader
             torch.distributed.destroy_process_group()
     if trainer.interrupted:
         raise KeyboardInterrupt
-
-
-def eval_batch(info: dict) -> int:
-    return EVAL_BATCH if not info["vocab_size"] else max(64, EVAL_BATCH * 16 // max(16, info["max_len"]))
 
 
 def n_epochs(model: dict, trainer: dict) -> int:
