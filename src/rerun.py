@@ -1,8 +1,8 @@
 """Train one job from a file, in the folder of a run's recorded code: ``python -m src.rerun REQUEST.json``.
 
-The request is {"cfg", "report" (entries of the new run's report), "frame" (path of a pickle, or null),
-"origin" (of the data, see `load_data`)}; the name of the new run is added to it. Recorded runs call this file
-by its name: keep it, and keep it simple.
+The request is {"cfg", "report" (entries of the new run's report), "frame" (path of a pickle or a Parquet
+file, or null), "origin" (of the data, see `load_data`)}; the name of the new run is added to it. Recorded
+runs call this file by its name: keep it, and keep it simple.
 """
 
 import sys
@@ -22,8 +22,10 @@ def main() -> None:
     if request.get("frame"):
         import pandas as pd
 
-        try:  # a pickle is safe here: replay has just written it into a private folder of its own
-            frame = pd.read_pickle(request["frame"])
+        # a pickle is safe here: replay has just written it into a private folder of its own
+        pickled = request["frame"].endswith(".pickle")
+        try:
+            frame = (pd.read_pickle if pickled else pd.read_parquet)(request["frame"])
         except Exception as error:  # cells of a class that only the notebook knows
             raise UserError(f"the DataFrame cannot be read in another process: {one_line(error)}") from None
     run = run_config(request["cfg"], frame=frame, report=request["report"], origin=request.get("origin"))

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import QUIET
-from test_data import held_out, prepare, table
+from test_data import BASE, held_out, prepare, table
 
 from src import fit, load
 from src.data import cells, tokenizer
 from src.data.digest import arrays_digest
-from src.data.prepare import apply_transforms, describe_data
+from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.target import class_names
 from src.dataset import csv, parquet
 from src.system.errors import UserError
@@ -347,6 +347,17 @@ def test_wrong_dates_are_refused():
             prepare(table(a=np.arange(20200101, 20200161)), dates=named)
 
 
+def test_a_config_from_before_kinds_has_the_roles_of_then():
+    frame = messy().assign(t=pd.date_range("2020", periods=300))
+    older = {key: value for key, value in BASE.items() if key != "dates"}
+    data = shape(frame, cut(frame, older, 0), older, scaler="none")
+    assert data.info["columns"] == {
+        "numeric": ["Unnamed: 0", "row_no", "one", "refund", "t"],
+        "categorical": ["share", "active", "hp", "zip", "garage", "const"],
+        "text": [], "ignored": ["Customer ID", "Income ($)", "signup", "nothing"],
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["Unnamed: 0", "index", "Unnamed: 3"])
 def test_a_nameless_column_that_numbers_the_rows_is_left_out(name):
     for numbers in (np.arange(60), np.random.default_rng(0).permutation(1000)[:60]):
@@ -539,8 +550,8 @@ def containers(frame: pd.DataFrame, folder) -> dict[str, pd.DataFrame]:
     frame.to_csv(folder / "t.tsv", index=False, sep="\t")
     frame.to_parquet(folder / "t.parquet")
     return {
-        "csv": csv.read({"path": str(folder / "t.csv")}),
-        "tsv": csv.read({"path": str(folder / "t.tsv")}),
+        "csv": csv.read({"path": str(folder / "t.csv"), "separator": ","}),
+        "tsv": csv.read({"path": str(folder / "t.tsv"), "separator": "\t"}),
         "parquet": parquet.read({"path": str(folder / "t.parquet")}),
         "pandas": frame,
         "nullable": frame.convert_dtypes(),

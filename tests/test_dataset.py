@@ -23,7 +23,6 @@ from src.data.digest import digest
 from src.data.load import load_frame
 from src.data.prepare import cut, shape
 from src.data.source import read_csv, read_parquet
-from src.data.table import read_table
 from src.dataset import adult, california_housing, csv, parquet, sst2, text_sample
 from src.system.errors import UserError
 
@@ -148,9 +147,9 @@ def test_csv_is_looked_for_here_and_in_data_dir(tmp_path, data_dir, monkeypatch)
     monkeypatch.chdir(tmp_path)
     data_dir.mkdir()
     (data_dir / "my.csv").write_text("a,y\n1,2\n")
-    assert read_table("my.csv")["a"].tolist() == [1]
+    assert read_csv("my.csv")["a"].tolist() == [1]
     (tmp_path / "my.csv").write_text("a,y\n3,2\n")
-    assert read_table("my.csv")["a"].tolist() == [3]
+    assert read_csv("my.csv")["a"].tolist() == [3]
 
 
 def flipped(packed: bytes) -> bytes:
@@ -205,7 +204,7 @@ def test_cut_parquet_is_refused(tmp_path):
         read_parquet(tmp_path / "cut.parquet")
 
 
-@pytest.mark.parametrize("read", [read_table, read_parquet])
+@pytest.mark.parametrize("read", [read_csv, read_parquet])
 def test_missing_file_says_where_it_was_looked_for(tmp_path, data_dir, read):
     with pytest.raises(UserError, match=f"no file nowhere.file in .*, nor .* in DATA_DIR, {data_dir}"):
         read("nowhere.file")
@@ -216,12 +215,12 @@ def test_missing_file_says_where_it_was_looked_for(tmp_path, data_dir, read):
 def test_duplicate_header_is_refused_by_name(tmp_path):
     (tmp_path / "my.csv").write_text("age,b,age,b,c\n1,2,3,4,5\n")
     with pytest.raises(UserError, match="names a column twice: age, b; rename"):
-        csv.read({"path": str(tmp_path / "my.csv")})
+        csv.read({"path": str(tmp_path / "my.csv"), "separator": ","})
 
 
 def test_header_that_pandas_would_make_of_a_duplicate_is_kept(tmp_path):
     (tmp_path / "my.csv").write_text("age,age.1\n1,2\n")
-    assert read_table(tmp_path / "my.csv").columns.tolist() == ["age", "age.1"]
+    assert read_csv(tmp_path / "my.csv").columns.tolist() == ["age", "age.1"]
 
 
 def test_parquet(tmp_path):

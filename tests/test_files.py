@@ -11,12 +11,15 @@ import pyarrow as pa
 import pytest
 from conftest import QUIET
 
-from src import fit, reload_etl, run_etl, runs
+from src import fit, load, reload_etl, run_etl, runs
 from src.config.compose import compose
 from src.data.load import load_data
+from src.data.source import read_csv
 from src.data.table import read_table
-from src.dataset import parquet
+from src.dataset import csv, parquet
+from src.run.job import run_job
 from src.system.errors import UserError
+from src.system.files import read_json
 from src.system.tables import name_of
 
 TEXT = "a,y\n" + "".join(f"{i % 17},{'grün' if i % 17 > 8 else 'no'}\n" for i in range(200))
@@ -272,6 +275,22 @@ def test_a_version_of_a_file_is_made_again_as_it_was_read(outputs, tmp_path, mon
 
 def lambda_free(df):
     return df
+
+
+def test_a_config_recorded_before_reads_as_it_did(outputs, tmp_path):
+    """Words such as NA were empty cells then, and 007 was 7; its versions and its replay depend on it."""
+    path = tmp_path / "old.csv"
+    path.write_text("c;b;y\n" + "".join(f"00{i % 3};{'NA' if i % 5 else i};{i % 2}\n" for i in range(80)))
+    cfg = compose(["model=linear", "dataset=csv", f"dataset.path={path}", "dataset.target=y", *QUIET])
+    assert csv.read(cfg["dataset"])["c"][1] == "001"
+    del cfg["dataset"]["read"], cfg["dataset"]["reader"]
+    cfg["dataset"] |= {"name": "csv", "separator": ";"}
+    pd.testing.assert_frame_equal(csv.read(cfg["dataset"]), read_csv(path, sep=";"))
+    run = run_job(cfg)
+    assert run.report["dataset"] == "csv"
+    assert read_json(outputs / "etl/csv/v1/version.json")["cfg"]["separator"] == ";"
+    assert reload_etl("csv", "v1")["c"].tolist()[:3] == [0, 1, 2]
+    assert load(run.name).predict_proba(read_csv(path, sep=";")).shape == (80, 2)
 
 
 def test_data_of_a_file_is_the_same_in_all_its_forms(tmp_path):

@@ -180,7 +180,7 @@ def test_a_frame_reaches_the_child_process_as_it_is(outputs, tmp_path, monkeypat
         return type("Run", (), {"name": "t1"})
 
     tmp_path.chmod(0o700)
-    request = {"cfg": {}, "report": {}, "origin": None, "frame": hand_over(frame, tmp_path)}
+    request = {"cfg": {}, "report": {}, "origin": None, "frame": hand_over(frame, tmp_path, True)}
     write_json(tmp_path / "request.json", request)
     monkeypatch.setattr("src.study.run.run_config", run_job)
     monkeypatch.setattr(sys, "argv", ["rerun", str(tmp_path / "request.json")])
@@ -209,6 +209,14 @@ def test_a_frame_that_no_process_can_take_is_one_sentence(outputs):
     frame = table({"a": np.arange(120)}).assign(b=[lambda: 1] * 120)
     with pytest.raises(UserError, match="a replay cannot take this DataFrame"):
         replay_train(run.name, data=frame)
+
+
+def test_code_that_was_recorded_before_gets_parquet(outputs, tmp_path):
+    frame = tiny_table("binary", n=20)
+    path = hand_over(frame, tmp_path, False)
+    pd.testing.assert_frame_equal(pd.read_parquet(path), frame)
+    with pytest.raises(UserError, match=r"a replay cannot take this DataFrame .*: code=now takes it"):
+        hand_over(pd.DataFrame(odd_columns()), tmp_path, False)
 
 
 # -- code that was edited since

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from src.data.fasta import fasta_chunks
 from src.data.load import read_and_etl
@@ -28,7 +29,7 @@ def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, floa
     dataset : the section of a config; a reader that is not one of `READERS` takes the whole file at once
     """
     reader, n = dataset.get("reader") or dataset["name"], 0
-    if "path" in dataset and reader not in READERS:
+    if "path" in dataset and (reader not in READERS or (reader == "csv" and dataset.get("read") is None)):
         found = [(read_and_etl(dataset)[0](dataset | {"path": str(path)}), 1.0)]
     elif is_fasta(path) or (reader == "fasta" and Path(path).suffix not in TABLES):
         found = fasta_chunks(find_table(path), dataset.get("header"), dataset.get("labels"), N_BYTES)
@@ -45,13 +46,16 @@ def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, floa
 
 
 def _of_parquet(path: Path) -> Iterator[tuple[pd.DataFrame, float]]:
-    with parts_of(path) as (names, _, batches, n_rows):
-        n = 0
-        for batch in batches(batch_size=N_ROWS, columns=names):
-            n += len(batch)
-            columns = {name: valid(batch.column(name)).to_pandas() for name in names}
-            if len(batch):
-                yield pd.DataFrame(columns, copy=False), n / n_rows
+    try:
+        with parts_of(path) as (schema, _, batches, n_rows):
+            names, n = [name for name in schema.names if not name.startswith("__index_level_")], 0
+            for batch in batches(batch_size=N_ROWS, columns=names):
+                n += len(batch)
+                columns = {name: valid(batch.column(name)).to_pandas() for name in names}
+                if len(batch):
+                    yield pd.DataFrame(columns, copy=False), n / n_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {one_line(error)}") from None
 
 
 def _of_text(path: Path, options: dict) -> Iterator[tuple[pd.DataFrame, float]]:

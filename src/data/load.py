@@ -19,7 +19,7 @@ from src.data.versions import etl
 from src.system.code import locate
 from src.system.errors import UserError
 from src.system.paths import data_dir
-from src.system.tables import find_table, is_fasta, places
+from src.system.tables import find_table, is_fasta, is_parquet, places
 
 
 def read_and_etl(dataset: str | dict):
@@ -122,6 +122,8 @@ def reload_etl(dataset: str, version: str, data=None) -> pd.DataFrame:
     cfg, location = record["cfg"], record["location"]
     if data is None and location == "memory":
         raise UserError(f"{dataset} {version} was made from a frame in memory: pass it again with data=df")
+    if cfg is None and location != "memory":  # recorded before files were read as they are
+        cfg = {"reader": "parquet" if is_parquet(location) else "csv", "path": location, "separator": ","}
     if isinstance(data, str | Path) and cfg and "path" in cfg:
         data, cfg = None, cfg | {"path": str(data)}
     if data is None:

@@ -116,9 +116,10 @@ def shape(
         info |= _sequence_info(text, dataset)
         if dataset["reverse_complement"]:
             parts["train"] = on_both(parts["train"], info)
-    table.notes["note"] += _hints(parts["train"], info, transforms)
-    names = [info["target"], *(name for role in ROLES for name in table.roles.get(role, ()))]
-    table.notes["note"] += leaks.shared(table.frame, names, rows)
+    if "dates" in dataset:
+        table.notes["note"] += _hints(parts["train"], info, transforms)
+        names = [info["target"], *(name for role in ROLES for name in table.roles.get(role, ()))]
+        table.notes["note"] += leaks.shared(table.frame, names, rows)
     return Data(parts, info, transforms, table.notes)
 
 
@@ -210,9 +211,9 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     if isinstance(dataset["target"], list | tuple):
         raise UserError("dataset.target names several columns: multi-label tasks are not supported, name one")
     dataset = dataset | {key: str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
-    several = (*ROLES, "ignore")
+    several = [key for key in (*ROLES, "ignore") if key in dataset]  # older configs have no dates
     for key in several:
-        value = dataset.get(key) or []  # older configs have no dates
+        value = dataset[key] or []
         is_dict = isinstance(value, dict)  # of formats of dates
         dataset[key] = {str(k): v for k, v in value.items()} if is_dict else [str(name) for name in value]
         if dataset["target"] in dataset[key]:

@@ -43,7 +43,7 @@ def arrange(frame: pd.DataFrame, dataset: dict, apart: set) -> Table:
         if name in named:
             role = _as_named(table, frame[name], named[name], formats.get(name))
         elif name not in apart:
-            role = _as_inferred(table, frame[name])
+            role = _as_inferred(table, frame[name], older="dates" not in dataset)
         else:
             continue
         if "alphabet" in dataset and (role == "text" or (name not in named and role in OF_TEXT)):
@@ -76,14 +76,18 @@ def _as_named(table: Table, column: pd.Series, role: str, format: str | None) ->
     return role
 
 
-def _as_inferred(table: Table, column: pd.Series) -> str:
-    """Return the role by the cells."""
+def _as_inferred(table: Table, column: pd.Series, older: bool) -> str:
+    """Return the role by the cells; configs ``older`` than dataset.dates go by the dtype, as they did."""
     cells, plain = sampled(column), column.dtype.kind in "biuf"
     if not plain and len(cells) and (holds_several(cells) or cells.map(type).eq(bytes).any()):
         hold = f"cells of column {column.name} hold {type(cells.iloc[0]).__name__}"
         raise UserError(f"{hold}: make columns of it or dataset.ignore it")
-    kind, values = ({"kind": typed(column)}, column) if plain else read(column)
-    reason = _useless(column, cells, kind) if len(cells) else "is empty"
+    if older:
+        number = plain or pd.api.types.is_datetime64_any_dtype(column)
+        kind, values = {"kind": "number" if number else "text"}, column
+    else:
+        kind, values = ({"kind": typed(column)}, column) if plain else read(column)
+    reason = "is empty" if not len(cells) else "" if older else _useless(column, cells, kind)
     if not reason and kind["kind"] != "text":
         _take(table, column, kind, values)
         return "dates" if kind["kind"] == "date" else "numeric"

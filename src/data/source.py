@@ -1,10 +1,11 @@
-"""Read tables from files, packed or not, and fetch public ones; each failure is one sentence."""
+"""Read tables from files and fetch public ones, each failure in one sentence."""
 
 import bz2
 import csv
 import gzip
 import importlib.util
 import lzma
+import re
 import warnings
 import zipfile
 import zlib
@@ -49,22 +50,36 @@ def download(url: str, checksum: str, folder: str) -> Path:
         raise UserError(f"{url} could not be fetched into {target}: {one_line(error)}") from None
 
 
-def read_csv(path: Path, **options) -> pd.DataFrame:
-    """Return a CSV file of one of the project's datasets as a frame, read with pandas' ``options``."""
+def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
+    """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``."""
+    path = find_table(path)
+    plain = {"sep": sep, "low_memory": False}  # pandas' C parser takes a separator of one character
+    options |= plain if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, **options).iloc[0].tolist()
+        refuse_duplicates(header, path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            return not_empty(pd.read_csv(path, index_col=False, low_memory=False, **options), path)
+            return not_empty(pd.read_csv(path, index_col=False, **options), path)
+    except (pd.errors.EmptyDataError, IndexError):
+        raise UserError(f"{path} is empty") from None
     except DAMAGED as error:
-        raise UserError(f"{path} is not a readable CSV file: {one_line(error)}") from None
+        hint = "set dataset.separator if it is not a comma; the file must be UTF-8"
+        raise UserError(f"{path} is not a readable CSV file: {one_line(error)}; {hint}") from None
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
     """Return a Parquet file, or all files of a folder (``year=2020/`` becomes a column), as a frame."""
+    import pyarrow as pa
+
     path = find_table(path)
-    with parts_of(path) as (names, read, *_):  # column by column: the whole would be in memory twice
-        refuse_duplicates(names, path)
-        columns = {name: valid(read(columns=[name]).column(0)).to_pandas() for name in names}
+    try:
+        with parts_of(path) as (schema, read, *_):  # column by column: the whole would be in memory twice
+            names = [name for name in schema.names if not name.startswith("__index_level_")]
+            refuse_duplicates(names, path)
+            columns = {name: valid(read(columns=[name]).column(0)).to_pandas() for name in names}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {one_line(error)}") from None
     return not_empty(pd.DataFrame(columns, copy=False), path)
 
 
@@ -102,30 +117,23 @@ def unpacked(path: Path):
 
 @contextmanager
 def parts_of(path: Path):
-    """Yield the columns of a Parquet file, or of a folder of them, functions that read columns and batches of
-    rows, and the number of rows; what cannot be read in the block is refused.
+    """Yield the schema of a Parquet file, or of a folder of them, functions that read columns and batches of
+    rows, and the number of rows.
     """
-    import pyarrow as pa
     import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 
-    def names(schema) -> list[str]:
-        return [name for name in schema.names if not name.startswith("__index_level_")]
-
-    try:
-        if path.is_dir():
-            files = sorted(map(str, path.rglob("*.parquet")))
-            if not files:
-                raise UserError(f"{path} is a folder without Parquet files: name a file")
-            whole = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
-            if len({tuple(part.physical_schema.names) for part in whole.get_fragments()}) > 1:
-                raise UserError(f"the files in {path} have different columns: name one file")
-            yield names(whole.schema), whole.to_table, whole.to_batches, whole.count_rows()
-        else:
-            with pq.ParquetFile(path) as file:
-                yield names(file.schema_arrow), file.read, file.iter_batches, file.metadata.num_rows
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {one_line(error)}") from None
+    if path.is_dir():
+        files = sorted(map(str, path.rglob("*.parquet")))
+        if not files:
+            raise UserError(f"{path} is a folder without Parquet files: name a file")
+        whole = ds.dataset(files, format="parquet", partitioning="hive", partition_base_dir=str(path))
+        if len({tuple(part.physical_schema.names) for part in whole.get_fragments()}) > 1:
+            raise UserError(f"the files in {path} have different columns: name one file")
+        yield whole.schema, whole.to_table, whole.to_batches, whole.count_rows()
+    else:
+        with pq.ParquetFile(path) as file:
+            yield file.schema_arrow, file.read, file.iter_batches, file.metadata.num_rows
 
 
 def check_frame(frame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from src.run.code import changed_since
+from src.run.code import changed_since, files_of
 from src.run.folder import Run
 from src.run.own import named_code, with_notebook
 from src.run.trust import check_trust
@@ -34,7 +34,8 @@ def run_again(old: Run, cfg: dict, report: dict, *, recorded_code: bool, data, s
         folder = Path(name)
         request = {"cfg": cfg, "report": report, "frame": None, "origin": where_now}
         if data is not None:
-            request["frame"] = hand_over(data, folder)
+            pickles = not recorded_code or b"read_pickle" in files_of(old).get("src/rerun.py", b"")
+            request["frame"] = hand_over(data, folder, pickles)
         write_json(folder / "request.json", request)
         where = CHECKOUT
         if recorded_code:
@@ -47,16 +48,17 @@ def run_again(old: Run, cfg: dict, report: dict, *, recorded_code: bool, data, s
         return Run.open(read_json(folder / "request.json")["run"])
 
 
-def hand_over(data, folder: Path) -> Path:
+def hand_over(data, folder: Path, pickles: bool) -> Path:
     """Write a DataFrame for the child process into ``folder``, which only this user can read or write.
 
-    As a pickle: Parquet changes or refuses columns of mixed types, intervals, sparse and very large integers.
+    Parquet does not take every frame, and changes some: columns of mixed types, intervals, integers beyond 64
+    bits, sparse columns. Only code that was recorded before frames were pickled still gets it.
     """
-    path = folder / "frame.pickle"
+    path = folder / ("frame.pickle" if pickles else "frame.parquet")
     try:
-        data.to_pickle(path)
+        (data.to_pickle if pickles else data.to_parquet)(path)
     except Exception as error:  # cells can be any object, and pickling them can raise anything
-        advice = "its cells should be plain values"
+        advice = "its cells should be plain values" if pickles else "code=now takes it"
         raise UserError(f"a replay cannot take this DataFrame ({one_line(error)}): {advice}") from None
     return path
 
