@@ -1,5 +1,6 @@
 """One process at a time holds a run: who holds it, how it ends, on this host and on others, and its cost."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,7 +17,7 @@ from src import clean, fit, load, runs
 from src.logger import csv
 from src.resume import resume
 from src.run.folder import runs_folder
-from src.run.lock import DEAD_S, Held, hold, holder
+from src.run.lock import DEAD_S, Held, alive, hold, holder
 from src.run.trust import START, seal
 from src.share.package import pack
 from src.sync import sync
@@ -243,12 +244,56 @@ def test_a_run_of_two_hosts_is_refused_while_it_lives_and_taken_when_it_is_dead(
     assert again.report["resumed"] == 1 and again.report["host"] in ("two", "three")
 
 
-def test_an_end_that_is_recorded_while_a_run_is_looked_at_counts(run):
-    path = run.folder / "report.json"
-    report = read_json(path)
-    write_json(path, report | {"status": "running"})
-    seen = load(run.name)
+# -- runs without a lock file
+
+
+@pytest.fixture
+def old(run):
+    """``old(pid=...)`` makes the report of a run as a version before locks left it while it trained."""
+    report, path = read_json(run.folder / "report.json"), run.folder / "report.json"
+    lock = run.folder / ".lock"
+
+    def write(**entries) -> None:
+        lock.unlink(missing_ok=True)
+        write_json(path, report | {"status": "running", "started": time.time()} | entries)
+
+    yield write
     write_json(path, report)
+
+
+def test_an_old_run_is_running_while_its_process_lives(run, old):
+    old(pid=os.getppid())
+    assert load(run.name).status == "running"
+    with pytest.raises(Held, match="is in use"):
+        resume(run.name)
+    old(pid=os.getppid(), host="elsewhere")
+    assert load(run.name).status == "running"
+
+
+def test_an_old_run_of_a_process_that_nobody_waited_for_is_killed(run, old):
+    """In a container nobody may wait."""
+    process = subprocess.Popen(["sleep", "60"])
+    old(pid=process.pid)
+    assert load(run.name).status == "running"
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    assert load(run.name).status == "killed"
+    process.wait()
+
+
+def test_an_old_run_whose_number_another_process_has_now_is_killed(run, old):
+    """In a container each process may be number 1."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        old(pid=other.pid, started=time.time() - 60)
+        assert load(run.name).status == "killed" and alive(other.pid, time.time())
+        other.kill()
+
+
+def test_an_end_that_is_recorded_while_a_run_is_looked_at_counts(run, old):
+    old(pid=os.getppid())
+    seen = load(run.name)
+    report = json.loads((run.folder / "report.json").read_text())
+    write_json(run.folder / "report.json", report | {"status": "done"})
     assert seen.status == "done"
 
 

@@ -15,6 +15,7 @@ from conftest import CHECKOUT, QUIET, until
 
 from src import fit, load, runs
 from src.logger.fanout import Fanout
+from src.run.lock import alive
 from src.run.record import Recorder
 from src.run.trackers import sync_run
 from src.system.process import Child
@@ -93,7 +94,7 @@ print("pids", *(one.process.pid for one in Child.idle))"""
     done = subprocess.run(command, cwd=CHECKOUT, text=True, capture_output=True, timeout=120)
     pids = [int(pid) for pid in done.stdout.rpartition("pids")[2].split()]
     assert len(pids) == 3, done.stderr
-    until(lambda: not any(map(psutil.pid_exists, pids)))
+    until(lambda: not any(alive(pid, time.time()) for pid in pids))
 
 
 def test_a_quiet_run_starts_none(outputs):

@@ -14,6 +14,8 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from src.system.errors import UserError
 from src.system.files import host
 from src.system.process import start_thread
@@ -70,7 +72,7 @@ def holder(folder: Path) -> dict | None:
     try:
         descriptor = os.open(folder / ".lock", os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return None
+        return _trainer_of_old(folder)
     try:
         knows = True  # whether the file system has locks
         try:
@@ -84,6 +86,33 @@ def holder(folder: Path) -> dict | None:
         os.close(descriptor)
     died_here = knows and _me().items() <= found.items()
     return found if found and silent < DEAD_S and not died_here else None
+
+
+def alive(pid: int, since: float) -> bool:
+    """Return whether the process that had number ``pid`` at the time ``since`` still runs.
+
+    Numbers are given again, so the start counts, too. A killed process stays a zombie if nobody waits for it.
+    """
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < since + 1
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _trainer_of_old(folder: Path) -> dict | None:
+    """Return who trains a run without a lock file, which an older version began, by its report."""
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        found = {"host": report["host"], "pid": report["pid"], "verb": "train", "since": report["started"]}
+        if report["status"] != "running" and (report["status"] != "done" or (folder / "DONE").is_file()):
+            return None
+        here = found["host"] in (host(), socket.gethostname())
+        return None if here and not alive(found["pid"], found["since"]) else found
+    except (OSError, ValueError, KeyError, TypeError):  # no run has begun here
+        return None
 
 
 def _take(folder: Path, force: bool) -> int | None:
