@@ -9,7 +9,6 @@ import shutil
 import statistics
 import sys
 import time
-import zlib
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 
@@ -24,7 +23,7 @@ from src.resume import resume
 from src.share.package import pack, unpack
 from src.system.errors import UserError
 from src.trainer import estimator, val_epochs
-from src.trainer.val_epochs import HEAD, MARK, NAME, PREDICTIONS, TARGETS, cut, keep, keeping, read
+from src.trainer.val_epochs import HEAD, NAME, cut, keep, keeping, read
 
 FAMILIES = {
     "net": ("mlp", "trainer.max_epochs=4"),
@@ -307,27 +306,6 @@ def test_the_commands_of_the_docs_are_read_and_its_notebook_runs(trained):
     sys.modules["typed_ask"] = module
     exec(block.replace("t1-t9", trained["staged", "binary"].name), vars(module))
     del sys.modules["typed_ask"]
-
-
-def older(array: np.ndarray, epoch: int) -> bytes:
-    """A record as it was written before zstd: planes in one stream of zlib, no check sum."""
-    planes = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T
-    content, columns = zlib.compress(planes.tobytes(), 1), array.shape[1] if array.ndim == 2 else 0
-    kind = PREDICTIONS if epoch else TARGETS
-    return HEAD.pack(MARK, kind, array.dtype.str[1:].encode(), 0, epoch, columns, len(content)) + content
-
-
-@pytest.mark.parametrize("shape", [(50,), (50, 3)])
-def test_a_file_of_an_older_run_is_read_and_goes_on(tmp_path, shape):
-    y, p = np.arange(50) % 3, np.random.default_rng(2).random(shape)
-    (tmp_path / NAME).write_bytes(older(y, 0) + older(p, 1) + older(p / 2, 2))
-    keep(tmp_path / NAME, 1, 3, y, p / 3)
-    found = list(read(tmp_path / NAME, {}))
-    assert [epoch for epoch, *_ in found] == [1, 2, 3]
-    for epoch, y_read, p_read in found:
-        assert np.array_equal(y_read, y) and np.array_equal(p_read, p / epoch)
-    cut(tmp_path / NAME, 2)
-    assert [epoch for epoch, *_ in read(tmp_path / NAME, {})] == [1, 2]
 
 
 def test_epochs_kept_together_are_those_kept_one_by_one(tmp_path, monkeypatch):

@@ -83,8 +83,6 @@ def _record(kind: bytes, epoch: int, array: np.ndarray) -> bytes:
 
 
 def _planes(content: bytes, check: int) -> np.ndarray:
-    if content[:1] == b"\x78":  # of an older run
-        return np.frombuffer(zlib.decompressobj().decompress(content, MAX_BYTES), np.uint8)
     if check != zlib.adler32(content) >> 16:
         raise ValueError("wrong check sum")
     stream = pyarrow.input_stream(pyarrow.py_buffer(content), compression="zstd")
@@ -112,7 +110,7 @@ def read(path: Path, info: dict):
             array = np.ascontiguousarray(planes.T).view(dtype)  # (n, 1)
             array = array.reshape(-1, columns) if columns else array[:, 0]
             p = to_predictions(array, info) if kind == LOGITS else array
-        except (zlib.error, ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError) as error:
             raise UserError(f"{path} is damaged: {error}") from None
         if kind == TARGETS:
             y = array
