@@ -31,6 +31,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 QUIET = ("logger=csv", "pictures=false")  # overrides of a run that starts no child process
 
 
+def pytest_sessionfinish(session, exitstatus) -> None:
+    """Free the memory that the tests wrote to, if all of them have passed."""
+    folder = session.config._tmp_path_factory.getbasetemp()
+    if exitstatus == 0 and MEMORY in folder.parents and not hasattr(session.config, "workerinput"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
     """An ``OUTPUTS_DIR`` for the module, also seen by the processes that it starts."""

@@ -90,7 +90,7 @@ def test_train_is_a_sample_where_there_are_many_rows(outputs, monkeypatch):
     run = fit("model=linear", "dataset=diabetes", *QUIET)
     assert run.report["train_rows"] == [50, 442 - len(run.arrays["val_y"]) - len(run.arrays["test_y"])]
     n = run.report["train_rows"][1]
-    assert f"train: 50 of its {n} rows; baseline: a model that knows only the mean of the" in table(run)
+    assert f"train: 50 of its {n} rows\nbaseline: a model that knows only the mean of the" in table(run)
     assert abs(run.report["baseline"]["r2"]) < 0.1 and "log_loss" not in table(run)
 
 

@@ -71,7 +71,12 @@ def test_the_default_run_prints_its_table_and_where_it_lies(default_run):
     row = next(line.split() for line in text.splitlines() if line.startswith("accuracy *"))
     assert row[3:5] == [f"{run.report['metrics'][f'{part}/accuracy']:.4f}" for part in ("val", "test")]
     assert str(run.folder) in text and "mlflow ui --backend-store-uri" in text and "wandb sync" in text
-    assert all(stage in text.split("seconds", 1)[1] for stage in ("data", "fit", "evaluate", "record"))
+    line = next(line for line in text.splitlines() if line.startswith("seconds"))
+    timings = {stage: f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items()}
+    assert {*timings} >= {"start", "data", "fit", "evaluate", "record"} and len(line) <= 80
+    assert line == "seconds   " + ", ".join(one for one in timings.values() if not one.endswith(" 0.0"))
+    fits = [line for line in text.splitlines() if re.match(r"epoch|\S+ [* ]+-?\d+\.\d{4}|baseline|\*", line)]
+    assert len(fits) > 10 and max(map(len, fits)) <= 80
 
 
 def test_the_folder_of_the_default_run_is_complete(default_run):

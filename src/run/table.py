@@ -20,7 +20,7 @@ def table(run) -> str:
         decides += f"; the model is that of epoch {report['best_epoch']} of {run.rows[-1]['epoch']}"
     decides += "; refitted on train and val: val is of the first fit" if run.cfg.get("refit") else ""
     n, n_all = report["train_rows"]
-    train = f"train: {n:,} of its {n_all:,} rows; " if n < n_all else ""
+    train = f"train: {n:,} of its {n_all:,} rows\n" if n < n_all else ""
     knows = "the shares of the classes" if "log_loss" in columns["test"] else "the mean of the target"
     return "\n".join([*lines, decides, f"{train}baseline: a model that knows only {knows} in train, on test"])
 

@@ -80,7 +80,7 @@ class Progress:
         self.shown_at = time.monotonic()
         names = dict.fromkeys(["train/loss", "val/loss", self.key])
         values = "   ".join(f"{name} {row[name]:.4f}" for name in names)
-        log.log(self._level(), "epoch %4d   %s   %6.1f s", row["epoch"], values, self.shown_at - self.started)
+        log.log(self._level(), "epoch %4d   %s  %6.1f s", row["epoch"], values, self.shown_at - self.started)
 
     def within(self, epoch: int, done: int, n: int) -> None:
         """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
