@@ -4,8 +4,8 @@ DATA_DIR=... python benchmarks/sweep.py
 DATA_DIR=... python benchmarks/sweep.py linear csv
 
 With all trackers, their own seconds are taken off: what the bare loop needs more when it logs the same to
-them, in line. The curves of `hist_gb`, metrics of 100 stages, are a second row: there the bare loop has
-them, too. Beside it the usual template, one process a job: four jobs, two at a time, times eight.
+them, in line. `hist_gb` is fitted without curves, and in a second row with those of 100 stages on both sides.
+Beside it the usual template, one process a job: four jobs, two at a time, times eight.
 """
 
 import os
@@ -26,13 +26,16 @@ KEYS = {
     "mlp": ("model.lr", "model.net.d_hidden"),
 }
 
-SAME = ("model.net.numeric=linear", "model.net.dropout=0.1", "model.batch_size=256")  # the net of `bare`
+SAME = {  # what a job does that the bare loop does not, or the other way round
+    "mlp": ("model.net.numeric=linear", "model.net.dropout=0.1", "model.batch_size=256"),
+    "hist_gb": ("model.progress=once",),
+}
 
 
 def command(model: str, logger: str) -> list[str]:
     """Return the command of a sweep over the settings of `bare`."""
     words = [f"model={model.removesuffix('_curves')}", "dataset=adult", f"logger={logger}"]
-    words += [f"trainer.max_epochs={N_EPOCHS}", *(SAME if model == "mlp" else ())]
+    words += [f"trainer.max_epochs={N_EPOCHS}", *SAME.get(model, ())]
     for key, values in zip(KEYS[model], SETTINGS[model], strict=True):
         words.append(f"{key}={','.join(map(str, values))}")
     words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
