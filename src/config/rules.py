@@ -48,6 +48,13 @@ def is_name(value) -> bool:
     return type(value) in (int, float, bool) or (type(value) is str and value.isprintable() and value != "")
 
 
+def is_member(value) -> bool:
+    """Return whether a value is a model of a team: its name, its cost, and dotted keys of its own."""
+    known = type(value) is dict and type(value.get("model")) is str and {*value} >= {"model", "cost"}
+    own = [key for key in value if key not in ("model", "cost")] if known else []
+    return known and number(0).fits(value["cost"]) and all("." in key for key in own)
+
+
 NULL = Check("null", lambda x: x is None)
 ANY = Check("any value", lambda x: True)
 TEXT = Check("text", lambda x: type(x) is str)
@@ -62,6 +69,7 @@ METRICS = Check("a list of metrics", lambda x: type(x) is list and {*map(type, x
 MAPPING = Check("a dict", lambda x: type(x) is dict)
 SHARE = Check("a number above 0 and below 1", lambda x: type(x) in (int, float) and 0 < x < 1)
 CLASS = Check("the dotted name of a class", lambda x: type(x) is str and locate(x))
+TEAM = Check("a list of {model: mlp, cost: 4}", lambda x: type(x) is list and x and all(map(is_member, x)))
 LIKE = {bool: FLAG, int: whole(), float: number(), str: TEXT, list: ITEMS, dict: MAPPING}  # by default
 # keys -> a check of their values, or several of which one must fit; a dotted name is a room's list of words.
 # A key without a rule takes values of its default's type
@@ -74,7 +82,7 @@ RULES = {
     "keep_predictions": number(0),
     "calibrate": ["src.metric.words.CALIBRATIONS", NULL],
     "threshold": [SHARE, one_of("tuned"), NULL],
-    "team": [ITEMS, NULL],
+    "team": [TEAM, NULL],
     "budget": [number(1), matching(r"\d+s", "300s")],
     "register": [matching(r"[\w.-]{1,250}", "a short name"), NULL],
     "on_error": matching(r"continue|stop|retry:[1-9]\d*", "continue, stop, retry:2"),

@@ -40,8 +40,10 @@ def run_team(cfg: dict, *, frame=None, report: dict | None = None, **_) -> Run:
             log.info("\nleft out  %s: %s", word, needs)
             continue
         try:
-            one = compose([f"cv={cfg['cv']['name']}", "pictures=false", *typed, word]) | {"needed": True}
-            more = {"overrides": [*typed, word]}
+            own = [f"++{key}={value}" for key, value in member.items() if "." in key]
+            words = [word, *own, *typed]
+            one = compose([f"cv={cfg['cv']['name']}", "pictures=false", *words]) | {"needed": True}
+            more = {"overrides": words}
             runs.append(done_before(one, frame=frame) or run_config(one, frame=frame, report=more))
         except UserError as error:  # a library that is not installed, a model for another task
             log.info("\nleft out  %s: %s", word, sentence(error))
