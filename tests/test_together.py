@@ -11,6 +11,8 @@ from src.ensemble import ensemble
 from src.export import export
 from src.format import estimators, together
 from src.format.load import exported
+from src.predict import predict
+from src.serving.loaded import _predictor
 from src.study import ensemble as study_ensemble
 from src.system.errors import UserError
 
@@ -74,7 +76,7 @@ def gap(name: str, frame: pd.DataFrame) -> float:
 @pytest.mark.parametrize(
     ("task", "method"), [("binary", "stack"), ("multiclass", "greedy"), ("regression", "stack")]
 )
-def test_an_ensemble_of_folds_is_one_file(members, task, method):
+def test_an_ensemble_of_folds_is_one_file(members, tmp_path, task, method):
     name = ensemble(",".join(members(task)), method).name
     report = export(name, "onnx")
     assert report["difference"] < 1e-6 and report["inputs"] == ["x_num", "x_cat"]
@@ -83,6 +85,10 @@ def test_an_ensemble_of_folds_is_one_file(members, task, method):
     assert gap(name, new) < 1e-6
     folder = load(name).folder / "exports/onnx"
     assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".json", ".json", ".onnx"]
+    new.to_csv(tmp_path / "new.csv", index=False)
+    predict(name, str(tmp_path / "new.csv"), str(tmp_path / "p.csv"), format="onnx")
+    assert pd.read_csv(tmp_path / "p.csv")["id"].tolist() == list(range(300))
+    assert _predictor(load(name))[0] == "onnx", "the server takes it"
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
     assert {one.name: one.type for one in session.get_inputs()}["x_num"] == "tensor(double)"
 
@@ -132,6 +138,11 @@ def test_what_cannot_be_written_is_named_before_anything_is(members, monkeypatch
     with pytest.raises(UserError, match=r"holds at most 0.0 GB"):
         export(name, "onnx")
     assert not (load(name).folder / "exports").exists() or not list((load(name).folder / "exports").iterdir())
+
+
+def test_two_strands_are_refused():
+    leaf = {"info": {"complements": [0, 1]}, "model": {"net": {}}}
+    assert "reverse_complement is not written for several" in together.refusal(leaf, None, "onnx")
 
 
 def test_a_column_that_is_read_in_two_ways_is_refused():

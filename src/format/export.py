@@ -118,7 +118,7 @@ def _fitted(leaf: dict, module, form: str, several: bool):
     if "quantiles" in leaf["info"].get("y_transform", {}) and form not in ("skops", "joblib"):
         reason = "dataset.target_transform=quantile is not written"
     if reason:
-        raise UserError(f"{leaf['run']} ({leaf['model']['name']}): {reason}")
+        raise UserError(f"{leaf['run']} ({leaf['model']['name']}): {reason}" if several else reason)
     return model
 
 
