@@ -129,6 +129,7 @@ def compare(overrides: list[str], frame=None) -> tuple[float, float, list[float]
     pairs = []
     for _ in range(PAIRS):
         pairs.append((statistics.median(reprise(cfg, data)), statistics.median(bare(cfg, data, EPOCHS))))
+        print(f"pair {len(pairs)} of {PAIRS}: {pairs[-1][0]:.2f} s, {pairs[-1][1]:.2f} s", file=sys.stderr)
     ours, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
     return ours, theirs, [a / b for a, b in pairs]
 

@@ -42,6 +42,7 @@ def rows():
             measured = []
             for _ in range(ROUNDS):
                 measured.append({side: took(model, words, folder) for side, words in SIDES.items()})
+                print(f"round {len(measured)} of {ROUNDS}: {measured[-1]}", file=sys.stderr)
             one, serial, two = (statistics.median(each[side] for each in measured) for side in SIDES)
             ratios = [each["serial"] / each["one"] for each in measured]
             yield row(f"five folds of `{model}`, against one fit", serial, one, ratios, 5.3)

@@ -164,7 +164,7 @@ def test_shap_finds_the_planted_column_and_its_values_add_up(runs, monkeypatch):
     table = explain(run.name, input=frame, by="shap").set_index("column")["importance"]
     assert table.index[0] == "a" and table["noise"] < table["a"] / 4 and "shap" in run.plots
     assert np.allclose(seen[0].values.sum(1) + seen[0].base_values, run.predict_proba(frame), atol=1e-6)
-    sizes = pd.Series(np.abs(seen[0].values).mean((0, 2)), ["noise", "a", "colour", "day"])
+    sizes = pd.Series(np.abs(seen[0].values).mean((0, 2)), ["noise", "a", "day", "colour"])
     assert np.allclose(table, sizes[table.index])
 
 
