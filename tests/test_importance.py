@@ -171,7 +171,7 @@ def test_shap_finds_the_planted_column_and_its_values_add_up(runs, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ({"by": "gini"}, "by=gini: should be permutation or shap for the columns of a table"),
+        ({"by": "gini"}, "by=gini: should be permutation, shap or, of a sequence, mutation, occlusion"),
         ({"by": "mutation"}, "reads no text and no sequence"),
     ],
 )

@@ -39,7 +39,7 @@ def explain(run: Run, rows=None, n: int | None = None, by: str | None = None, se
     seconds : importances that would take longer are refused; a finite number leaves out the dependence
     """
     if (by := by or "permutation") not in NAMES:
-        raise UserError(f"by={by}: should be {' or '.join(NAMES)} for the columns of a table")
+        raise UserError(f"by={by}: should be {', '.join(NAMES)} or, of a sequence, mutation, occlusion")
     frame, y, part = _labelled(run, rows, n or (N_SHAP if by == "shap" else N_ROWS))
     columns = columns_of(run._predictor.transforms)
     table = shapley(run, frame, columns) if by == "shap" else permuted(run, frame, y, columns, seconds)
