@@ -26,7 +26,7 @@ from src.system.errors import UserError
 from src.system.files import read_json, write_json
 from src.system.paths import versions_in
 
-QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"), ("dna_cnn", "dna"))
+QUICK = (("linear", "text"), ("hist_gb", "table"), ("mlp", "table"), ("mlp", "text"), ("mlp", "dna"))
 PAIRS = [
     pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow)
     for pair in product(choices("model"), ("table", "text", "dna", "protein"))

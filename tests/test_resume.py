@@ -86,7 +86,7 @@ def test_a_run_that_is_done_is_left_as_it_is(straight, shell):
 def test_max_epochs_may_rise_and_equals_a_longer_run(outputs, overrides):
     if len(overrides) > 1:
         overrides += ("dataset.max_rows=100", "model.schedule=constant", "dataset.max_len=40")
-    overrides += (*QUIET, "model.patience=null", "model.batch_size=32")
+    overrides += (*QUIET, "model.patience=null", "model.batch_size=32", "threads=1")
     longer = fit(*overrides, "trainer.max_epochs=6")
     short = fit(*overrides, "trainer.max_epochs=3")
     resume(short.name, max_epochs=6)

@@ -168,7 +168,9 @@ class LitMine(LitModel):
 '''
 
 
-def test_a_lightning_module_of_the_users_trains_and_replays(outputs, shell, monkeypatch, tmp_path):
+def test_a_lightning_module_of_the_users_trains_and_replays(
+    outputs, shell, forked_replays, monkeypatch, tmp_path
+):
     (tmp_path / "mine_lit.py").write_text(MINE)
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))

@@ -496,10 +496,11 @@ from src.config.compose import compose
 from src.config.tree import choices
 check([]); compose([])
 before = set(sys.modules)
+check(["model=mlp,linear", "dataset=wine,text_sample", "metric=evil.fn", "metric_mode=max", "seed=0,1"], True)
 for model in choices("model"):
-    for dataset in ("wine", "text_sample"):
-        compose([f"model={model}", f"dataset={dataset}", "seed=1", "trainer.max_epochs=2"])
-        check([f"model={model}", f"dataset={dataset}", "metric=evil.fn", "metric_mode=max", "seed=0,1"], True)
+    compose([f"model={model}", "dataset=wine", "seed=1", "metric=evil.fn", "metric_mode=max"])
+for dataset in ("text_sample", "dna_sample", "adult", "sst2"):
+    compose([f"dataset={dataset}", "model=transformer", "trainer.max_epochs=2"])
 print(sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True)
