@@ -187,7 +187,7 @@ def test_changed_data_is_refused_unless_told(here, overrides):
     with pytest.raises(UserError, match=r"the data has changed since \(.*table\.csv: digest .*changed=true"):
         resume(run.name, max_epochs=4)
     with pytest.raises(UserError, match="the data has changed since"):  # its rows are not those of run.arrays
-        rows.test_rows(run)
+        rows.rows_of(run, "test")
     again = resume(run.name, max_epochs=4, changed=True)
     assert again.status == "done" and len(again.rows) == 4 and again.report["changed"] == ["data"]
     assert f"{run.name} was resumed though these had changed: data" in causes(load(run.name), load(run.name))
