@@ -74,8 +74,12 @@ def gap(name: str, frame: pd.DataFrame) -> float:
 
 
 @pytest.mark.parametrize(
-    ("task", "method"), [("binary", "stack"), ("multiclass", "greedy"), ("regression", "stack")]
-)
+    ("task", "method"),
+    [
+        ("binary", "stack"), pytest.param("multiclass", "greedy", marks=pytest.mark.slow),
+        pytest.param("regression", "stack", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_an_ensemble_of_folds_is_one_file(members, tmp_path, task, method):
     name = ensemble(",".join(members(task)), method).name
     report = export(name, "onnx")

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -38,33 +39,45 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     frame = rows_of(run, "test").head(N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
     part, p = plain(apply_transforms(transforms, frame)), predictor.output(frame)
     y = run.arrays["test_y"][: len(p)] if rows is None else None
+    with placed(run, form) as folder:
+        few = trimmed(part, np.arange(3) % len(p))
+        write(few, folder / file_of(form))
+        np.savez(folder / "rows.npz", p=p, **part)
+        report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
+        report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}
+        report |= check(_proven(run, folder / file_of(form), y, form), run, form)
+        if quantize:
+            small = folder / "model_int8.onnx"
+            _quantize(folder / file_of(form), small)
+            report[quantize] = _proven(run, small, y, form)
+        (folder / "rows.npz").unlink()
+        shutil.copy(run.folder / "info.json", folder)
+        write_json(folder / "transforms.json", transforms)
+        write_json(folder / "export.json", report)
+    return report
+
+
+@contextmanager
+def placed(run: Run, form: str):
+    """Yield a new folder that becomes the run's export in this format, if nothing is raised."""
     folder = run.folder / "exports" / form
     sweep(folder.parent)
     temporary = hidden(folder)
     temporary.mkdir(parents=True)
     try:
-        few = trimmed(part, np.arange(3) % len(p))
-        write(few, temporary / file_of(form))
-        np.savez(temporary / "rows.npz", p=p, **part)
-        report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
-        report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}
-        report |= _proven(run, temporary / file_of(form), y, form)
-        if not report["difference"] <= TOLERANCE:
-            reason = f"its predictions differ from the run's by {report['difference']:.1e}"
-            raise UserError(f"the {form} export of {run.name} is not kept: {reason}, more than {TOLERANCE:g}")
-        if quantize:
-            small = temporary / "model_int8.onnx"
-            _quantize(temporary / file_of(form), small)
-            report[quantize] = _proven(run, small, y, form)
-        (temporary / "rows.npz").unlink()
-        shutil.copy(run.folder / "info.json", temporary)
-        write_json(temporary / "transforms.json", transforms)
-        write_json(temporary / "export.json", report)
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return report
+
+
+def check(found: dict, run: Run, form: str) -> dict:
+    """Return what was found of an export; refuse one that predicts otherwise than the run."""
+    if not found["difference"] <= TOLERANCE:
+        reason = f"its predictions differ from the run's by {found['difference']:.1e}"
+        raise UserError(f"the {form} export of {run.name} is not kept: {reason}, more than {TOLERANCE:g}")
+    return found
 
 
 def _quantize(path: Path, small: Path) -> None:
