@@ -249,7 +249,7 @@ def test_wandb_takes_every_artifact(name):
 def test_wandb_s_summary_is_of_the_kept_epoch(outputs):
     """The last row of history must not overwrite it."""
     overrides = ("trainer.max_epochs=6", "model.lr=0.3", "model.patience=null", "seed=1")
-    run = fit("dataset=wine", "logger=wandb", *overrides)
+    run = fit("dataset=wine", "logger=wandb", "logger.wait=300", *overrides)
     summary = {}
     for record in wandb_records(run)["summary"]:
         summary |= values(record.update)
@@ -260,7 +260,7 @@ def test_wandb_s_summary_is_of_the_kept_epoch(outputs):
 
 
 def test_two_fits_in_one_process_are_two_wandb_runs(run):
-    second = fit("dataset=wine", "model=linear", "logger=wandb")
+    second = fit("dataset=wine", "model=linear", "logger=wandb", "logger.wait=300")
     ids = [wandb_records(one)["run"][0].run_id for one in (run, second)]
     assert len(set(ids)) == 2
     assert [len(wandb_records(one)["exit"]) for one in (run, second)] == [1, 1]
