@@ -54,7 +54,9 @@ def added(graph, trees: list[dict], x: str, n_targets: int, strictly: bool = Fal
     leaves = {f"target_{name}": [] for name in ("weights", "treeids", "nodeids", "ids")}
     for i, tree in enumerate(trees):
         for k, (*split, values) in enumerate(tree["rows"]):
-            mode = "LEAF" if len(values) else "BRANCH_LT" if strictly else "BRANCH_LEQ"
+            mode = "BRANCH_LT" if strictly else "BRANCH_LEQ"
+            if len(values):
+                split, mode = [0] * 5, "LEAF"
             for column, cell in zip(nodes.values(), (*split, i, k, mode), strict=True):
                 column.append(cell)
             for target, value in zip(tree["targets"], values, strict=False):
@@ -160,12 +162,11 @@ def _xgboost(estimator) -> tuple:
     kind, made = learner["gradient_booster"]["name"], learner["gradient_booster"].get("model", {})
     written = kind == "gbtree" and np.isnan(estimator.model.missing)
     link, trees = _link("XGBoost", learner["objective"]["name"], written), []
-    names = ("split_indices", "split_conditions", "left_children", "right_children", "default_left")
+    names = ("left_children", "right_children", "default_left")
     for target, tree in zip(made["tree_info"], made["trees"], strict=True):
-        cells, sides = zip(*(tree[name] for name in names), strict=True), {}
-        rows = [[*row[:2], 0, 0, 0, (np.float32(row[1]),)] if row[2] < 0 else [*row, ()] for row in cells]
-        for row in rows:
-            row[1] = np.float32(row[1])
+        cuts, sides = np.array(tree["split_conditions"], np.float32), {}  # of a leaf its value
+        cells = zip(tree["split_indices"], cuts, *(tree[name] for name in names), strict=True)
+        rows = [[*row, (row[1],) if row[2] < 0 else ()] for row in cells]
         places = (tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"])
         for at, start, size in zip(*places, strict=True):
             sides[at] = np.zeros(_n_codes(estimator, tree["split_indices"][at]), bool)
