@@ -81,8 +81,11 @@ def of_run(run, frame, form: str) -> list[float]:
 
 
 def here(run, path: Path, y, form: str) -> dict:
-    """Prove an export within this process."""
-    return {"file": path.name} | json.loads(json.dumps(prove(path, run.info, form)))
+    """Prove an export within this process; a file that cannot be used is refused as by a new process."""
+    try:
+        return {"file": path.name} | json.loads(json.dumps(prove(path, run.info, form)))
+    except Exception as error:  # whatever a format's library raises
+        raise UserError(f"{path.name} cannot be used: {str(error).splitlines()[-1][:100]}") from error
 
 
 def folder_here(name: str, folder: Path) -> str:
