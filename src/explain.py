@@ -39,15 +39,21 @@ def explain(
     if output is not None:
         with replacing(Path(output).expanduser()) as temporary:
             table.to_csv(temporary, index=False)
-    for _, row in table.groupby("row") if by_row else ():
-        best = row[row["effect"] > 0].nlargest(6, "effect").sort_values("place")
-        tokens = [f"{one.token}@{one.place} {one.effect:+.2f}" for one in best.itertuples()]
-        shell.show(f"{row['id'].iloc[0]}   {row['prediction'].iloc[0]}   {'  '.join(tokens)}")
-    if not by_row:
+    if by_row:
+        _show_rows(table)
+    else:
         shell.show(table.head(importance.N_BARS).to_string(index=False, float_format="{:.4f}".format))
     for picture in pictures:
         shell.show(f"picture   {picture}")
     return table
+
+
+def _show_rows(table) -> None:
+    """Show the six tokens of each row that speak most for its prediction, in their order."""
+    for _, row in table.groupby("row"):
+        best = row[row["effect"] > 0].nlargest(6, "effect").sort_values("place")
+        tokens = [f"{one.token}@{one.place} {one.effect:+.2f}" for one in best.itertuples()]
+        shell.show(f"{row['id'].iloc[0]}   {row['prediction'].iloc[0]}   {'  '.join(tokens)}")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,7 @@ def folds(parts: dict, cv: dict, seed: int, classes=None, groups=None, times=Non
     name, outer = cv["name"], cv.get("outer")
     if outer is not None:
         wide = cv | {"n_folds": cv["n_outer"], "n_repeats": 1, "outer": None}
-        several = folds(parts, wide, seed, classes, groups, times)
-        if outer >= len(several):
-            raise UserError(f"cv.outer={outer}: there are {len(several)} outer folds, from 0")
-        parts = {"train": several[outer]["train"], "val": parts["val"][:0], "test": several[outer]["val"]}
+        parts = _within(outer, folds(parts, wide, seed, classes, groups, times))
     rows = np.sort(np.concatenate([parts["train"], parts["val"]]))
     kept = "time" if times is not None else "group" if groups is not None else None
     if kept and name != kept:
@@ -51,6 +48,14 @@ def folds(parts: dict, cv: dict, seed: int, classes=None, groups=None, times=Non
             raise UserError(f"{where} ({n} not in test): take fewer folds, or leave the class out")
         found.append({"train": rows[train], "val": rows[val], "test": parts["test"]})
     return found
+
+
+def _within(outer: int, several: list[dict]) -> dict:
+    """Return the parts that the folds within one outer fold are cut from; what that holds out is test."""
+    if outer >= len(several):
+        raise UserError(f"cv.outer={outer}: there are {len(several)} outer folds, from 0")
+    train, test = several[outer]["train"], several[outer]["val"]
+    return {"train": train, "val": test[:0], "test": test}
 
 
 def _splitter(cv: dict, seed: int, y):

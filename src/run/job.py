@@ -68,9 +68,7 @@ def run_job(
     if cfg["pictures"] is None:  # of a small job they would take longer than its fit
         cfg = cfg | {"pictures": shared is None}
     threads = n_threads(cfg["threads"], n_side_by_side)
-    ranks.check(cfg["trainer"])
-    if cfg.get("refit") and ranks.launcher():
-        raise UserError(f"{ranks.launcher()} starts the ranks of one fit: leave refit=true out")
+    ranks.check(cfg["trainer"], bool(cfg.get("refit")))
     if ranks.rank() > 0:
         return follow(cfg, threads, resume and resume.folder / "checkpoints", frame, origin)
     set_threads(threads)

@@ -59,8 +59,8 @@ def rank() -> int:
     return 0 if known is None else int(os.environ["RANK" if known == "torchrun" else "SLURM_PROCID"])
 
 
-def check(trainer: dict) -> None:
-    """Refuse numbers of devices and nodes that do not fit how this process was started."""
+def check(trainer: dict, refit: bool) -> None:
+    """Refuse numbers of devices and nodes, or a second fit, that do not fit how this process was started."""
     nodes, known = trainer["num_nodes"], launcher()
     if known is None:
         if nodes > 1:
@@ -69,6 +69,8 @@ def check(trainer: dict) -> None:
                 f"--nproc_per_node={n_devices(trainer)} -m src.train ..., or srun python -m src.train ..."
             )
         return
+    if refit:
+        raise UserError(f"{known} starts the ranks of one fit: leave refit=true out")
     started = int(os.environ["WORLD_SIZE" if known == "torchrun" else "SLURM_NTASKS"])
     if started != world_size(trainer):
         raise UserError(
