@@ -2,17 +2,18 @@
 
 import inspect
 import logging
+import subprocess
+import sys
 import tempfile
 from copy import deepcopy
 from functools import cache
 from itertools import product
 from pathlib import Path
 
-import forks
 import numpy as np
 import pytest
 from checks import CHECKS, KINDS, WITH_TEXT, Case, fit_again, part_of, untrained
-from conftest import tiny_bert
+from conftest import CHECKOUT, tiny_bert
 from omegaconf import OmegaConf
 
 from src import load
@@ -109,7 +110,8 @@ def fresh_of(case_of, tmp_path_factory):
             for other in waiting:
                 other.frame.loc[other.run.arrays["test_id"]].to_pickle(folder / other.run.name)
             names = [other.run.name for other in waiting]
-            done = forks.call("-c", LOADER, folder, *names)
+            command = [sys.executable, "-c", LOADER, folder, *names]  # no fork: it is about bits
+            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             loaded.update(np.load(folder / "p.npz"))
         return loaded[case.run.name]
