@@ -16,7 +16,6 @@ from src import fit
 from src.config.check import check
 from src.config.typed import spelled
 from src.data.prepare import Data
-from src.logger import fanout
 from src.model.build import is_own_net
 from src.model.lit import LitModel
 from src.model.mlp import MLP
@@ -199,17 +198,3 @@ DOCS = (CHECKOUT / "docs/tables.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("words", re.findall(r"^python -m src\.train (.*)$", DOCS, re.MULTILINE))
 def test_commands_of_the_docs_compose(words):
     assert check(spelled(words.split()))[0] == 1
-
-
-def test_python_of_the_docs_runs(outputs, tmp_path, monkeypatch, capsys):
-    """Permutation importance finds the columns that tell the wines apart, and the picture is drawn."""
-    monkeypatch.setattr(fanout, "TRACKERS", {})
-    monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
-    names = {}
-    coarse = block.replace("from_estimator(", "from_estimator(grid_resolution=8, estimator=")
-    coarse = coarse.replace("Fitted(run), test, [", "Fitted(run), X=test, features=[")
-    exec(compile(coarse, "<docs>", "exec"), names)
-    importance = dict(zip(names["test"].columns, names["found"].importances_mean, strict=True))
-    assert max(importance.values()) > 0.05 and min(importance, key=importance.get) != "proline"
-    assert (tmp_path / "dependence.png").stat().st_size > 10_000

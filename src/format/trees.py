@@ -188,7 +188,8 @@ def _catboost(estimator) -> tuple:
     for tree in made["oblivious_trees"]:
         splits, rows = (tree["splits"] or [])[::-1], []  # the first split is the last bit of a leaf's number
         if any(one["split_type"] != "FloatFeature" for one in splits):
-            raise UserError("CatBoost's statistics of categories are not written: use format=joblib")
+            advice = "use format=joblib, or train with model.categories=onehot"
+            raise UserError(f"CatBoost's statistics of categories are not written: {advice}")
         for k, one in enumerate(splits):
             cut = [features[one["float_feature_index"]], one["border"]]
             level = range(2**k - 1, 2 ** (k + 1) - 1)
