@@ -171,7 +171,7 @@ def _curves(curves: pd.DataFrame) -> Figure:
         is_text = isinstance(curve["cell"].iloc[0], str)
         for label, one in curve.groupby("class", sort=False):
             x = one["cell"].map(literal) if is_text else one["cell"].astype(float)
-            axis.plot(x, one["prediction"], ".:", label=literal(str(label)))
+            axis.plot(x, one["prediction"], "o" if is_text else ".-", label=literal(str(label)))
         axis.tick_params("x", rotation=60 if is_text else 0)
         axis.set(title=literal(name[:40]), ylabel="mean prediction")
     axes[0].legend(fontsize=8)
