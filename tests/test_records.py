@@ -1,9 +1,11 @@
 """What a run says of itself: its table, its seconds, the state of its code, its lines among others."""
 
+import io
 import logging
 import os
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -268,3 +270,23 @@ def test_files_of_a_long_run_do_not_wait_for_its_end(tmp_path, monkeypatch):
     assert len(synced) == 4
     files.write_text(tmp_path / "checkpoint", "18")
     assert len(synced) == 5
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_long_epoch_has_a_bar_on_a_terminal(stream, monkeypatch):
+    monkeypatch.setattr(history, "BAR_S", 0)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(sys, "stderr", stream())
+    progress = Progress({"name": "f1"}, 2)
+    for epoch in (1, 2):
+        for done in (1, 2, 3, 4):
+            progress.within(epoch, done, 4)
+            assert progress.bar is None if done == 4 else progress.bar.total == 4
+    text = sys.stderr.getvalue()
+    assert all((f"epoch {epoch}:" in text) == (stream is Terminal) for epoch in (1, 2))
+    assert text.endswith("\r") or (stream is io.StringIO and text == ""), "the bar is taken away"

@@ -1,11 +1,14 @@
 """The rows of a run's history: which is the best, and what a person sees of them while the run trains."""
 
 import logging
+import sys
 import time
+from multiprocessing import parent_process
 
 from src.metric.choose import better
 from src.system.errors import NOTE, log
 
+BAR_S = 2  # a longer epoch has a bar, on a terminal and in a notebook
 EVERY_S = 10  # show a line at least this often, also within a long epoch
 TRAIN_ROWS = 10_000  # metrics on train are computed on at most this many of its rows
 LINES = 20  # about this many lines of epochs in a run
@@ -64,7 +67,7 @@ class Progress:
         self.key = f"val/{metric['name']}"
         self.every = max(1, n_epochs // LINES) if n_epochs > 0 else 1
         self.started = self.shown_at = self.noted_at = time.monotonic()
-        self.pending = None
+        self.pending = self.bar = None
 
     def row(self, row: dict) -> None:
         self.pending = row
@@ -84,6 +87,17 @@ class Progress:
 
     def within(self, epoch: int, done: int, n: int) -> None:
         """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
+        if self.bar is None:
+            from tqdm import tqdm  # here: estimators have no steps
+
+            watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+            of_many = parent_process() is not None  # their bars would write over each other
+            options = {"disable": of_many or not watched, "delay": BAR_S, "leave": False}
+            self.bar = tqdm(desc=f"epoch {epoch}", total=n, **options)
+        self.bar.update(done - self.bar.n)
+        if done >= n:
+            self.bar.close()
+            self.bar = None
         if done < n and time.monotonic() - self.shown_at >= EVERY_S:
             self.shown_at = time.monotonic()
             seconds = self.shown_at - self.started
