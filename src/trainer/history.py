@@ -86,7 +86,7 @@ class Progress:
         log.log(self._level(), "epoch %4d   %s  %6.1f s", row["epoch"], values, self.shown_at - self.started)
 
     def within(self, epoch: int, done: int, n: int) -> None:
-        """Show that ``done`` of an epoch's ``n`` steps are behind it, if no line was shown for `EVERY_S`."""
+        """Show that ``done`` of an epoch's ``n`` steps are behind it: as a bar, or a line every `EVERY_S`."""
         if self.bar is None:
             from tqdm import tqdm  # here: estimators have no steps
 
@@ -95,10 +95,10 @@ class Progress:
             options = {"disable": of_many or not watched, "delay": BAR_S, "leave": False}
             self.bar = tqdm(desc=f"epoch {epoch}", total=n, **options)
         self.bar.update(done - self.bar.n)
-        if done >= n:
+        if done == n:
             self.bar.close()
             self.bar = None
-        if done < n and time.monotonic() - self.shown_at >= EVERY_S:
+        elif self.bar.disable and time.monotonic() - self.shown_at >= EVERY_S:
             self.shown_at = time.monotonic()
             seconds = self.shown_at - self.started
             line = "epoch %4d   %3.0f%% of its batches   %6.1f s"
