@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from functools import partial
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -56,10 +55,11 @@ def main() -> None:
             from src.study.workers import prestart as prestart_workers
             prestart_workers(words)
         n_jobs, first = check(words, multirun)
-        from src.study.sweep import sweep  # here: a typo is refused without it
+        from src.config.jobs import plain_hydra  # here: a typo is refused without them
+        from src.study.sweep import sweep
         with sweep(words, first, n_jobs, failed, again, force) if multirun else nullcontext():
             sys.argv[1:] = for_hydra(sys.argv[1:])
-            Hydra.get_mode = lambda *_, **__: None  # it composes all for hydra.mode, which `check` refuses
+            plain_hydra()
             job()
     except (UserError, HydraException, OmegaConfBaseException) as error:
         shell.refuse(one_line(error), 2)

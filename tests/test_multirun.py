@@ -351,3 +351,11 @@ def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel, wait):
 def test_jobs_that_took_equally_long_are_listed():
     jobs = [{"job": i, "run": f"t{i}", "status": "done", "seed": str(i), "seconds": 0.5} for i in (1, 2)]
     assert listing(pd.DataFrame(jobs)).split() == "run status seed t1 done 1 t2 done 2".split()
+
+
+@pytest.mark.parametrize("words", [(), ("--multirun", "seed=0,1")], ids=["run", "sweep"])
+def test_what_a_job_refuses_is_one_sentence(shell, words):
+    """Hydra would put a line of its own above it; no job is left behind as running."""
+    done = shell("train", *words, "model=mlp", "dataset=wine", "trainer.num_nodes=2", "logger=csv")
+    assert done.returncode == 2 and re.fullmatch(r"error: trainer.num_nodes=2 needs .*\n", done.stderr)
+    assert "running" not in done.stdout

@@ -5,8 +5,9 @@ import functools
 import re
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 
 from src.config.tree import CONF, own
@@ -33,6 +34,18 @@ def compose_once() -> None:
     for name in ("cfg", "hydra_cfg"):  # else Hydra keeps those of all jobs, which nobody reads: 0.2 MB a job
         setattr(JobReturn, name, property(lambda _: None, lambda *_: None))
     Sweeper.validate_batch_is_legal = lambda *_: None  # it would compose every job; `check` has done that
+
+
+def plain_hydra() -> None:
+    """Let Hydra compose no config only to read hydra.mode, and put no line of its own above a job's error."""
+
+    def value(done):
+        if done.status is JobStatus.FAILED:
+            raise done._return_value
+        return done._return_value
+
+    Hydra.get_mode = lambda *_, **__: None  # `check` refuses hydra.mode=...
+    JobReturn.return_value = property(value, JobReturn.return_value.fset)
 
 
 def _is_value(override: str) -> bool:

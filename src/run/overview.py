@@ -14,7 +14,7 @@ HAVE_COLUMNS = ("model=", "dataset=", "seed=", "dataset.split_seed=", "dataset.p
 def places(run: Run) -> str:
     """Return where the seconds went, and where to look."""
     stages = [f"{stage} {seconds:.1f}" for stage, seconds in run.report["timings"].items() if seconds >= 0.05]
-    lines = ["", f"seconds   {', '.join(stages)}", f"folder    {run.folder}"]
+    lines = ["", f"seconds   {', '.join(stages) or '0.0'}", f"folder    {run.folder}"]
     answers = {name: answer for name, answer in run.trackers.items() if "error" not in answer}
     for name in sorted(answers, key=[*TRACKERS, *answers].index):
         link = TRACKERS[name].link(answers[name]) if name in TRACKERS else answers[name].get("link")

@@ -47,8 +47,7 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
         return math.nan
     kind, _, times = cfg["on_error"].partition(":")
     cfg, options = _shares(cfg, settings.launcher, folder)
-    if folder:
-        _mark(folder, member["job"]).touch()
+    _set_running(folder, member["job"], True)
     for left in reversed(range(1 + int(times or 0))):
         try:
             options["watch"] = search.watch(folder, section, cfg["trainer"]["max_epochs"])
@@ -57,6 +56,7 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
         except Exception as error:
             name = getattr(error, "run", None)
             if name is None and isinstance(error, UserError):  # refused before it became a run
+                _set_running(folder, member["job"], False)
                 raise
             _show(error, name, left)
             if not left:
@@ -111,12 +111,20 @@ def _mark(folder: Path, job) -> Path:
     return folder / f".{job}.running"
 
 
+def _set_running(folder: Path | None, job, runs: bool) -> None:
+    """Say whether a job of a sweep runs."""
+    if folder and runs:
+        _mark(folder, job).touch()
+    elif folder:
+        _mark(folder, job).unlink(missing_ok=True)
+
+
 def _failed(error: Exception, name: str | None, kind: str, folder, member: dict, failed) -> None:
     """Write a failure down; raise what is no user's mistake, with its traceback, unless a sweep goes on."""
     if folder and name:
         ended(folder, Run.open(name), member["job"])
-    elif folder:
-        _mark(folder, member["job"]).unlink(missing_ok=True)
+    else:
+        _set_running(folder, member["job"], False)
     if folder and (kind == "stop" or is_full(error)):
         (folder / STOP).touch()
     if not is_told(error):
