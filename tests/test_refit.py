@@ -165,5 +165,5 @@ def test_where_it_makes_no_sense_it_is_refused(outputs, monkeypatch):
     with pytest.raises(UserError, match="refit=1: should be true or false"):
         check(["refit=1"])
     monkeypatch.setattr(job.ranks, "launcher", lambda: "torchrun")
-    with pytest.raises(UserError, match="torchrun starts the ranks of one fit: leave refit=true out"):
+    with pytest.raises(UserError, match="torchrun starts the ranks of one fit: add refit=false"):
         trained(parted(), "model=linear", "refit=true")

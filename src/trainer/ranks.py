@@ -70,7 +70,7 @@ def check(trainer: dict, refit: bool) -> None:
             )
         return
     if refit:
-        raise UserError(f"{known} starts the ranks of one fit: leave refit=true out")
+        raise UserError(f"{known} starts the ranks of one fit: add refit=false")
     started = int(os.environ["WORLD_SIZE" if known == "torchrun" else "SLURM_NTASKS"])
     if started != world_size(trainer):
         raise UserError(
