@@ -14,9 +14,9 @@ from sklearn.ensemble import (
 from src import fit
 from src.data.load import load_data
 from src.metric.choose import loss
+from src.model.estimator import staged_outputs
 from src.run.folder import model_path
 from src.trainer import estimator
-from src.trainer.watch import _staged_outputs
 
 
 def rows(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def test_binned_stages_have_the_bits_of_staged_predict(n_classes, shown):
         staged = model.staged_predict
     for part in (x, x_val):
         expected = [output for stage, output in enumerate(staged(part), start=1) if stage in shown]
-        outputs = [output.copy() for output in _staged_outputs(model, part, shown)]
+        outputs = [output.copy() for output in staged_outputs(model, part, shown)]
         assert len(outputs) == len(shown) and np.ptp(outputs[0]) > 0
         assert all(np.array_equal(a, b) for a, b in zip(outputs, expected, strict=True))
 
@@ -52,7 +52,7 @@ def test_positive_values_keep_their_link():
     x, y = rows(300, seed=0)
     model = HistGradientBoostingRegressor(max_iter=4, loss="gamma").fit(x, np.exp(y / 4))
     expected = list(model.staged_predict(x))
-    found = _staged_outputs(model, x, [1, 2, 3, 4])
+    found = staged_outputs(model, x, [1, 2, 3, 4])
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -61,7 +61,7 @@ def test_other_boosters_are_asked_for_their_own_stages():
     x = np.nan_to_num(x)
     model = GradientBoostingClassifier(n_estimators=5).fit(x, y > 1)
     expected = list(model.staged_predict_proba(x))
-    found = list(_staged_outputs(model, x, [2, 5]))
+    found = list(staged_outputs(model, x, [2, 5]))
     assert np.array_equal(found[0], expected[1]) and np.array_equal(found[1], expected[4])
 
 

@@ -218,7 +218,8 @@ def _config(base: dict, job: tuple[Given, ...]) -> dict:
             hint = f" (see the comment at the top of {file})" if key.startswith("dataset.") else ""
             raise UserError(f"{key} is required: add {key}=...{hint}")
     if cfg["refit"] and cfg.get("cv"):
-        raise UserError("refit=true trains on val rows, which each fold holds out: add refit=false, or leave cv out")
+        advice = "add refit=false, or leave cv out"
+        raise UserError(f"refit=true trains on val rows, which each fold holds out: {advice}")
     if cfg["metric"] is not None:
         check_name(*(get(cfg, key)[0] for key in METRIC))
     return cfg

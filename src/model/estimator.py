@@ -2,6 +2,7 @@
 
 import math
 from copy import copy
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -141,6 +142,8 @@ class Estimator:
         if hasattr(model, "estimators_") and hasattr(model, "n_jobs"):
             model = copy(model)  # threads add the trees in varying order: sums would differ in the last bit
             model.n_jobs = 1
+        if hasattr(model, "_bin_mapper"):
+            return self.predictions(next(staged_outputs(model, x, [len(model._predictors)])))
         if self.info["task"] == "regression":
             return self.predictions(model.predict(x))
         if hasattr(model, "predict_proba"):
@@ -151,6 +154,27 @@ class Estimator:
         if score.ndim == 2:
             return softmax(score, 1)
         return np.stack([1 - expit(score), expit(score)], 1)  # two classes: (n,) -> (n, 2)
+
+
+def staged_outputs(model, x, shown: list[int]):
+    """Yield values or probabilities of rows after each stage of ``shown``, as ``staged_predict`` does.
+
+    HistGradientBoosting bins the rows once: the same bits, in half of the time, for one stage in 3/4 of it.
+    """
+    classes = hasattr(model, "predict_proba")
+    if not hasattr(model, "_bin_mapper"):
+        staged = model.staged_predict_proba(x) if classes else model.staged_predict(x)
+        yield from (output for stage, output in enumerate(staged, start=1) if stage in shown)
+        return
+    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+    bins = model._bin_mapper.transform(model._preprocess_X(x, reset=False))  # (n, features) uint8
+    raw = model._baseline_prediction.repeat(len(bins), 0)  # (n, trees of a stage)
+    for before, stage in pairwise([0, *shown]):
+        trees = model._predictors[before:stage]
+        model._predict_iterations(bins, trees, raw, True, _openmp_effective_n_threads())
+        output = raw.copy()  # rows together: the order in which a softmax adds decides its last bit
+        yield model._loss.predict_proba(output) if classes else model._loss.link.inverse(output.ravel())
 
 
 def _vectorizer(cfg: dict, info: dict):

@@ -5,7 +5,6 @@ Watching never changes what is fitted. Each returns the epoch that the estimator
 
 import math
 from copy import deepcopy
-from itertools import pairwise
 
 from src.system.errors import UserError
 from src.trainer.native import native
@@ -25,6 +24,8 @@ def _once(estimator, x, y, options, stages, **_limits) -> int:
 
 def _staged(estimator, x, y, options, stages, **_limits) -> int:
     """Fit once, then log the boosting stages that the fit went through; grow if a search may end the fit."""
+    from src.model.estimator import staged_outputs  # here: a typo of model.progress is refused without it
+
     size = stages.watch and _grows_by(estimator.model)
     if size:
         return _grown(estimator, x, y, options, stages, size, _looks(getattr(estimator.model, size)))
@@ -32,31 +33,10 @@ def _staged(estimator, x, y, options, stages, **_limits) -> int:
     model = estimator.model.fit(x, y, **options)
     n_stages = _n_stages(model)
     shown = _stages(n_stages, MAX_ROWS["staged"])
-    outputs = (_staged_outputs(model, x, shown) for x, _ in (stages.train, stages.val))
+    outputs = (staged_outputs(model, x, shown) for x, _ in (stages.train, stages.val))
     for stage, train, val in zip(shown, *outputs, strict=True):
         stages(stage, estimator.predictions(train), estimator.predictions(val))
     return n_stages
-
-
-def _staged_outputs(model, x, shown: list[int]):
-    """Yield values or probabilities of rows after each stage of ``shown``, as ``staged_predict`` does.
-
-    HistGradientBoosting bins the rows once, which gives the same bits in half of the time.
-    """
-    classes = hasattr(model, "predict_proba")
-    if not hasattr(model, "_bin_mapper"):
-        staged = model.staged_predict_proba(x) if classes else model.staged_predict(x)
-        yield from (output for stage, output in enumerate(staged, start=1) if stage in shown)
-        return
-    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
-
-    bins = model._bin_mapper.transform(model._preprocess_X(x, reset=False))  # (n, features) uint8
-    raw = model._baseline_prediction.repeat(len(bins), 0)  # (n, trees of a stage)
-    for before, stage in pairwise([0, *shown]):
-        trees = model._predictors[before:stage]
-        model._predict_iterations(bins, trees, raw, True, _openmp_effective_n_threads())
-        output = raw.copy()  # rows together: the order in which a softmax adds decides its last bit
-        yield model._loss.predict_proba(output) if classes else model._loss.link.inverse(output.ravel())
 
 
 def _grow(estimator, x, y, options, stages, **_limits) -> int:
@@ -128,7 +108,7 @@ def _partial_fit(estimator, x, y, options, stages, *, seed, max_epochs, patience
 
 def one_pass(estimator, x, y, options, seed: int, epoch: int) -> None:
     """Fit on each row once more, in an order by seed and epoch."""
-    import numpy as np  # here: a typo of model.progress is refused without it
+    import numpy as np  # here, as above
 
     info = estimator.info
     classes = {} if info["task"] == "regression" else {"classes": np.arange(info["n_outputs"])}
