@@ -26,7 +26,7 @@ from src.system.paths import CHECKOUT, claim, outputs, versions_in
 from src.trainer import ranks
 
 PARTS = ("val", "test")
-QUICK = 30  # seconds of a sweep whose page, which takes three, is drawn only if asked for
+QUICK = 60  # seconds of a sweep whose page, which takes three, is drawn only if asked for
 
 
 @contextmanager
