@@ -52,16 +52,21 @@ class DNACNN(nn.Module):
         x = tokens.transpose(1, 2) * mask[:, None, :]  # (B, D, T); padding is as what lies beyond the edge: 0
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             y = _normed(norm, conv(x), mask).relu() * mask[:, None, :]
-            x = x + y if x.shape == y.shape else y  # (B, n_filters, T)
+            x = x + y if x.shape[1] == y.shape[1] else y  # (B, n_filters, T)
             if i == 0 and self.stride > 1:  # T becomes T / stride
-                x = F.max_pool1d(x, self.stride, ceil_mode=True)
-                mask = F.max_pool1d(mask[:, None].to(x.dtype), self.stride, ceil_mode=True)[:, 0] > 0
+                x = _pooled(x, self.stride)
+                mask = _pooled(mask[:, None].to(x.dtype), self.stride)[:, 0] > 0
         tokens = x.transpose(1, 2)
         where = self.place(x).relu() * mask[:, None, :]  # (B, d_place, T)
         where = F.pad(where, (0, self.length - where.shape[2]))  # cuts what is longer: padding
         where = F.avg_pool1d(where, self.pool, ceil_mode=True)
         found = (masked_max(tokens, mask), masked_mean(tokens, mask), where.flatten(1))
         return self.head(self.hidden(self.dropout(torch.cat(found, 1))))
+
+
+def _pooled(x: Tensor, stride: int) -> Tensor:
+    """Return the largest of each ``stride`` neighbours: (B, C, T) -> (B, C, T / stride)."""
+    return F.max_pool2d(x[:, :, None], (1, stride), ceil_mode=True)[:, :, 0]  # torch.export fixes T for 1d
 
 
 def _normed(norm: nn.BatchNorm1d, x: Tensor, mask: Tensor) -> Tensor:
