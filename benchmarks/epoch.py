@@ -61,7 +61,9 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
     def batch_of(part, rows, long):
         batch = {name: x[rows] for name, x in part.items() if name != "row"}
         if long is not None:
-            batch |= {name: batch[name][:, : long[rows].max()] for name in ("input_ids", "attention_mask")}
+            longest = int(long[rows].max())
+            batch["input_ids"] = batch["input_ids"][:, :longest]
+            batch["attention_mask"] = torch.arange(longest) < batch["lengths"][:, None]
         return {name: batch[name] for name in INPUTS if name in batch}, batch["y"]
 
     seconds = []

@@ -19,10 +19,11 @@ from src.metric.choose import choose, names
 from src.metric.functions import rmse
 from src.model.build import build
 from src.model.estimator import Estimator
-from src.model.words import INPUTS
+from src.model.words import ARRAYS
 from src.run.folder import Run, model_path
 from src.trainer.family import family
 from src.trainer.history import Progress
+from src.trainer.loader import mask
 
 # -- tiny data
 
@@ -139,15 +140,18 @@ def part_of(info: dict, n: int) -> dict:
     if info["cat_cardinalities"]:
         part["x_cat"] = np.stack([rng.integers(0, k, n) for k in info["cat_cardinalities"]], 1)
     if info["vocab_size"]:
-        part["attention_mask"] = np.arange(info["max_len"]) < rng.integers(1, info["max_len"] + 1, n)[:, None]
+        part["lengths"], longest = rng.integers(1, info["max_len"] + 1, n), info["max_len"]
         smallest = np.min_scalar_type(-info["vocab_size"])
-        part["input_ids"] = rng.integers(1, info["vocab_size"], part["attention_mask"].shape, smallest)
-        part["input_ids"] *= part["attention_mask"]
+        part["input_ids"] = rng.integers(1, info["vocab_size"], (n, longest), smallest)
+        part["input_ids"] *= np.arange(longest) < part["lengths"][:, None]
     return part
 
 
 def logits(net, part: dict) -> torch.Tensor:
-    return net(**{name: torch.from_numpy(part[name]) for name in INPUTS if name in part})
+    batch = {name: torch.from_numpy(part[name]) for name in ARRAYS if name in part}
+    if "lengths" in batch:
+        mask(batch, batch["input_ids"].shape[1])
+    return net(**batch)
 
 
 def outputs(model, part: dict) -> np.ndarray:

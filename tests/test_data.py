@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from src.config.tree import CONF
 from src.data import cells, columns, target, tokenizer
-from src.data.digest import column_digests, digest
+from src.data.digest import arrays_digest, column_digests, digest
 from src.data.prepare import apply_transforms, cut, describe_data, shape
 from src.data.source import check_frame
 from src.data.split import split
@@ -208,7 +208,7 @@ def test_transforms_are_json_and_give_the_same_arrays():
     frame = tiny_table("binary").assign(note=tiny_text(240)["sentence"])
     data = prepare(frame)
     again = apply_transforms(json.loads(json.dumps(data.transforms)), frame.iloc[data.parts["val"]["id"]])
-    assert set(again) == {"x_num", "x_cat", "input_ids", "attention_mask"}
+    assert set(again) == {"x_num", "x_cat", "input_ids", "lengths"}
     for name, values in again.items():
         np.testing.assert_array_equal(values, data.parts["val"][name])
 
@@ -219,7 +219,7 @@ def test_arrays_have_the_types_and_shapes_of_the_contract():
     kinds = {name: (str(values.dtype), values.ndim) for name, values in part.items()}
     assert kinds == {
         "x_num": ("float32", 2), "x_cat": ("int64", 2),
-        "input_ids": ("int8", 2), "attention_mask": ("bool", 2),
+        "input_ids": ("int8", 2), "lengths": ("int32", 1),
         "y": ("int64", 1), "id": ("int64", 1), "weight": ("float32", 1),
     }
     assert part["x_num"].shape == (n, info["n_num_features"])
@@ -350,9 +350,9 @@ def test_whole_numbers_read_as_float_keep_their_category():
 def test_the_vocabulary_is_in_falling_count():
     state = tokenizer.fit(["B a a", "c b a"], **TEXT)
     assert state["words"] == ["a", "b", "c"]
-    ids, mask = tokenizer.apply(state, ["a new B", "c"])
+    ids, lengths = tokenizer.apply(state, ["a new B", "c"])
     assert ids.tolist() == [[2, 1, 3], [4, 0, 0]]
-    assert mask.tolist() == [[True] * 3, [True, False, False]]
+    assert lengths.tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_empty_text_is_one_unknown_token(empty):
     data = prepare(frame, text=["t"])
     part = apply_transforms(data.transforms, frame.tail(1))
     assert part["input_ids"].tolist() == [[tokenizer.UNKNOWN]]
-    assert part["attention_mask"].tolist() == [[True]]
+    assert part["lengths"].tolist() == [1]
 
 
 def test_over_long_text_is_cut():
@@ -391,7 +391,7 @@ def test_over_long_text_is_cut():
 def test_several_text_columns_are_read_as_one():
     frame = table(t=["red"] * 60, u=["blue", None] * 30)
     part = prepare(frame, text=["t", "u"]).parts["train"]
-    assert set(part["attention_mask"].sum(1)) == {1, 2}
+    assert set(part["lengths"]) == {1, 2}
 
 
 @pytest.mark.parametrize("kind", ["str", "object", "category"])
@@ -707,9 +707,11 @@ def test_digest_changes_with_what_is_in_the_frame(change):
     assert digest(changed(frame, change)) != digest(frame)
 
 
+@pytest.mark.parametrize("large", [0, 1 << 26])
 @pytest.mark.parametrize("n", [0, 1, 1000, 2001])
-def test_digest_of_text_is_that_of_codes_and_json(n):
+def test_digest_of_text_is_that_of_codes_and_json(n, large, monkeypatch):
     """As in runs and versions of before, which wrote the JSON as one text."""
+    monkeypatch.setattr("src.data.digest.LARGE", large)
     texts = pd.Series([f"ü{i % 1500}\n" for i in range(n)], dtype="str")
     texts[texts == "ü7\n"] = None
     codes, different = pd.factorize(texts)
@@ -723,6 +725,17 @@ def test_digest_leaves_the_index_out():
     assert digest(frame.set_index(pd.Index(range(5, 245)))) == digest(frame.copy()) == digest(frame)
     assert len(digest(frame)) == 16
     assert prepare(frame).info["digest"] == digest(frame)
+
+
+def test_digest_of_arrays_is_of_a_mask_where_they_have_lengths():
+    """As in runs of before, which had the mask among their arrays."""
+    lengths, ids = np.arange(1, 2502, dtype=np.int32) % 7 + 1, np.ones((2501, 7), np.int8)
+    old = {"y": np.arange(2501), "input_ids": ids, "attention_mask": np.arange(7) < lengths[:, None]}
+    new = {"y": np.arange(2501), "input_ids": ids, "lengths": lengths}
+    expected = hashlib.blake2b(digest_size=8)
+    for key, values in sorted(old.items()):
+        expected.update(f"val {key} {values.dtype} {values.shape}".encode() + values.tobytes())
+    assert arrays_digest({"val": new}) == expected.hexdigest()
 
 
 # -- order of minibatches

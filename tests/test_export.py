@@ -35,9 +35,8 @@ def made(task: str, data: str, n: int = 400, seed: int = 0, shortest: int = 1) -
         part["x_cat"] = np.stack([rng.integers(1, size, n) for size in CARDINALITIES], 1)
         score += part["x_num"][:, 0] + part["x_cat"][:, 0] + 2 * np.isin(part["x_cat"][:, 2], [2, 5, 7])
     if data != "table":
-        lengths = rng.integers(shortest, 13, n)
-        part["attention_mask"] = np.arange(12) < lengths[:, None]
-        part["input_ids"] = rng.integers(1, 30, (n, 12)).astype(np.uint8) * part["attention_mask"]
+        lengths = part["lengths"] = rng.integers(shortest, 13, n)
+        part["input_ids"] = rng.integers(1, 30, (n, 12)).astype(np.uint8) * (np.arange(12) < lengths[:, None])
         score += (part["input_ids"] == 5).sum(1)
     if task == "regression":
         part["y"] = score * 70 + 2000
@@ -72,8 +71,8 @@ def apart(part: dict, seed: int) -> dict:
     if "x_num" in part:
         return {"x_num": rng.normal(size=(n, 3)).astype(np.float32)}
     lengths = rng.integers(7, 13, n)
-    mask = np.arange(12) < lengths[:, None]
-    return {"input_ids": rng.integers(1, 30, (n, 12)) * mask, "attention_mask": mask}
+    ids = rng.integers(1, 30, (n, 12)) * (np.arange(12) < lengths[:, None])
+    return {"input_ids": ids, "lengths": lengths}
 
 
 FAST = {"hist_gb": {"max_iter": 12, "early_stopping": False}, "random_forest": {"n_estimators": 12}}
@@ -83,9 +82,8 @@ FAST["gradient_boosting"] = {"n_estimators": 12}
 def written(module, model, info: dict, part: dict, form: str, folder):
     """Write a model in a format and return the function that the file gives."""
     path = folder / FILES[form]
-    few = files.plain(part)
-    shortest = few["attention_mask"].sum(1).argsort()[:3] if "attention_mask" in few else slice(3)
-    few = files.trimmed(few, shortest)
+    shortest = part["lengths"].argsort()[:3] if "lengths" in part else slice(3)
+    few = files.plain(files.trimmed(part, shortest))
     assert module.refusal(model, form) is None
     module.write(model, info, few, form, path, 18)
     return files.load(path)
@@ -95,7 +93,7 @@ def gap(model, info: dict, part: dict, wanted) -> float:
     """Return the largest difference over batches of 1, 3 and 257 rows, each cut to its own length."""
     gaps = []
     for rows in (slice(0, 1), slice(5, 8), slice(0, 257), slice(0, None)):
-        some = files.trimmed(files.plain(part), rows)
+        some = files.trimmed(part, rows)
         gaps.append(np.abs(files.predict(model, some, info) - wanted[rows]).max() / info["y_std"])
     return max(gaps)
 
@@ -159,7 +157,7 @@ def test_letters_by_place_in_onnx(tmp_path):
     info, train = made("multiclass", "both", shortest=12)
     info |= {"sequence_as": "onehot"}
     new = made("multiclass", "both", seed=1)[1]
-    new |= {name: np.repeat(new[name], 2, axis=1) for name in ("input_ids", "attention_mask")}
+    new |= {"input_ids": np.repeat(new["input_ids"], 2, axis=1), "lengths": 2 * new["lengths"]}
     estimator = fitted("linear", info, train)
     session = written(estimators, estimator, info, train, "onnx", tmp_path)
     for part in (train, new):

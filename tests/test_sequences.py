@@ -42,8 +42,8 @@ def prepare(texts, **dataset):
 def tokens(data, part="train") -> list[list[str]]:
     words = ["[PAD]", "[UNK]", *data.transforms["tokenizer"]["words"]]
     arrays = data.parts[part]
-    rows = zip(arrays["input_ids"], arrays["attention_mask"], strict=True)
-    return [[words[i] for i in ids[mask]] for ids, mask in rows]
+    rows = zip(arrays["input_ids"], arrays["lengths"], strict=True)
+    return [[words[i] for i in ids[:length]] for ids, length in rows]
 
 
 # -- what a column holds
@@ -338,9 +338,24 @@ def test_pieces_of_many_letters_are_learned_from_some_rows_that_leave_no_letter_
     options["truncate"] = "head"
     state = tokenizer.fit(texts, tokenizer="bpe", **options)
     assert {"R", "ACAC"} <= {*state["words"]} and not any("RA" in word for word in state["words"])
-    (ids, mask), kept = tokenizer.apply(state, texts), len(pieces._encoded)
+    (ids, lengths), kept = tokenizer.apply(state, texts), len(pieces._encoded)
     assert kept == 0 and np.array_equal(ids, tokenizer.apply(state, texts)[0])
-    assert (ids != 1).all() and mask.shape[1] == state["longest"]
+    assert (ids != 1).all() and lengths.max() == state["longest"]
+
+
+@pytest.mark.parametrize("name", ["word", "char", "kmer", "bpe"])
+@pytest.mark.parametrize("truncate", ["head", "tail", "centre"])
+@pytest.mark.parametrize("special", [False, True])
+def test_a_large_table_is_read_in_slices(name, truncate, special, monkeypatch):
+    """As whole, row by row: of other lengths, empty, cut."""
+    texts = ["AC GT" * (1 + i % 5) if i % 11 else "" for i in range(90)]
+    options = {"text": ["s"], "alphabet": "text", "tokenizer": name, "k": 2, "max_len": 12}
+    options |= {"truncate": truncate, "special_tokens": special}
+    whole = prepare(texts, **options).parts
+    monkeypatch.setattr(tokenizer, "LETTERS", 100)
+    for part, arrays in prepare(texts, **options).parts.items():
+        for key, values in arrays.items():
+            assert values.dtype == whole[part][key].dtype and np.array_equal(values, whole[part][key]), key
 
 
 def test_wordpiece_is_for_text():
@@ -356,7 +371,7 @@ def test_a_pretrained_models_own_tokenizer(tmp_path):
     own.save(str(tmp_path / "tokenizer.json"))
     data = prepare(["a b", "b q a"] * 20, text=["s"], tokenizer="hf", pretrained=str(tmp_path))
     assert data.parts["train"]["input_ids"][:2].tolist() == [[3, 5, 1, 0], [3, 1, 0, 5]]
-    assert data.parts["train"]["attention_mask"][0].tolist() == [True] * 3 + [False]
+    assert data.parts["train"]["lengths"][0] == 3
     assert data.info["vocab_size"] == 6
     with pytest.raises(UserError, match=r"needs dataset\.pretrained="):
         prepare(["a b"] * 20, text=["s"], tokenizer="hf")
@@ -440,7 +455,7 @@ def test_rows_in_two_parts_are_counted_also_with_another_target():
 
 @pytest.mark.slow
 def test_a_large_packed_file_takes_little_memory(tmp_path):
-    """680 MB of letters, 200 MB packed: the peak is below three times ids and mask."""
+    """680 MB of letters, 200 MB packed: the letters and the token numbers, hardly more."""
     code = """
 import resource, sys
 from src.config.compose import compose
@@ -448,7 +463,7 @@ from src.data import load
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 cfg = compose(["dataset=fasta", f"dataset.path={sys.argv[1]}"])["dataset"]
 data = load.load_data(cfg, scaler="none", class_weight=None, seed=0)
-made = sum(part["input_ids"].nbytes + part["attention_mask"].nbytes for part in data.parts.values())
+made = sum(part["input_ids"].nbytes for part in data.parts.values())
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 print("ratio", peak * 1024 / made)
 """

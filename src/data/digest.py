@@ -8,6 +8,9 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
+LARGE = 1 << 26  # bytes
+SLICE = 1000  # texts that are Python objects at once
+
 
 def digest(frame: pd.DataFrame) -> str:
     """Return 16 hex digits over each cell, column name, their order and kind of dtype; not over the index."""
@@ -26,12 +29,21 @@ def whole_digest(digests: dict[str, str]) -> str:
 
 
 def arrays_digest(parts: dict[str, dict[str, np.ndarray]]) -> str:
-    """Return 16 hex digits over the arrays of all parts: equal where a table came in another container."""
+    """Return 16 hex digits over the arrays of all parts: equal where a table came in another container.
+
+    Lengths count as the mask (n, T) that older runs have recorded.
+    """
     found = hashlib.blake2b(digest_size=8)
     for part, arrays in parts.items():
+        if "lengths" in arrays:
+            (n, longest), lengths = arrays["input_ids"].shape, arrays["lengths"][:, None]
+            found.update(f"{part} attention_mask bool {(n, longest)}".encode())
+            for i in range(0, n, 1000):
+                found.update(np.arange(longest) < lengths[i : i + 1000])
         for key, values in sorted(arrays.items()):
-            found.update(f"{part} {key} {values.dtype} {values.shape}".encode())
-            found.update(np.ascontiguousarray(values))
+            if key != "lengths":
+                found.update(f"{part} {key} {values.dtype} {values.shape}".encode())
+                found.update(np.ascontiguousarray(values))
     return found.hexdigest()
 
 
@@ -39,7 +51,7 @@ def _column_digest(column: pd.Series) -> str:
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         parts = [np.ascontiguousarray(column.to_numpy())]
     elif isinstance(column.dtype, pd.StringDtype):  # codes, and each different text once
-        codes, texts = pd.factorize(column)
+        codes, texts = _factorized(column)
         parts = chain([codes.astype(np.int64)], _as_json(texts))
     else:
         texts = column.astype(object).map(str).to_numpy(dtype=object)
@@ -51,9 +63,26 @@ def _column_digest(column: pd.Series) -> str:
     return column.dtype.kind + found.hexdigest()
 
 
-def _as_json(texts: pd.Index):
-    """Yield ``json.dumps(texts.tolist())`` in parts: whole it takes five times the memory of the texts."""
+def _factorized(column: pd.Series) -> tuple:
+    """Return codes as `pandas.factorize`, (n,), -1 for an empty cell, and lists of the different texts.
+
+    For more than `LARGE` bytes it would copy the texts twice; there the codes are those of 64-bit hashes.
+    """
+    if column.memory_usage(index=False, deep=True) <= LARGE:
+        codes, texts = pd.factorize(column)
+        return codes, (texts[i : i + SLICE].tolist() for i in range(0, len(texts), SLICE))
+    filled = column.notna().to_numpy()
+    slices = (column.iloc[i : i + SLICE].fillna("").to_numpy(object) for i in range(0, len(column), SLICE))
+    hashes = np.concatenate([pd.util.hash_array(texts, categorize=False) for texts in slices])
+    codes = np.full(len(column), -1)
+    codes[filled] = pd.factorize(hashes[filled])[0]
+    first = np.flatnonzero(filled & ~pd.Series(codes).duplicated().to_numpy())
+    return codes, (column.iloc[first[i : i + SLICE]].tolist() for i in range(0, len(first), SLICE))
+
+
+def _as_json(lists):
+    """Yield ``json.dumps`` of all texts in parts: whole it takes five times their memory."""
     yield b"["
-    for i in range(0, len(texts), 1000):
-        yield (", " * (i > 0) + json.dumps(texts[i : i + 1000].tolist())[1:-1]).encode()
+    for i, texts in enumerate(lists):
+        yield (", " * (i > 0) + json.dumps(texts)[1:-1]).encode()
     yield b"]"

@@ -25,7 +25,7 @@ COLUMN_KEYS = ("target", "split", "group", "weight", "id", "time")  # each names
 
 @dataclass
 class Data:
-    parts: dict[str, Part]  # "train", "val", "test": x_num, x_cat, input_ids, attention_mask, y, weight, id
+    parts: dict[str, Part]  # "train", "val", "test": x_num, x_cat, input_ids, lengths, y, weight, id
     info: dict  # what a model is built from; JSON
     transforms: dict  # how to turn new rows into the same arrays; JSON
     notes: dict[str, list[str]] = field(default_factory=dict)  # for people; those of `Table`
@@ -201,8 +201,8 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
     if roles["categorical"]:
         part["x_cat"] = columns.apply_categories(transforms["categories"], frame)
     if roles["text"]:
-        texts = tokenizer.joined(frame, roles["text"])
-        part["input_ids"], part["attention_mask"] = tokenizer.apply(transforms["tokenizer"], texts)
+        rows = frame if isinstance(frame, Rows) else Rows(frame, np.arange(len(frame)))
+        part["input_ids"], part["lengths"] = tokenizer.apply_to(transforms["tokenizer"], rows, roles["text"])
     return part
 
 

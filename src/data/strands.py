@@ -24,11 +24,11 @@ def complements(state: dict) -> list[int]:
 
 def other_strand(part: dict, info: dict) -> dict:
     """Return a part with each row's reverse complement; [CLS] and [SEP] stay where they are."""
-    ids, mask = part["input_ids"], part["attention_mask"]
-    end = mask.sum(1)[:, None] - info["special_tokens"]  # (n, 1)
+    ids, lengths = part["input_ids"], part["lengths"][:, None]  # (n, T), (n, 1)
+    end = lengths - info["special_tokens"]
     place = np.arange(ids.shape[1])
     inside = (place >= info["special_tokens"]) & (place < end)  # (n, T)
-    source = np.where(inside, mask.sum(1)[:, None] - 1 - place, place)
+    source = np.where(inside, lengths - 1 - place, place)
     turned = np.asarray(info["complements"], ids.dtype)[np.take_along_axis(ids, source, 1)]
     return part | {"input_ids": np.where(inside, turned, ids)}
 

@@ -8,15 +8,17 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from src.data import letters, pieces
-from src.data.cells import as_array, as_text
+from src.data.cells import Rows, as_array, as_text
 from src.data.words import CHINESE, CUTTERS, KINDS, THAI
 from src.system.errors import UserError
 
 PAD, UNKNOWN = 0, 1  # token numbers; the vocabulary starts at 2
 SPECIAL = ["[CLS]", "[SEP]"]  # 2 and 3 where dataset.special_tokens asks for them
 CELLS = 1 << 20  # of the matrix of token numbers that are filled at once
+LETTERS = 1 << 26  # that are read at once; an array above 32 MB goes back to the system when it is dropped
 NGRAMS = {"dna": 6, "rna": 6, "protein": 3, "smiles": 4, "text": 4}  # longest of letters, for scikit-learn
 OPTIONS = ("tokenizer", "lower", "min_count", "max_vocab", "max_len")  # keys of the config, and newer ones
 NEWER = ("k", "overlap", "truncate", "special_tokens", "unknown_letters", "pretrained")
@@ -77,42 +79,63 @@ def _count(texts, state: dict) -> tuple[Counter, int]:
 
 
 def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
-    """Return token numbers (n, T), int32 or smaller, and mask (n, T) bool, T the longest text.
+    """Return token numbers (n, T), int32 or smaller, and how many of each row are no padding: (n,) int32.
 
-    It is at most ``max_len``. An empty text is one unknown token: every row has something to attend to.
+    T, the longest text, is at most ``max_len``. An empty text is one unknown token: every row has something
+    to attend to.
     """
+    return _padded(state, [_numbers(state, texts)])
+
+
+def apply_to(state: dict, rows: Rows, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `apply` does for the text of some rows; a large table is copied a slice at a time."""
+    some = joined(Rows(rows.frame, rows.rows[:1000]), names)
+    n_letters = pc.sum(pc.binary_length(some)).as_py() or 0
+    step = max(1, LETTERS * len(some) // max(1, n_letters))
+    slices = (Rows(rows.frame, rows.rows[i : i + step]) for i in range(0, max(1, len(rows)), step))
+    return _padded(state, [_numbers(state, joined(one, names)) for one in slices])
+
+
+def _numbers(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the token numbers of all texts one after the other, and the number of tokens of each."""
     if state.get("unknown_letters") == "error":
         check(state, _array(texts), ["these rows"])
     if state["tokenizer"] in pieces.KNOWN:
-        return _padded(state, *pieces.encode(_array(texts), state))
+        return pieces.encode(_array(texts), state)
     if state["tokenizer"] in ("char", "kmer"):
-        return _padded(state, *letters.encode(_array(texts), state))
+        return letters.encode(_array(texts), state)
     number_of = {word: i for i, word in enumerate(state["words"], start=2)}
     rows = _tokens(texts, state)
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     numbers = (number_of.get(token, UNKNOWN) for token in chain.from_iterable(rows))
-    return _padded(state, np.fromiter(numbers, np.int32, lengths.sum()), lengths)
+    return np.fromiter(numbers, np.int32, lengths.sum()), lengths
 
 
-def _padded(state: dict, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows of ``lengths`` (n,), which follow each other in ``ids``, as `apply` returns them."""
+def _padded(state: dict, slices: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `_numbers` of slices of the rows as `apply` returns them; each slice is dropped when done.
+
+    The result takes memory as it is filled, so both together take hardly more than the result.
+    """
     special, where = bool(state.get("special_tokens")), state.get("truncate", "head")
-    kept = np.minimum(lengths, state["max_len"] - 2 * special)
-    skipped = {"head": 0, "tail": lengths - kept, "centre": (lengths - kept) // 2}[where]
-    first = np.cumsum(lengths) - lengths + skipped - special  # place in ids of column 0
+    lengths = np.concatenate([n for _, n in slices])
+    kept, start = np.minimum(lengths, state["max_len"] - 2 * special), 0
     columns = np.arange((kept + 2 * special).max(initial=1))
-    out = np.full((len(lengths), len(columns)), PAD, state.get("dtype", np.int32))
-    mask = columns < (kept + 2 * special)[:, None]  # (T,) < (n, 1) -> (n, T)
+    out = np.zeros((len(lengths), len(columns)), state.get("dtype", np.int32))  # 0 is `PAD`
     step = max(1, CELLS // len(columns))
-    for rows in (slice(i, i + step) for i in range(0, len(lengths), step)):  # places take 8 bytes each
-        inside = mask[rows] if not special else (columns > 0) & (columns <= kept[rows, None])
-        out[rows][inside] = ids[(first[rows, None] + columns)[inside]]
-    empty = (kept == 0) & (not special)
-    out[empty, 0], mask[empty, 0] = UNKNOWN, True
+    while slices:
+        ids, n = slices.pop(0)
+        mine, into, start = kept[start : start + len(n)], out[start : start + len(n)], start + len(n)
+        skipped = {"head": 0, "tail": n - mine, "centre": (n - mine) // 2}[where]
+        first = np.cumsum(n) - n + skipped - special  # place in ids of column 0
+        for rows in (slice(i, i + step) for i in range(0, len(n), step)):  # places take 8 bytes each
+            inside = (columns >= special) & (columns < mine[rows, None] + special)  # (T,), (n, 1) -> (n, T)
+            into[rows][inside] = ids[(first[rows, None] + columns)[inside]]
     if special:
         out[:, 0] = 2
         out[np.arange(len(out)), kept + 1] = 3
-    return out, mask
+        return out, (kept + 2).astype(np.int32)
+    out[kept == 0, 0] = UNKNOWN
+    return out, np.maximum(kept, 1).astype(np.int32)
 
 
 def joined(frame, names: list[str]) -> pa.Array:

@@ -37,14 +37,14 @@ def export(run: Run, form: str, rows=None, opset: int = 18, quantize: str | None
     node, predictor = node_of(run), run._predictor
     write, transforms = _writer(run, node, form, quantize, opset)
     frame = rows_of(run, "test").head(N_ROWS) if rows is None else predictor.prepared(rows)[1].head(N_ROWS)
-    part, p = plain(apply_transforms(transforms, frame)), predictor.output(frame)
+    part, p = apply_transforms(transforms, frame), predictor.output(frame)
     y = run.arrays["test_y"][: len(p)] if rows is None else None
     with placed(run, form) as folder:
-        few = trimmed(part, np.arange(3) % len(p))
+        few = plain(trimmed(part, np.arange(3) % len(p)))
         write(few, folder / file_of(form))
         np.savez(folder / "rows.npz", p=p, **part)
         report = {"run": run.name, "format": form, "pickle": form == "joblib", "rows": len(p)}
-        report |= {"inputs": list(part), "opset": opset if form == "onnx" else None}
+        report |= {"inputs": list(few), "opset": opset if form == "onnx" else None}
         report |= check(_proven(run, folder / file_of(form), y, form), run, form)
         if quantize:
             small = folder / "model_int8.onnx"

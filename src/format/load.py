@@ -7,6 +7,7 @@ import numpy as np
 
 from src.data.prepare import apply_transforms
 from src.data.strands import averaged
+from src.model.words import ARRAYS
 from src.run.folder import Run
 from src.run.predictor import Predictor
 from src.system.code import locate, needed
@@ -49,19 +50,25 @@ def file_of(form: str) -> str:
 
 
 def load(path: Path, form: str = ""):
-    """Return a function from the arrays of a batch to predictions; the file's ending says the format."""
+    """Return a function from the arrays of some rows to predictions; the file's ending says the format."""
     if "." in form:
-        return locate(form).load(path)
+        model = locate(form).load(path)
+        return lambda part: model(plain(part))
     if path.suffix == ".onnx":
         runtime = needed("onnxruntime", extra="export", what="format=onnx")
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         names = [one.name for one in session.get_inputs()]
-        return lambda part: session.run(["p"], {name: part[name] for name in names})[0]
+
+        def run(part: dict):
+            part = plain(part)
+            return session.run(["p"], {name: part[name] for name in names})[0]
+
+        return run
     if path.suffix in (".pt2", ".ts"):
         import torch
 
         net = torch.export.load(path).module() if path.suffix == ".pt2" else torch.jit.load(path)
-        return torch.inference_mode()(lambda part: net(*map(torch.from_numpy, part.values())).numpy())
+        return torch.inference_mode()(lambda part: net(*map(torch.from_numpy, plain(part).values())).numpy())
     if path.suffix == ".skops":
         estimator = import_module("skops.io").load(path, trusted=TRUSTED)
     else:
@@ -72,8 +79,8 @@ def load(path: Path, form: str = ""):
 @averaged
 def predict(model, part: dict, info: dict) -> np.ndarray:
     """Return probabilities (n, n_classes), or values (n,), of a part, some rows at a time."""
-    part = plain(part)
-    n, width = len(next(iter(part.values()))), max(array.shape[1] for array in part.values())
+    part = {name: part[name] for name in ARRAYS if name in part}
+    n, width = len(next(iter(part.values()))), max(array[:1].size for array in part.values())
     step = max(1, min(ROWS, TOKENS // width))
     return np.concatenate([model(trimmed(part, slice(i, i + step))) for i in range(0, n, step)])
 
@@ -85,14 +92,15 @@ def units(info: dict) -> tuple[float, float, dict]:
 
 
 def plain(part: dict) -> dict:
-    """Return the inputs of a part in the types that every format has; numbers have theirs."""
+    """Return the inputs of a batch in the types that every format has; numbers have theirs."""
+    if "lengths" in part:
+        part = part | {"attention_mask": np.arange(part["input_ids"].shape[1]) < part["lengths"][:, None]}
     return {name: part[name].astype(kind or part[name].dtype) for name, kind in TYPES.items() if name in part}
 
 
 def trimmed(part: dict, rows) -> dict:
     """Return some rows, without the columns that are padding in all of them; no views: torch.export minds."""
     some = {name: array[rows] for name, array in part.items()}
-    if "attention_mask" in some:
-        longest = some["attention_mask"].sum(1).max()
-        some |= {name: some[name][:, :longest] for name in ("input_ids", "attention_mask")}
+    if "lengths" in some:
+        some["input_ids"] = some["input_ids"][:, : some["lengths"].max()]
     return {name: np.ascontiguousarray(array) for name, array in some.items()}

@@ -77,7 +77,7 @@ class Estimator:
         if self.info.get("sequence_as") == "onehot" and "input_ids" in part:
             blocks.append(self._by_place(part, learn))
         elif self.tfidf is not None:
-            texts = _as_text(part["input_ids"], part["attention_mask"])
+            texts = _as_text(part["input_ids"], part["lengths"])
             blocks.append(self.tfidf.fit_transform(texts) if learn else self.tfidf.transform(texts))
         dense = not any(map(sparse.issparse, blocks))
         n_columns = sum(block.shape[1] for block in blocks)
@@ -112,12 +112,11 @@ class Estimator:
 
     def _by_place(self, part: dict, learn: bool):
         """Return a column for each letter at each place, if it varies in train: (n, T) -> (n, columns)."""
-        ids, mask, size = part["input_ids"], part["attention_mask"], self.info["vocab_size"]
-        lengths = mask.sum(1)
+        ids, lengths, size = part["input_ids"], part["lengths"], self.info["vocab_size"]
         if learn and lengths.min() < lengths.max():
             sizes = f"these have {lengths.min()} to {lengths.max()} tokens"
             raise UserError(f"dataset.sequence_as=onehot is for rows of equal length, {sizes}: use tfidf")
-        rows, places = np.nonzero(mask[:, : self.info["max_len"]])
+        rows, places = np.nonzero(np.arange(min(ids.shape[1], self.info["max_len"])) < lengths[:, None])
         columns, shape = places * size + ids[rows, places], (len(ids), self.info["max_len"] * size)
         x = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape)
         if learn:
@@ -187,7 +186,7 @@ def _vectorizer(cfg: dict, info: dict):
     return TfidfVectorizer(token_pattern=r"\S+", lowercase=False, dtype=np.float32, **options)
 
 
-def _as_text(input_ids: np.ndarray, mask: np.ndarray) -> list[str]:
+def _as_text(input_ids: np.ndarray, lengths: np.ndarray) -> list[str]:
     """Return token numbers (n, T) as text again, for the vectorizer: [[5, 8, 0]] -> ["5 8"]."""
     names = np.array([str(i) for i in range(int(input_ids.max(initial=0)) + 1)], object)
-    return [" ".join(names[ids[kept]]) for ids, kept in zip(input_ids, mask, strict=True)]
+    return [" ".join(names[ids[:n]]) for ids, n in zip(input_ids, lengths, strict=True)]

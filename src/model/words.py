@@ -2,6 +2,7 @@
 
 import math
 
+ARRAYS = ("x_num", "x_cat", "input_ids", "lengths")  # keys of a part: (n, F), (n, C), (n, T) and (n,) tokens
 INPUTS = ("x_num", "x_cat", "input_ids", "attention_mask")  # keys of a batch, arguments of a net's forward
 # model.categories: one column a category | one column of codes | codes that the estimator knows of
 CATEGORIES = ("onehot", "codes", "native")

@@ -5,8 +5,9 @@ import inspect
 import torch
 from torch import nn
 
-from src.model.words import INPUTS
+from src.model.words import ARRAYS
 from src.system.errors import UserError
+from src.trainer.loader import mask
 
 ROLES = {"x_num": "numeric", "x_cat": "categorical", "input_ids": "text"}  # input -> role of its columns
 SHOWN = 8  # columns that a message names
@@ -15,9 +16,9 @@ SHOWN = 8  # columns that a message names
 def check_forward(net: nn.Module, part: dict, info: dict) -> None:
     """Refuse a net whose logits for the first rows are not (B, n_outputs): a loss may accept other shapes."""
     n = min(4, len(part["y"]))
-    batch = {name: torch.from_numpy(part[name][:n]) for name in INPUTS if name in part}
+    batch = {name: torch.from_numpy(part[name][:n]) for name in ARRAYS if name in part}
     if "input_ids" in batch:
-        batch["input_ids"] = batch["input_ids"].int()  # as the loader's; nn.Embedding takes no int8
+        mask(batch, batch["input_ids"].shape[1])
     check_inputs(net, list(batch), info)
     net.eval()
     with torch.inference_mode():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.metric.functions import learned
-from src.model.words import INPUTS
+from src.model.words import ARRAYS
 from src.system.errors import log
 
 EVAL_BATCH = 8192  # rows; text batches hold as many tokens as 8,192 rows of 16
@@ -91,10 +91,7 @@ class Loader:
             chunk = [dict(zip(split, values, strict=True)) for values in zip(*split.values(), strict=True)]
             if lengths is not None:
                 for batch, index in zip(chunk, some, strict=True):
-                    longest = int(lengths[index].max(initial=1))
-                    for name in ("input_ids", "attention_mask"):
-                        batch[name] = batch[name][:, :longest]
-                    batch["input_ids"] = batch["input_ids"].int()  # nn.Embedding takes no int8
+                    mask(batch, int(lengths[index].max(initial=1)))
             if world > 1:
                 for batch, rows in zip(chunk, whole[i : i + self.chunk], strict=True):
                     each = self.tensors["weight"][rows] if "weight" in batch else torch.ones(len(rows))
@@ -128,11 +125,11 @@ def show_padding(order: BatchOrder) -> None:
 
 
 def tensors(part: dict, info: dict) -> dict[str, Tensor]:
-    """Return a part as tensors: inputs, ``row`` (its place in the part), ``y`` and ``weight`` where given.
+    """Return a part as tensors: `ARRAYS`, ``row`` (its place in the part), ``y`` and ``weight`` where given.
 
     ``y`` (n,) are class numbers, or standardized float32 values.
     """
-    out = {name: torch.from_numpy(part[name]) for name in INPUTS if name in part}
+    out = {name: torch.from_numpy(part[name]) for name in ARRAYS if name in part}
     out["row"] = torch.arange(len(next(iter(out.values()))))
     if "y" in part:
         y = part["y"]
@@ -146,4 +143,10 @@ def tensors(part: dict, info: dict) -> dict[str, Tensor]:
 
 def lengths(part: dict) -> np.ndarray | None:
     """Return the number of tokens of each row: (n,); None without text."""
-    return part["attention_mask"].sum(1) if "attention_mask" in part else None
+    return part.get("lengths")
+
+
+def mask(batch: dict[str, Tensor], longest: int) -> None:
+    """Cut the tokens of a batch after ``longest``, and put a mask in place of their lengths."""
+    batch["input_ids"] = batch["input_ids"][:, :longest].int()  # nn.Embedding takes no int8
+    batch["attention_mask"] = torch.arange(longest) < batch.pop("lengths")[:, None]

@@ -16,7 +16,7 @@ from torch import nn
 from src.data.strands import averaged
 from src.model.build import build, start
 from src.model.lit import LitModel, in_full, to_predictions
-from src.model.words import INPUTS
+from src.model.words import ARRAYS
 from src.system.code import locate
 from src.system.environment import check_memory
 from src.system.errors import UserError, one_line
@@ -122,7 +122,7 @@ def check_size(model: dict, info: dict, trainer: dict) -> None:
 
 def fit_in_ranks(request: dict, data, folder: Path, log_row, progress) -> tuple[nn.Module, int | None]:
     """Train in processes of their own, one for each device of this machine; return what `fit` returns."""
-    names, parts = (*INPUTS, "y", "weight"), {}
+    names, parts = (*ARRAYS, "y", "weight"), {}
     for part in ("train", "val"):
         parts[part] = {name: array for name, array in data.parts[part].items() if name in names}
     shared = folder / "ranks"
@@ -196,7 +196,7 @@ def n_epochs(model: dict, trainer: dict) -> int:
 def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
     """Return `to_predictions` for the rows of ``part``, in their order, computed in the net's own dtype."""
     device = next(net.parameters()).device
-    inputs = tensors({name: part[name] for name in INPUTS if name in part}, info)
+    inputs = tensors({name: part[name] for name in ARRAYS if name in part}, info)
     net.eval()
     with own_dtype(net) as dtype:
         for name, x in inputs.items():
