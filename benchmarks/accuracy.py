@@ -2,6 +2,7 @@
 
     DATA_DIR=... python benchmarks/accuracy.py [model=mlp,linear] [dataset=sst2] [seeds=0,1,2]
     DATA_DIR=... python benchmarks/accuracy.py model=mlp dataset=gb1 dataset.task_split=three_vs_rest
+    DATA_DIR=... python benchmarks/accuracy.py model=linear dataset=gb1 refit=true seeds=0
 
 California varies ``split_seed``, because its test part is cut at random; the others vary ``seed``.
 """
@@ -26,7 +27,7 @@ def main() -> None:
     shell.console()
     logging.getLogger("reprise").handlers[0].setLevel(logging.WARNING)  # print only the table
     options = dict(option.split("=") for option in sys.argv[1:])
-    more = [f"{name}={value}" for name, value in options.items() if "." in name]
+    more = [f"{name}={value}" for name, value in options.items() if name not in ("model", "dataset", "seeds")]
     models = options.get("model", ",".join(choices("model"))).split(",")
     sets = options.get("dataset", DEFAULT).split(",")
     head = " | ".join(f"{name} {METRIC[name]}" for name in sets)
