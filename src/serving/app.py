@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import io
 import json
-import logging
 import os
 import signal
 import sys
@@ -27,7 +26,6 @@ from src.system.environment import set_threads
 from src.system.errors import UserError, is_told, sentence
 from src.system.files import read_json, write_json
 
-log = logging.getLogger("reprise")
 LOCAL = ("127.0.0.1", "::1")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 

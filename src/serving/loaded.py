@@ -1,6 +1,5 @@
 """A run that a server has loaded: it reads the body of a request, predicts, and describes itself."""
 
-import logging
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,8 @@ from src.run.folder import Run
 from src.run.schema import columns
 from src.serving.batch import Batcher
 from src.serving.request import row_model
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
-log = logging.getLogger("reprise")
 TABLES = {  # content type of a request -> suffix of a file that a run reads
     "text/csv": ".csv", "text/tab-separated-values": ".tsv", "application/vnd.apache.parquet": ".parquet",
     "application/x-parquet": ".parquet", "text/x-fasta": ".fasta",

@@ -14,10 +14,9 @@ import pandas as pd
 from src.logger.mlflow import client, experiment_id, uri
 from src.run.folder import Run
 from src.run.schema import columns
-from src.system.errors import UserError, one_line
+from src.system.errors import UserError, log, one_line
 from src.system.paths import CHECKOUT
 
-log = logging.getLogger("reprise")
 FILES = ("config.json", "report.json", "info.json", "transforms.json", "env.json", "code.zip", "DONE")
 NAME = re.compile(r"[\w.\- ]{1,250}", re.ASCII)
 # packages beside the project's own, by the package of the model's class or by its name

@@ -5,7 +5,6 @@ of all rows that are not test, and for test, which chooses nothing. What an ense
 out, too: weights and stacks are fitted on four fifths of val, to predict the rest, before they see all of it.
 """
 
-import logging
 import math
 from itertools import chain
 
@@ -23,10 +22,9 @@ from src.run.results import save_arrays
 from src.run.table import table
 from src.run.trust import check_trust
 from src.study.folds import describe_together, run_folds
-from src.system.errors import UserError, nearest
+from src.system.errors import UserError, log, nearest
 from src.system.files import read_json
 
-log = logging.getLogger("reprise")
 N_FOLDS = 5  # of val
 BAGS, ROUNDS = 10, 25  # greedy selections, and additions of each
 SAME = ("data_digest", "etl_version", "input_path", "input_digest", "metric", "baseline", "train_rows")

@@ -4,7 +4,6 @@ The parent's val predictions are those of the rows that each fold held out, its 
 the fold models. Its history has a row for each fold. The table is read, and its rows are cut, once.
 """
 
-import logging
 from functools import partial
 
 import numpy as np
@@ -25,11 +24,10 @@ from src.run.record import Recorder
 from src.run.results import save_arrays
 from src.run.table import table
 from src.study.workers import device_shares, prestart, side_by_side
-from src.system.errors import NOTE, UserError
+from src.system.errors import NOTE, UserError, log
 from src.system.files import read_json
 from src.trainer import ranks
 
-log = logging.getLogger("reprise")
 MAX_ROWS = 20  # of the table by fold
 
 

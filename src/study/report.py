@@ -1,7 +1,6 @@
 """Tell of one run, or of several, in one file that needs nothing else: HTML, or Markdown."""
 
 import base64
-import logging
 import math
 import shlex
 from pathlib import Path
@@ -21,11 +20,10 @@ from src.study import page
 from src.study.best import duration
 from src.study.leaderboard import board, comparable
 from src.study.statistics import N_GROUPS, jackknife
-from src.system.errors import UserError, without_password
+from src.system.errors import UserError, log, without_password
 from src.system.files import read_json, write_text
 from src.system.paths import outputs
 
-log = logging.getLogger("reprise")
 N_WORST = 10
 BOUNDS = dict.fromkeys(("loss", "log_loss", "mse", "rmse", "mae"), (0, math.inf)) | {"r2": (-math.inf, 1)}
 BOUNDS |= dict.fromkeys(("mcc", "spearman"), (-1, 1))  # other built-in metrics are between 0 and 1
