@@ -3,9 +3,9 @@
 import sys
 
 from src.config import shell
-from src.run.overview import runs_of
 from src.run.remove import expand
 from src.study.ask import answer
+from src.study.sweep import results
 from src.system.errors import UserError
 
 
@@ -29,7 +29,7 @@ def ask(
     shell.console()
     if (runs is None) == (sweep is None) or not metric:
         raise UserError("name runs and a metric: runs=t1,t5-t9 metric=f1, or sweep=s3 metric=f1")
-    names = runs_of(sweep) if runs is None else expand(runs, "runs")
+    names = [*results(sweep)["run"].dropna()] if runs is None else expand(runs, "runs")
     if not names:
         raise UserError(f"there are no runs of {sweep or runs}")
     if part not in ("val", "test"):

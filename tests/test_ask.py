@@ -128,7 +128,7 @@ def test_runs_that_cannot_answer_are_named_and_the_others_answer(trained, caplog
         ({"metric": "f1", "runs": "t1-5"}, "runs=t1-5: write runs as t3,t5-t9"),
         ({"metric": "f1", "runs": "t900-t999"}, "there are no runs of t900-t999"),
         ({"metric": "f1", "runs": "t999"}, "no run t999"),
-        ({"metric": "f1", "runs": None, "sweep": "s9"}, "there are no runs of s9"),
+        ({"metric": "f1", "runs": None, "sweep": "s9"}, "there is no sweep 's9'; known: none"),
         ({"metric": "f1", "sweep": "s9"}, "name runs and a metric"),
         ({"metric": None}, "name runs and a metric"),
         ({"metric": "mod.fn", "metric_mode": "up"}, "add metric_mode=max or metric_mode=min"),

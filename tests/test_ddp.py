@@ -20,7 +20,7 @@ from src import fit, load, runs
 from src.logger.csv import read as read_csv
 from src.logger.wandb import records
 from src.run.folder import runs_folder
-from src.run.overview import runs_of
+from src.study.sweep import results
 from src.system.errors import UserError
 from src.system.paths import versions_in
 
@@ -139,7 +139,7 @@ def test_jobs_of_a_multirun_may_have_two_devices(shell, outputs):
     words = ("dataset=iris", "model=mlp", "model.net.dropout=0", "trainer.max_epochs=3", *QUIET, "seed=0,1")
     done = shell("train", "--multirun", *BASE, *words, *TWO)
     assert done.returncode == 0, done.stderr
-    names = runs_of(load(runs().index[-1]).report["sweep"])
+    names = [*results(load(runs().index[-1]).report["sweep"])["run"]]
     assert [load(name).status for name in names] == ["done", "done"]
     for seed, name in enumerate(names):
         assert_close(load(name), fit(*BASE, *words[:-1], f"seed={seed}"))

@@ -12,6 +12,7 @@ from src.metric.functions import accuracy
 from src.run.folder import all_runs
 from src.study.leaderboard import board, comparable, leaderboards
 from src.study.statistics import difference, holm, jackknife
+from src.study.table import shown
 from src.system.errors import UserError
 
 ROWS, SEEDS = 400, 3
@@ -114,7 +115,9 @@ def test_the_verb(trained, shell):
     first = pd.read_csv(pd.io.common.StringIO(done.stdout.partition("\n\n")[0]), index_col="setting")
     assert len(first) == 2 and first["runs"].str.count("t").eq(2).all()
     done = shell("leaderboard", "sweep=s9")
-    assert (done.returncode, done.stderr) == (1, "error: no run is done with sweep=s9: train some\n")
+    assert (done.returncode, done.stderr) == (1, "error: there is no sweep 's9'; known: none\n")
+    with pytest.raises(UserError, match=r"no run has model=knm; there are: knn, linear$"):
+        leaderboards(model="knm")
     done = shell("leaderboard", "format=htm")
     assert done.returncode == 1 and "format=htm is unknown: did you mean html?" in done.stderr
 
@@ -136,3 +139,27 @@ def test_a_board_that_cannot_be_made_hides_no_other(trained, caplog):
 
 def test_one_setting_alone_is_not_called_the_best(trained):
     assert list(leaderboards()[1]["verdict"]) == ["alone"]
+
+
+@pytest.mark.parametrize("width", [72, 80, 300])
+def test_a_narrow_terminal_gets_each_setting_below_its_numbers(trained, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = leaderboards()[0].rename(index="{} model.net.a_key_of_a_long_name=0.123456789".format)
+    lines = shown([table], "text").splitlines()
+    assert max(map(len, lines)) <= width
+    for rank, (label, row) in enumerate(table.iterrows(), start=1):
+        (at,) = (i for i, line in enumerate(lines) if line.startswith(f"{rank}  "))
+        assert lines[at].endswith(row["verdict"]) and f"{row['val']:.4f} " in lines[at]
+        setting = lines[at] if width == 300 else " ".join(line.strip() for line in lines[at + 1 : at + 4])
+        assert label.replace("0.123456789", "0.1235") in setting
+
+
+def test_the_same_seed_again_is_no_second_seed(trained):
+    """A search draws a value twice, a run is replayed: that says nothing about chance."""
+    before = leaderboards()[0]
+    again = fit("model=knn", "dataset.target=y", *QUIET, "seed=1", data=trained)
+    table = leaderboards()[0]
+    assert table["seeds"].tolist() == before["seeds"].tolist() == [2, 2, 2]
+    old, new = (one.loc["knn", "runs"].split(",") for one in (before, table))
+    assert new == [old[0], again.name], "the newest counts"
+    assert table.loc["knn", "val_sd"] == before.loc["knn", "val_sd"]

@@ -20,9 +20,8 @@ from src import load, run_sweep, runs, sweep
 from src.logger.wandb import records
 from src.run.compare import compare
 from src.run.lock import hold
-from src.run.overview import runs_of
 from src.study.jobs import rows
-from src.study.sweep import listing
+from src.study.sweep import listing, results
 from src.system.errors import UserError
 from src.system.files import read_json
 
@@ -33,6 +32,10 @@ SWEEP = (*SWEEP, "logger.wait=300")  # a busy machine takes longer than 30 s to 
 def train(*overrides: str, **environment: str) -> subprocess.CompletedProcess:
     """stdout and stderr as one text, in the order in which a person would see them."""
     return forks.call("src.train", *overrides, env=os.environ | environment, merged=True)
+
+
+def runs_of(sweep: str) -> list[str]:
+    return [*results(sweep)["run"].dropna()]
 
 
 def statuses_in_mlflow(sweep: str) -> dict[str, str]:
@@ -351,6 +354,15 @@ def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel, wait):
 def test_jobs_that_took_equally_long_are_listed():
     jobs = [{"job": i, "run": f"t{i}", "status": "done", "seed": str(i), "seconds": 0.5} for i in (1, 2)]
     assert listing(pd.DataFrame(jobs)).split() == "run status seed t1 done 1 t2 done 2".split()
+
+
+def test_keys_are_short_where_that_is_clear_and_equal_scores_are_shown():
+    rows = {"job": 0, "run": "t1", "status": "done", "model.lr": "0.00123456", "model.a.depth": "1"}
+    rows |= {"model.b.depth": "3", "val/my.metric": 1.0}
+    other = rows | {"job": 1, "run": "t2", "model.lr": "0.1", "model.a.depth": "2", "model.b.depth": "4"}
+    text = "run status lr model.a.depth model.b.depth val/my.metric"
+    wanted = f"{text} t1 done 0.001235 1 3 1.0000 t2 done 0.1 2 4 1.0000"
+    assert listing(pd.DataFrame([rows, other])).split() == wanted.split()
 
 
 @pytest.mark.parametrize("words", [(), ("--multirun", "seed=0,1")], ids=["run", "sweep"])

@@ -34,6 +34,7 @@ from src.system.errors import UserError
 from src.system.files import write_json
 
 pytestmark = pytest.mark.usefixtures("compose_once")
+JOBLIB = ["seed=0,1", "hydra/launcher=joblib"]
 LR = "model.lr=tag(log,interval(1e-4,1e-1))"
 SPACE = [LR, "model.patience=int(interval(1,9))", "model.net.n_layers=1,2,3"]
 SPACE += ["model.net.d_hidden=range(8,33,8)"]
@@ -81,6 +82,18 @@ def test_an_override_wins_over_the_ready_space():
     assert fixed == ["model.lr=0.1"]
 
 
+def test_a_ready_space_leaves_out_the_estimator_of_the_other_task():
+    """A search over it would be of trials that are equal, and call it important."""
+    ready = {"model.arguments.a": "1,2", "model.classifier.C": "3,4", "model.regressor.alpha": "5,6"}
+    for task, key in (("binary", "model.classifier.C"), ("multiclass", "model.classifier.C"),
+                      ("regression", "model.regressor.alpha")):  # fmt: skip
+        assert set(space(ready, [], task)[0]) == {"model.arguments.a", key}
+    assert "model.regressor.alpha" in space(ready, ["model.regressor.alpha=1,2"], "binary")[0]  # as typed
+    ready.pop("model.arguments.a")
+    with pytest.raises(UserError, match=r"only keys of model\.regressor, which a binary task does not use$"):
+        space(ready, ["model.classifier.C=1"], "binary")
+
+
 def refusal(words: list[str], multirun: bool = True) -> str:
     with pytest.raises(UserError) as caught:
         check(spelled(words, multirun), multirun)
@@ -101,7 +114,12 @@ def refusal(words: list[str], multirun: bool = True) -> str:
         (["space=mlp"], "space=... is for a search: add sweep=optuna"),
         (["sweep=grid", LR], "has no grid: write choice(...), or add sweep=optuna"),
         ([LR], "has no grid: write choice(...), or add sweep=optuna"),
-        (["sweep.n_trials=3", "seed=0,1"], "sweep.n_trials=3 is for a search: add sweep=optuna"),
+        (["sweep.n_trials=3", "seed=0,1"], "sweep.n_trials=3 is for a search: add sweep"),
+        (["sweep=grid", "sweep.n_trials=3", "seed=0,1"], "sweep.n_trials=3 is for a search: add sweep"),
+        (["seed=range(3,0)"], "seed=range(3,0) holds no value"),
+        (["seed=0,1", "hydra/launcher=jobblib"], "launcher=jobblib is unknown; there are: basic, joblib"),
+        ([*JOBLIB, "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: should be at least 1"),
+        ([*JOBLIB, "+hydra.launcher.n_job=2"], "=joblib has no option n_job; it has n_jobs, backend"),
         (["sweep=optuna", LR, "sweep.n_trials=0"], "sweep.n_trials=0: should be a whole number, at least 1"),
         (["sweep=optuna", LR, "sweep.sampler=tpee"], "did you mean tpe?"),
         (["sweep=optuna", LR, "sweep.metric=acc"], "sweep.metric=acc is unknown: did you mean accuracy?"),

@@ -236,7 +236,7 @@ def test_a_mistake_says_what_to_type(typed):
 
 
 def test_the_models_of_a_sweep_that_have_a_key():
-    with pytest.raises(UserError, match="model=linear has no lr, model=mlp has and model=cnn has"):
+    with pytest.raises(UserError, match="has no lr, model=mlp has and model=cnn has; sweep=models gives"):
         check(["model=mlp,linear,cnn", "model.lr=1e-3,1e-2"], multirun=True)
 
 

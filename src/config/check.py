@@ -118,6 +118,8 @@ def _alternatives(override, multirun: bool, searched: bool = False) -> list[Give
                 advice = "write choice(...), or add sweep=optuna"
                 raise UserError(f"{typed} has no grid: {advice}") from None
             raise UserError(f"{typed} cannot be swept: {one_line(error)}") from None
+        if not values:
+            raise UserError(f"{typed} holds no value")
     adds = override.is_add() or override.is_force_add()
     read = weights if key == "class_weight" else lambda value: value
     given = [Given(key, read(value.value()), value.input_line, adds) for value in values]

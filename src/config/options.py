@@ -14,6 +14,7 @@ OF_HYDRA = (
 PACKAGES = {  # launcher -> extra of pyproject.toml, and its package
     "ray": ("ray", "ray"), "submitit_slurm": ("slurm", "submitit"), "submitit_local": ("slurm", "submitit"),
 }  # fmt: skip
+COUNTS = r"hydra\.launcher\.(n_jobs|cpus_per_task|array_parallelism|timeout_min|nodes)=(0|-\d+)"
 
 
 def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
@@ -28,6 +29,8 @@ def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
             raise UserError(f"{text} is an option of a launcher: add hydra/launcher=joblib (or {others})")
         if name in ("hydra/launcher", "hydra/sweeper") and not multirun:
             raise UserError(f"{text} is for several runs: add --multirun")
+        if re.fullmatch(COUNTS, text) and not text.endswith("n_jobs=-1"):  # -1: all cores
+            raise UserError(f"{text}: should be at least 1")
         extra, package = PACKAGES.get(text.partition("=")[2], (None, "hydra"))
         if name == "hydra/launcher" and find_spec(package) is None:
             raise UserError(f"{text} needs a package: pip install 'reprise[{extra}]'")
@@ -37,4 +40,4 @@ def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
             raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
         if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):
             raise UserError(f"{text}: {name} would do nothing here; these work: {', '.join(OF_HYDRA)}")
-    return options
+    return [text.lstrip("+") if "hydra.launcher." in text else text for text in options]

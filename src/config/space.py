@@ -20,20 +20,24 @@ def is_search(section: dict | None) -> bool:
     return "sampler" in (section or {})
 
 
-def space(params: dict, overrides: Iterable[str]) -> tuple[dict, list[str]]:
+def space(params: dict, overrides: Iterable[str], task: str | None = None) -> tuple[dict, list[str]]:
     """Return ({key: `dimension`}, the overrides that each job has).
 
     params : of a ready space; an override of the same key counts instead
+    task : of the data; keys of the estimator for the other one would change nothing, and are left out
     """
+    other = task and f"model.{'classifier' if task == 'regression' else 'regressor'}."
     typed = {parse(text).key_or_group: text for text in overrides}
-    ready = {key: addable(f"{key}={text}") for key, text in params.items() if key not in typed}
-    found, fixed = {}, []
+    used = [key for key in params if key not in typed and not (other and key.startswith(other))]
+    ready, found, fixed = {key: addable(f"{key}={params[key]}") for key in used}, {}, []
     for text in [*ready.values(), *typed.values()]:
         override = parse(text)
         if override.is_sweep_override():
             found[override.key_or_group] = dimension(override) | {"key": override.get_key_element()}
         else:
             fixed.append(text)
+    if not found:
+        raise UserError(f"the space has only keys of {other[:-1]}, which a {task} task does not use")
     return found, fixed
 
 
@@ -127,7 +131,7 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
         raise UserError("space=... is for a search: add sweep=optuna, or sweep=random")
     typed = {one.key_or_group: one.input_line for one in overrides}
     options = [typed[key] for key in typed if key.startswith("sweep.")]
-    if section is None and "sweep" not in typed and options:
+    if options and (section == {} or (section is None and "sweep" not in typed)):
         raise UserError(f"{options[0]} is for a search: add sweep=optuna")
     if section is not None and not multirun:
         raise UserError("sweep=... is for several runs: add --multirun")

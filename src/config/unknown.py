@@ -2,6 +2,7 @@
 
 import re
 
+from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import OmegaConf
 
 from src.config.own import KINDS, model_group
@@ -31,7 +32,8 @@ class UnknownKey(UserError):
         if not owners or f".{last}?" in self.near.lower():  # a key of this model has the same name
             return self
         without = f"model={model_group(base)} has no {self.key.removeprefix('model.')}"
-        return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}")
+        advice = "; sweep=models gives each model its own values" if len(models) > 1 else ""
+        return UserError(f"{self.key} is unknown: {without}, {' and '.join(owners)}{advice}")
 
 
 def composed(compose, groups: list[str], options=()) -> dict:
@@ -39,7 +41,18 @@ def composed(compose, groups: list[str], options=()) -> dict:
 
     options : of Hydra itself, whose wrong values are refused
     """
-    base = OmegaConf.to_container(compose("train", [*groups, *options], return_hydra_config=bool(options)))
+    try:
+        cfg = compose("train", [*groups, *options], return_hydra_config=bool(options))
+    except MissingConfigException as error:  # of Hydra's groups; ours are checked before
+        (group, _, name), known = error.missing_cfg_file.rpartition("/"), ", ".join(error.options)
+        raise UserError(f"{group}={name} is unknown; there are: {known}") from None
+    except ConfigCompositionException as error:
+        if not (found := re.search(r"Could not override 'hydra\.launcher\.(\w+)'", str(error))):
+            raise
+        chosen = [option for option in options if option.startswith("hydra/launcher=")]
+        known = [*compose("train", chosen, return_hydra_config=True).hydra.launcher][1:]  # after _target_
+        raise UserError(f"{chosen[-1]} has no option {found[1]}; it has {', '.join(known)}") from None
+    base = OmegaConf.to_container(cfg)
     base.pop("hydra", None)
     shared = base["model"].get("arguments")
     for kind in KINDS:

@@ -228,3 +228,14 @@ def find(name: str | Path) -> Path:
         there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder
+
+
+def find_sweep(name: str) -> Path:
+    """Return the folder of sweep ``s3``, or of the newest one, "latest"."""
+    folder = outputs() / "sweeps"
+    known = [f"s{number}" for number in versions_in(folder, "s")]
+    found = known[-1] if name == "latest" and known else str(name)
+    if found not in known or not (folder / found / "sweep.json").is_file():
+        there = f"{known[0]} to {known[-1]}" if len(known) > 1 else "".join(known) or "none"
+        raise UserError(f"there is no sweep {name!r}; known: {there}")
+    return folder / found

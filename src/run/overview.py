@@ -48,8 +48,3 @@ def runs():
         row |= metrics
         rows.append({printable(key): printable(x) if isinstance(x, str) else x for key, x in row.items()})
     return pd.DataFrame(rows).set_index("run") if rows else pd.DataFrame()
-
-
-def runs_of(sweep: str) -> list[str]:
-    """Return the names of the runs that belong to ``sweep``, "s3"."""
-    return [run.name for run in all_runs() if run.report.get("sweep") == sweep]

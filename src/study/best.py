@@ -1,5 +1,7 @@
 """The best jobs of a sweep, by lines of its ``jobs.jsonl``: one, or with two objectives a front."""
 
+import re
+
 from src.config.space import SECONDS
 
 GOAL = ("name", "mode", "value")
@@ -15,6 +17,11 @@ def scored(row: dict) -> str:
     names = {one["name"]: "" if one["name"] == SECONDS else "val/" for one in goals(row)}
     scores = [f"{names[one['name']]}{one['name']} {one['value']:.4f}" for one in goals(row)]
     return f"{row['run']} {', '.join(scores)}"
+
+
+def rounded(text: str) -> str:
+    """Return text whose numbers have four digits: a search draws model.lr=0.004043878009515107."""
+    return re.sub(r"\d+\.\d{5,}(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
 
 
 def front(ends: list[dict]) -> list[dict]:

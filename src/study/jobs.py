@@ -17,7 +17,7 @@ from src.run.folder import BrokenRun, Run, all_runs
 from src.run.lock import hold
 from src.run.needed import done_before
 from src.study import search
-from src.study.best import duration, front, goals, scored
+from src.study.best import duration, front, goals, rounded, scored
 from src.study.run import run_config
 from src.study.search import SHARED, STOP
 from src.system.errors import UserError, is_full, is_told, log, sentence, without_password
@@ -194,7 +194,7 @@ def ended(
 def told(row: dict, folder: Path) -> str:
     """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
     fixed = _fixed(*read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
-    chosen = [text.lstrip("+") for text in row["overrides"]]
+    chosen = [rounded(text.lstrip("+")) for text in row["overrides"]]
     chosen = [text for text in chosen if text.partition("=")[0] not in fixed]
     score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
     line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"

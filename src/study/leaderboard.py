@@ -11,16 +11,16 @@ import pandas as pd
 
 from src.config.tree import flat
 from src.metric.choose import choose
-from src.run.folder import BrokenRun, Run, all_runs
+from src.run.folder import BrokenRun, Run, all_runs, find_sweep
 from src.run.needed import NO_RESULT
 from src.study.jobs import rows
 from src.study.statistics import N_GROUPS, difference, holm, jackknife, sd
 from src.system.errors import UserError, log, one_line
-from src.system.paths import outputs
 
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
+SEEDS = ("seed", "dataset.split_seed", "cv.fold", "cv.outer")  # repetitions of one setting differ in these
 # keys of a config that are not part of a setting
-ASIDE = (*NO_RESULT, "seed", "dataset.split_seed", "threads", "trainer.devices", "cv.fold", "cv.outer")
+ASIDE = (*NO_RESULT, *SEEDS, "threads", "trainer.devices")
 
 
 def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
@@ -40,7 +40,10 @@ def comparable(runs: list[Run], metric: str | None = None) -> list[list[Run]]:
 
 
 def settings(runs: list[Run]) -> dict[str, list[Run]]:
-    """Return {label: runs that differ only in their seed}; the label names what differs between settings."""
+    """Return {label: runs that differ only in their seed}; the label names what differs between settings.
+
+    Of runs with the same seed the newest counts: a replay, or a value that a search draws twice, is no seed.
+    """
     configs = [{k: v for k, v in flat(run.cfg).items() if not k.startswith(ASIDE)} for run in runs]
     texts = [{key: json.dumps(value) for key, value in config.items()} for config in configs]
     names = dict.fromkeys(key for text in texts for key in text)
@@ -53,8 +56,9 @@ def settings(runs: list[Run]) -> dict[str, list[Run]]:
         others = same_model[model]
         differs = [key for key in names if len({other.get(key) for other in others}) > 1]
         label = " ".join([model, *(f"{key}={text[key]}" for key in differs if key in text)])
-        found.setdefault(label, []).append(run)
-    return found
+        seed = tuple(str(value) for key, value in flat(run.cfg).items() if key.startswith(SEEDS))
+        found.setdefault(label, {})[seed] = run
+    return {label: [*members.values()] for label, members in found.items()}
 
 
 def board(runs: list[Run], metric: str | None = None) -> pd.DataFrame:
@@ -139,8 +143,9 @@ def leaderboards(
     sweep, dataset, model : only its runs; None: any
     metric : another metric than the one that decided
     """
+    folder = find_sweep(sweep) if sweep else None
+    sweep, ends = (folder.name, rows(folder)) if folder else (None, ())
     filters, runs = {"dataset": dataset, "model": model, "sweep": sweep}, []
-    ends = rows(outputs() / "sweeps" / sweep) if sweep else ()
     reused = {row["run"] for row in ends if row.get("reused")}
     known = all_runs()
     parents = {run.name for run in known if run.report.get("folds")}  # stand for their folds
@@ -152,6 +157,10 @@ def leaderboards(
             runs.append(run)
     groups = comparable(runs, metric)
     if not groups:
+        for key in ("dataset", "model"):
+            there = {str(run.report.get(key)) for run in known}
+            if filters[key] not in (None, *there):
+                raise UserError(f"no run has {key}={filters[key]}; there are: {', '.join(sorted(there))}")
         wanted = " ".join(f"{key}={value}" for key, value in filters.items() if value)
         raise UserError(f"no run is done{' with ' + wanted if wanted else ''}: train some")
     boards, refused = [], []

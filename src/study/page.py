@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.run.folder import Run
+from src.run.folder import Run, find_sweep
 from src.run.page import render
 from src.study.best import duration
 from src.study.jobs import rows
 from src.study.leaderboard import leaderboards
 from src.study.pictures import drawn, lines, of_study
 from src.study.statistics import expected_best
-from src.study.sweep import folder_of, listed, results
+from src.study.sweep import listed, results
 from src.study.table import cells, remarks, title
 from src.study.trials import as_study, parameters
 from src.system.errors import UserError, without_password
@@ -24,7 +24,7 @@ MAX_DRAWN = 4  # boards with pictures: each costs seconds
 
 def write(name: str, path: Path | None = None) -> Path:
     """Write the page of sweep ``s3`` into its folder, or to ``path``, and return the path."""
-    folder, boards = folder_of(name), []
+    folder, boards = find_sweep(name), []
     table, jobs, searched = results(name), sorted(rows(folder), key=lambda job: job["job"]), {}
     try:
         boards = leaderboards(name)
@@ -34,7 +34,7 @@ def write(name: str, path: Path | None = None) -> Path:
         searched.setdefault(key, {})[value] = True
     words = map(without_password, read_json(folder / "sweep.json").get("words", []))
     text = render(
-        Path(__file__).with_name("sweep.html"), name=name, words=shlex.join(words),
+        Path(__file__).with_name("sweep.html"), name=folder.name, words=shlex.join(words),
         counts=table["status"].value_counts().to_dict(), spent=duration(sum(job["seconds"] for job in jobs)),
         searched=searched, failed=table[table["error"].notna()].to_dict("records"), jobs=listed(table),
         boards=[shown(one, _pictures(one, jobs) if k < MAX_DRAWN else []) for k, one in enumerate(boards)],

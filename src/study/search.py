@@ -95,9 +95,6 @@ def open_study(folder: Path, section: dict, directions=None):
         raise UserError(f"the study {name} cannot be opened: {one_line(error)}") from None
 
 
-# -- the jobs
-
-
 def sweep(config, launcher, params: dict, arguments: list[str]) -> list:
     """Run the jobs of Hydra's ``config``: each model's own, or those that the searcher asks for."""
     cfg = resolve(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
@@ -106,7 +103,7 @@ def sweep(config, launcher, params: dict, arguments: list[str]) -> list:
         jobs = [job for words in grids for job in BasicSweeper.split_arguments(map(parse, words), None)[0]]
         returned = launcher.launch(jobs, initial_job_idx=0)
     else:
-        dimensions, fixed = space(params, arguments)
+        dimensions, fixed = space(params, arguments, _task(folder, cfg))
         study = begin(folder, cfg, dimensions)
         returned = _launched(launcher, _asked(study, folder, section, dimensions, fixed))
     for one in returned:
@@ -130,13 +127,17 @@ def begin(folder: Path, cfg: dict, dimensions: dict):
     return study
 
 
-def _directions(folder: Path, cfg: dict) -> dict[str, str]:
-    """Return {objective: minimize or maximize} by the task of the data, which the jobs need, too."""
+def _task(folder: Path, cfg: dict) -> str:
+    """Return the task of the data, which is read for the jobs, too."""
     options = {"scaler": cfg["model"]["scaler"], "class_weight": cfg["class_weight"], "seed": cfg["seed"]}
-    task = load_shared(folder / SHARED, located(cfg["dataset"]), **options).info["task"]
+    return load_shared(folder / SHARED, located(cfg["dataset"]), **options).info["task"]
+
+
+def _directions(folder: Path, cfg: dict) -> dict[str, str]:
+    """Return {objective: minimize or maximize} by the task of the data."""
+    task = _task(folder, cfg)
     check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], task)
-    deciding = choose(cfg["metric"], cfg["metric_mode"], task)
-    pairs = aims(cfg["sweep"], deciding)
+    pairs = aims(cfg["sweep"], choose(cfg["metric"], cfg["metric_mode"], task))
     return {name if name == SECONDS else f"val/{name}": f"{mode}imize" for name, mode in pairs}
 
 

@@ -12,17 +12,19 @@ from pathlib import Path
 import pandas as pd
 
 from src.config.jobs import compose_once
+from src.config.space import SECONDS
 from src.config.tree import written
 from src.logger.fanout import Fanout
-from src.run.folder import all_runs
+from src.run.folder import all_runs, find_sweep
 from src.run.lock import hold
 from src.study import jobs, nested
+from src.study.best import goals, rounded
 from src.study.launchers import replace_joblib, replace_submitit
 from src.study.leaderboard import leaderboards
-from src.study.table import aligned, rounded, shown
+from src.study.table import aligned, shown
 from src.system.errors import UserError, log, printable
 from src.system.files import read_json, replacing, write_json
-from src.system.paths import CHECKOUT, claim, outputs, versions_in
+from src.system.paths import CHECKOUT, claim, outputs
 from src.trainer import ranks
 
 PARTS = ("val", "test")
@@ -95,7 +97,8 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
         table = results(folder.name)
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
-        log.info("\n%s:\n%s", folder.name, listing(table))
+        if len(table):  # else it was refused
+            log.info("\n%s:\n%s", folder.name, listing(table))
         bad = table[~table["status"].isin(jobs.FINISHED)]
         names = bad["run"].fillna("job " + bad["job"].astype(str))
         failed += [name for name in names if name not in failed]
@@ -136,13 +139,14 @@ def begun(words: list[str]) -> tuple[list[str], str, bool]:
     name = first.partition("=")[2]
     if others:
         raise UserError(f"{first} takes the sweep's own overrides: leave {' '.join(others)} out")
-    known = read_json(folder_of(name) / "sweep.json")
+    folder = find_sweep(name)
+    known = read_json(folder / "sweep.json")
     if "words" not in known:
         raise UserError(f"{name} is of an older version, which did not record its overrides")
     if Path(known["folder"]).is_dir():
         os.chdir(known["folder"])  # from where its relative paths count
     sys.argv[1:] = known["argv"]
-    return known["words"], name, force
+    return known["words"], folder.name, force
 
 
 def python(module: str, *words: str, **options) -> subprocess.Popen:
@@ -150,15 +154,6 @@ def python(module: str, *words: str, **options) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path}
     return subprocess.Popen([sys.executable, "-u", "-m", module, *words], env=environment, **options)
-
-
-def folder_of(name: str) -> Path:
-    """Return the folder of sweep ``s3``; refuse a name that no sweep has."""
-    folder = outputs() / "sweeps" / name
-    if not re.fullmatch(r"s\d+", name) or not (folder / "sweep.json").is_file():
-        known = ", ".join(f"s{number}" for number in versions_in(outputs() / "sweeps", "s")) or "none"
-        raise UserError(f"there is no sweep {name!r}; known: {known}")
-    return folder
 
 
 def run_sweep(*overrides: str | dict) -> pd.DataFrame:
@@ -186,8 +181,10 @@ def run_sweep(*overrides: str | dict) -> pd.DataFrame:
 
 def results(name: str) -> pd.DataFrame:
     """Return a row for each run of a sweep: job, run, status, its overrides, metrics, seconds, error."""
-    found, runs, ends = [], {run.name: run for run in all_runs()}, jobs.rows(outputs() / "sweeps" / name)
-    members = [(run, run.report) for run in runs.values() if run.report.get("sweep") == name]
+    folder, found, runs = find_sweep(name), [], {run.name: run for run in all_runs()}
+    ends = jobs.rows(folder)
+    aimed = {row["job"]: [one["name"] for one in goals(row) if one["name"] != SECONDS] for row in ends}
+    members = [(run, run.report) for run in runs.values() if run.report.get("sweep") == folder.name]
     for row in ends:
         if row.get("reused") and row["run"] in runs:
             run = runs[row["run"]]
@@ -196,7 +193,8 @@ def results(name: str) -> pd.DataFrame:
         row, metric = {"job": report.get("job"), "run": run.name, "status": run.status}, report["metric"]
         typed = map(str, report.get("overrides") or [])
         row |= dict(text.lstrip("+").split("=", 1) for text in typed if "=" in text)
-        for key in [f"{part}/{metric['name']}" for part in PARTS] if metric else ():
+        names = dict.fromkeys([metric["name"], *aimed.get(row["job"], ())] if metric else ())
+        for key in [f"{part}/{name}" for name in names for part in PARTS]:
             row[key] = report["metrics"].get(key)
         seconds = round(sum(report["timings"].values()), 1)
         found.append(row | {"seconds": seconds, "error": report.get("error")})
@@ -215,10 +213,13 @@ def listing(table: pd.DataFrame) -> str:
 
 
 def listed(table: pd.DataFrame) -> list[list[str]]:
-    """Return the head and the rows of `listing` as cells."""
-    same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+    """Return the head and the rows of `listing` as cells; a key is its last part where that is clear."""
+    keys = [name for name in table.columns[3:] if "/" not in name and len(table) > 1]  # not scores
+    same = [name for name in keys if table[name].nunique(dropna=False) == 1]
     rows = [[name for name in table.columns if name not in (*same, "job")]]
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
         rows.append([cell.strip().rpartition("\n")[2][:100] for cell in cells])
+    last = [name if "/" in name else name.rpartition(".")[2] for name in rows[0]]
+    rows[0] = [name if last.count(part) > 1 else part for name, part in zip(rows[0], last, strict=True)]
     return [[printable(rounded(cell)) for cell in row] for row in rows]

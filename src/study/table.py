@@ -1,12 +1,13 @@
 """Show leaderboards as text, Markdown, LaTeX or CSV."""
 
 import math
-import re
 import shutil
+import textwrap
 
 import pandas as pd
 
 from src.config.shell import wrapped
+from src.study.best import rounded
 from src.study.statistics import expected_best
 from src.system.errors import UserError, nearest
 
@@ -28,11 +29,6 @@ def cells(table: pd.DataFrame) -> list[list[str]]:
         more = [f"{row['gap']:+.4f}", f"{row['seconds']:.1f}", p, row["verdict"]]
         rows.append([str(rank), rounded(label), str(row["seeds"]), *parts, *more])
     return rows
-
-
-def rounded(text: str) -> str:
-    """Return text whose numbers have four digits: a search draws model.lr=0.004043878009515107."""
-    return re.sub(r"\d+\.\d{5,}(e-?\d+)?", lambda number: f"{float(number[0]):.4g}", text)
 
 
 def _plus_minus(deviation: float) -> str:
@@ -60,7 +56,13 @@ def _text(table: pd.DataFrame) -> str:
     rows, width = cells(table), shutil.get_terminal_size().columns
     if max(map(len, aligned(rows).splitlines())) > width:
         rows = [[*row[:5], *row[7:]] for row in rows]  # val-test and seconds are in the other formats
-    return "\n".join([f"{title(table)}:", aligned(rows), *map(wrapped, remarks(table))])
+    lines = aligned(rows).splitlines()
+    if max(map(len, lines)) > width:  # each setting below its numbers
+        lines, fold = aligned([[row[0], *row[2:]] for row in rows]).splitlines(), textwrap.TextWrapper(width)
+        fold.break_long_words = fold.break_on_hyphens = False
+        fold.initial_indent, fold.subsequent_indent = " " * 4, " " * 6
+        lines[1:] = [f"{a}\n{fold.fill(row[1])}" for a, row in zip(lines[1:], rows[1:], strict=True)]
+    return "\n".join([f"{title(table)}:", *lines, *map(wrapped, remarks(table))])
 
 
 def aligned(rows: list[list[str]]) -> str:
