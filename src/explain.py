@@ -27,7 +27,7 @@ def explain(
     trust : use its model and data though they were not made here, or were changed since
     """
     from src.share import importance  # matplotlib
-    from src.share.explain import BY, draw, effects
+    from src.share.explain import BY, draw, effects, title
 
     opened = Run.open(run, trust)
     by_row = by in BY or (by is None and opened._predictor.transforms["roles"]["text"])
@@ -40,7 +40,7 @@ def explain(
         with replacing(Path(output).expanduser()) as temporary:
             table.to_csv(temporary, index=False)
     if by_row:
-        _show_rows(table)
+        _show_rows(table, title)
     else:
         shell.show(table.head(importance.N_BARS).to_string(index=False, float_format="{:.4f}".format))
     for picture in pictures:
@@ -48,12 +48,12 @@ def explain(
     return table
 
 
-def _show_rows(table) -> None:
+def _show_rows(table, title) -> None:
     """Show the six tokens of each row that speak most for its prediction, in their order."""
     for _, row in table.groupby("row"):
         best = row[row["effect"] > 0].nlargest(6, "effect").sort_values("place")
         tokens = [f"{one.token}@{one.place} {one.effect:+.2f}" for one in best.itertuples()]
-        shell.show(f"{row['id'].iloc[0]}   {row['prediction'].iloc[0]}   {'  '.join(tokens)}")
+        shell.show(f"{title(row, '   ')}   {'  '.join(tokens)}")
 
 
 if __name__ == "__main__":

@@ -89,8 +89,8 @@ def test_a_pattern_and_a_table_give_labels(made, tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "line 0: there is no sequence"),
-        (b">a\n>b\n", "line 2: there is no sequence"),
+        (b"", "line 0: the file ends without a sequence"),
+        (b">a\n>b\n", "line 2: the file ends without"),
         (b"ACGT\n", "line 1: a sequence comes before the first header"),
         (b">a\nAC1T\n", "line 2: '1' is no letter"),
         (b">a\nAC\xffT\n", "line 2: 'ÿ' is no letter"),
@@ -115,6 +115,7 @@ def test_what_is_refused(made, content, says):
     [
         ({"header": "(?P<label>"}, r"dataset\.header=.* is no regular expression"),
         ({"header": r"\w+"}, "should have a named group"),
+        ({"header": r"_(\w+)$"}, r"header=.* with a named group, such as \(\?P<label>.*: .*unnamed groups"),
         ({"header": r"x(?P<label>\d{9})"}, "fit headers like 'a label=yes'"),
     ],
 )
@@ -126,7 +127,8 @@ def test_a_wrong_pattern_is_refused(made, options, says):
 def test_wrong_labels_are_refused(made, tmp_path):
     (tmp_path / "twice.csv").write_text("id,y\na,1\na,2\n")
     (tmp_path / "other.csv").write_text("id,y\nq,1\nz,2\n")
-    for name, says in [("twice", "holds the id a twice"), ("other", "no id is one of the sequences'")]:
+    other = "no id is the id of a sequence: the sequences' are like 'a', the table's like 'q'"
+    for name, says in [("twice", "holds the id a twice"), ("other", other)]:
         with pytest.raises(UserError, match=says):
             made(PLAIN, labels=str(tmp_path / f"{name}.csv"))
 

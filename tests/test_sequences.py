@@ -87,6 +87,7 @@ def test_barcodes_that_repeat_stay_categories():
 
 def test_the_config_says_what_it_is_otherwise():
     data = prepare(random_dna(50, 20), alphabet="text", text=["s"])
+    assert data.notes["read"] == ["s: text, 20 letters"]
     assert data.info["sequence"] == "text" and data.info["max_len"] == 1  # one word a row
 
 
@@ -180,8 +181,22 @@ def test_letters_outside_the_alphabet_are_refused_if_asked():
 
 
 def test_a_k_that_is_too_long_is_refused():
-    with pytest.raises(UserError, match=r"dataset\.k=16 is too long for dna"):
+    with pytest.raises(UserError, match=r"dataset\.k=16 is too long for dna: it may be 15 at most"):
         prepare(random_dna(20, 30), alphabet="dna", text=["s"], tokenizer="kmer", k=16)
+
+
+def test_a_k_longer_than_the_reads_is_refused():
+    with pytest.raises(UserError, match=r"dataset\.k=6 is longer than each sequence of the training rows"):
+        prepare(random_dna(20, 5), alphabet="dna", text=["s"], tokenizer="kmer", k=6)
+
+
+@pytest.mark.parametrize("options", [{"tokenizer": "kmer", "k": 10}, {"tokenizer": "word"}])
+def test_tokens_that_are_all_rare_are_unknown_and_pointed_out(options):
+    data = prepare(random_dna(100, 12), alphabet="dna", text=["s"], min_count=2, **options)
+    assert {one for row in tokens(data) + tokens(data, "val") for one in row} == {"[UNK]"}
+    assert data.notes["note"][-1].startswith("s: 100% of the tokens of val are unknown: rare in train")
+    char = prepare(random_dna(100, 12), alphabet="dna", text=["s"], min_count=2, tokenizer="char")
+    assert char.notes["note"] == []
 
 
 # -- strands
@@ -265,7 +280,7 @@ def test_similar_sequences_stay_in_one_part(letters):
 def test_one_large_family_cannot_be_split_by_similarity():
     texts = ["ACGTTGCA" * 10 for _ in range(50)]
     frame = pd.DataFrame({"s": texts, "y": [0, 1] * 25})
-    with pytest.raises(UserError, match="too few to cut a test part"):
+    with pytest.raises(UserError, match="50 rows in 1 groups or clusters are too few to cut a test part"):
         cut(frame, BASE | {"split_by": "similarity", "text": ["s"]}, 0)
 
 
@@ -411,11 +426,36 @@ def test_intervals_of_a_genome(tmp_path):
         cfg = compose(["dataset=genome", *paths, f"dataset.flank={flank}"])["dataset"]
         frame, _ = load_frame(cfg)
         assert frame["sequence"].tolist() == expected and frame["name"].tolist() == ["peak", "peak", "none"]
-    wrong = {"chr9\t1\t2\tx": "the genome has no chr9", "chr2\t4\t6\tx": "4 to 6 does not lie within chr2"}
+    wrong = {
+        "chr9\t1\t2\tx": "the genome has no chr9", "chr2\t4\t6\tx": "4 to 6 does not lie within chr2",
+        "chr2\t4": "should be chrom, start, end", "chr2 4 5 x": "should be chrom, start, end",
+        "chr2\tfrom\tto\tx": "should be chrom, start, end",
+    }  # fmt: skip
     for line, says in wrong.items():
         (tmp_path / "g.bed").write_text(bed + line)
         with pytest.raises(UserError, match=f"g.bed, line 5: .*{says}"):
             load_frame(cfg)
+    with pytest.raises(UserError, match=r"dataset\.path=.*g\.bed is no genome: .*line 1"):
+        load_frame(cfg | {"path": str(tmp_path / "g.bed")})
+    (tmp_path / "g.bed").write_text("chr1\t2\t5\nchr1\t1\t4\n")
+    with pytest.raises(UserError, match=r"name: no such column; .* the fourth column of the BED"):
+        load_data(cfg, scaler="none", class_weight=None, seed=0)
+
+
+def test_a_model_of_intervals_predicts_other_intervals_and_reads(outputs, tmp_path):
+    pytest.importorskip("pyfaidx")
+    text = "".join(random_dna(1, 900))
+    (tmp_path / "g.fa").write_text(f">chr1\n{text}\n")
+    bed = [f"chr1\t{i}\t{i + 20}\t{'ab'[i // 10 % 2]}\n" for i in range(0, 800, 10)]
+    (tmp_path / "g.bed").write_text("".join(bed))
+    paths = [f"dataset.path={tmp_path / 'g.fa'}", f"dataset.bed={tmp_path / 'g.bed'}"]
+    run = fit("model=linear", "dataset=genome", *paths, *QUIET)
+    (tmp_path / "new.bed").write_text("chr1\t15\t35\nchr1\t100\t120\n")
+    (tmp_path / "new.fa").write_text(f">x\n{text[15:35]}\n>y\n{text[100:120]}\n")
+    pd.DataFrame({"sequence": [text[15:35], text[100:120]]}).to_csv(tmp_path / "new.csv", index=False)
+    of_bed, of_fasta, of_table = (run.predict(str(tmp_path / f"new.{end}")) for end in ("bed", "fa", "csv"))
+    assert len(of_bed) == 2 and of_bed["p_a"].nunique() == 2
+    assert of_bed["p_a"].tolist() == of_fasta["p_a"].tolist() == of_table["p_a"].tolist()
 
 
 # -- the page
@@ -448,8 +488,7 @@ def test_rows_in_two_parts_are_counted_also_with_another_target():
     ]
     texts[90:93] = texts[1:4]
     assert prepare(texts).notes["note"][1] == (
-        "0 of 10 test rows (0.0%) are also in train: same features, same target; "
-        "with another target 3 more"
+        "3 of 10 test rows (30.0%) are also in train: same features, another target"
     )
 
 

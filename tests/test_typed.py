@@ -40,6 +40,16 @@ def test_a_name_is_taken_as_typed(key):
             assert str(found).lower() == name.lower() if key == "positive" else str(found) == name
 
 
+@pytest.mark.parametrize(
+    "text", [r"_(?P<label>\w+)$", r"^\S+ \((?P<y>[^)]+)\)", r"x\(y\)", r"a|(?P<b>\d{1,3})", "a b (1).csv"]
+)
+def test_a_pattern_and_paths_are_taken_as_typed(text):
+    paths = ["dataset.labels", "dataset.bed", "dataset.pretrained", "model.net.vectors"]
+    for key in ("dataset.header", *(paths if "\\" not in text else [])):
+        assert value(f"{key}={text}") == text
+    assert value(f"dataset.header='{text}'") == text and value("dataset.header=null") is None
+
+
 def test_a_name_in_a_list_is_taken_as_typed():
     for name in NAMES:
         if "," not in name and name != "null":

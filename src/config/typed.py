@@ -9,7 +9,8 @@ from src.system.tables import SUFFIXES, find_table, is_fasta, is_parquet, is_tab
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
-TEXTS += ["sweep.storage"]
+TEXTS += ["sweep.storage", "model.net.vectors"]
+TEXTS += [f"dataset.{key}" for key in ("header", "labels", "bed", "pretrained")]
 LISTS = [f"dataset.{key}" for key in ("numeric", "dates", "categorical", "text", "ignore")]
 LISTS += ["dataset.read.na_values", "dataset.read.parse_dates"]
 FIRST = "|".join([*GROUPS, "seed", "threads", "metric", "metric_mode", "class_weight", "tags", "hydra"])
@@ -93,6 +94,7 @@ def _name(key: str, text: str) -> str:
     fits |= key == "dataset.target" and type(value) is list  # refused later: several targets
     fits |= key == "dataset.positive" and str(value).lower() == text.lower()  # true, 1.5
     fits &= text[-1:] != "\\" and bool(text.strip() or not text)  # a tab
+    fits &= key != "dataset.header" or text[:1] in "'\"" or value in (None, text)  # Hydra reads \( as (
     return text if fits else quoted(text)
 
 

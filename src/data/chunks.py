@@ -20,7 +20,7 @@ from src.system.tables import find_table, is_fasta, is_parquet
 N_BYTES = 16 << 20  # of text that is read at once: a frame of it and its arrays take about 150 MB
 N_ROWS = 100_000  # of a Parquet file
 TABLES = (".csv", ".tsv", ".txt", ".parquet")  # which may also hold the rows for a run on a FASTA file
-READERS = ("csv", "parquet", "fasta")  # datasets whose files can be read in pieces
+READERS = ("csv", "parquet", "fasta", "genome")  # datasets whose files can be read in pieces
 
 
 def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, float]]:
@@ -29,7 +29,9 @@ def chunks(path: str | Path, dataset: dict) -> Iterator[tuple[pd.DataFrame, floa
     dataset : the section of a config; a reader that is not one of `READERS` takes the whole file at once
     """
     reader, n = dataset.get("reader") or dataset["name"], 0
-    if "path" in dataset and (reader not in READERS or (reader == "csv" and dataset.get("read") is None)):
+    if reader == "genome" and not is_fasta(path) and Path(path).suffix not in TABLES:
+        found = [(read_and_etl(dataset)[0](dataset | {"bed": str(path)}), 1.0)]
+    elif "path" in dataset and (reader not in READERS or (reader == "csv" and dataset.get("read") is None)):
         found = [(read_and_etl(dataset)[0](dataset | {"path": str(path)}), 1.0)]
     elif is_fasta(path) or (reader == "fasta" and Path(path).suffix not in TABLES):
         found = fasta_chunks(find_table(path), dataset.get("header"), dataset.get("labels"), N_BYTES)

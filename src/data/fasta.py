@@ -54,7 +54,7 @@ def _frame(records: "Records", header: str | None) -> pd.DataFrame:
     headers, sequences = (_texts(*buffers) for buffers in (records.headers, records.letters))
     records.forget()
     if not len(headers):
-        raise UserError(f"{path}, line {records.line}: there is no sequence up to the end of the file")
+        raise UserError(f"{path}, line {records.line}: the file ends without a sequence")
     columns = _of_headers(headers, header)
     refuse_duplicates([*columns, "sequence"], f"a header of {path}")
     frame = pd.DataFrame(columns | {"sequence": pd.Series(sequences, dtype=TEXT)})
@@ -152,13 +152,15 @@ def _texts(texts: bytearray, ends: array) -> pa.Array:
 def _of_headers(headers: pa.Array, pattern: str | None) -> dict[str, pd.Series]:
     """Return the columns of the headers: id, the first word, and those of a pattern or of ``key=value``."""
     columns = _groups(headers, r"^(?P<id>\S*)")
+    like = "a named group, such as (?P<label>\\w+)"
     try:
         columns |= _groups(headers, pattern) if pattern else {}
     except (re.error, pa.ArrowException) as error:
-        raise UserError(f"dataset.header={pattern} is no regular expression: {one_line(error)}") from None
+        reason = f"is no regular expression, with {like}: {one_line(error)}"
+        raise UserError(f"dataset.header={pattern} {reason}") from None
     if pattern and all(column.isna().all() for name, column in columns.items() if name != "id"):
-        like = f"a named group, such as (?P<label>\\w+), and fit headers like {headers[0].as_py()[:80]!r}"
-        raise UserError(f"dataset.header={pattern} should have {like}")
+        header = headers[0].as_py()[:80]
+        raise UserError(f"dataset.header={pattern} should have {like}, and fit headers like {header!r}")
     for key in dict.fromkeys(key for text in headers[:SAMPLE].to_pylist() for key in KEY.findall(text)):
         value = rf"(?:^|[\s;|]){re.escape(key)}=(?P<value>.*?)\s*(?:[;|]|\s[A-Za-z_][\w.-]*=|$)"
         columns.setdefault(key, _groups(headers, value)["value"])
@@ -180,7 +182,8 @@ def _labelled(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         raise UserError(f"{path} holds the {key} {table.index[table.index.duplicated()][0]} twice")
     known = frame["id"].isin(table.index).sum()
     if not known:
-        raise UserError(f"{path}: no {key} is one of the sequences', such as {frame['id'].iloc[0]}")
+        ids = f"the sequences' are like {frame['id'].iloc[0]!r}, the table's like {table.index[0]!r}"
+        raise UserError(f"{path}: no {key} is the id of a sequence: {ids}")
     log.info("labels   %s, for %d of %d sequences", Path(path).name, known, len(frame))
     refuse_duplicates(["id", "sequence", *table], path)
     return frame.assign(**{name: table[name].reindex(frame["id"]).array for name in table})

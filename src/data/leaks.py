@@ -50,9 +50,10 @@ def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -
             for one in (keys, features)
         )
         if n_alike:
-            of = f"{n:,} of {len(rows[part]):,} {part} rows ({n / len(rows[part]):.1%})"
-            other = f"; with another target {n_alike - n:,} more" if n_alike > n else ""
-            said.append(f"{of} are also in train: same features, same target{other}")
+            more = f"; with another target {n_alike - n:,} more" if n_alike > n else ""
+            target, first = (f"same target{more}", n) if n else ("another target", n_alike)
+            of = f"{first:,} of {len(rows[part]):,} {part} rows ({first / len(rows[part]):.1%})"
+            said.append(f"{of} are also in train: same features, {target}")
     return said
 
 

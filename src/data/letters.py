@@ -1,5 +1,6 @@
 """Sequences as arrays of letters: characters and k-mers of all rows at once, no Python object a letter."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -99,13 +100,16 @@ def strangers(texts: pa.Array, kind: str) -> tuple[Counter, np.ndarray]:
 def count(texts: pa.Array, state: dict) -> tuple[Counter, int]:
     """Return how often each token of the alphabet occurs, and the number of tokens of the longest row."""
     found, longest, k = Counter(), 1, state["k"]
-    if (len(_alphabet(state)) + 1) ** k >= 2**63:  # more k-mers than 64 bits can number
-        raise UserError(f"dataset.k={k} is too long for {state['kind']}: choose a smaller one")
+    most = int(63 / math.log2(len(_alphabet(state)) + 1))  # a k-mer is a number of 64 bits
+    if k > most:
+        raise UserError(f"dataset.k={k} is too long for {state['kind']}: it may be {most} at most")
     for tokens, lengths in codes(texts, state):
         n = np.bincount(tokens) if k == 1 else None  # a twentieth of the time
         values, n = np.unique(tokens, return_counts=True) if n is None else (np.flatnonzero(n), n[n > 0])
         found.update(dict(zip(values.tolist(), n.tolist(), strict=True)))
         longest = max(longest, int(lengths.max(initial=1)))
+    if k > 1 and not found:
+        raise UserError(f"dataset.k={k} is longer than each sequence of the training rows")
     alphabet, words = _alphabet(state), Counter()
     if k == 1:
         known = None if KINDS[state["kind"]] is None else {*alphabet, " "}
@@ -126,10 +130,12 @@ def encode(texts: pa.Array, state: dict) -> tuple[np.ndarray, np.ndarray]:
     table = signs if k == 1 else _kmers(_digits(signs, state), np.arange(len(words)) * k, state)
     order = np.argsort(table)
     table, numbers = table[order], (order + first).astype(state["dtype"])
+    if not words:  # no token is frequent in the training rows
+        table, numbers = np.zeros(1, np.int64), np.full(1, UNKNOWN, state["dtype"])
     ids, end = np.empty(pc.sum(pc.binary_length(texts)).as_py() or 0, state["dtype"]), 0
     lengths = [np.zeros(0, np.int64)]
     for tokens, n in codes(texts, state):  # into one array: pieces of it would scatter over the heap, 4 x
-        at = np.minimum(np.searchsorted(table, tokens), max(0, len(table) - 1))
+        at = np.minimum(np.searchsorted(table, tokens), len(table) - 1)
         found = np.where(table[at] == tokens, numbers[at], numbers.dtype.type(UNKNOWN))
         ids[end : end + len(found)] = found
         end += len(found)

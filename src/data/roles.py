@@ -47,7 +47,7 @@ def arrange(frame: pd.DataFrame, dataset: dict, apart: set) -> Table:
         else:
             continue
         if "alphabet" in dataset and (role == "text" or (name not in named and role in OF_TEXT)):
-            role = _as_sequence(table, frame[name], role)
+            role = _as_sequence(table, frame[name], role, dataset["alphabet"])
         roles[role].append(name)
     if not any(roles[role] for role in ROLES):
         raise UserError("no column is left to learn from")
@@ -97,7 +97,7 @@ def _as_inferred(table: Table, column: pd.Series, older: bool) -> str:
     return role
 
 
-def _as_sequence(table: Table, column: pd.Series, role: str) -> str:
+def _as_sequence(table: Table, column: pd.Series, role: str, named: str | None) -> str:
     """Return "text", with its kind, for sequences of letters that hardly repeat; else the ``role``."""
     texts = as_text(sampled(column))
     kind, n = kind_of(texts), len(set(texts))
@@ -107,7 +107,8 @@ def _as_sequence(table: Table, column: pd.Series, role: str) -> str:
     notes, lengths = table.notes["ignored"], [*map(len, texts)]
     notes[:] = [note for note in notes if not note.startswith(f"{column.name}: ")]
     size = f"{min(lengths):,} to {max(lengths):,}" if min(lengths) < max(lengths) else f"{lengths[0]:,}"
-    table.notes["read"].append(f"{column.name}: {kind}, {size} letters; dataset.alphabet=text if it is not")
+    other = "" if named else "; dataset.alphabet=text if it is not"
+    table.notes["read"].append(f"{column.name}: {named or kind}, {size} letters{other}")
     return "text"
 
 

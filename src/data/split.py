@@ -30,7 +30,8 @@ def split(
         else:
             held = _draw(rng, size, len(rows), *(None if x is None else x[rows] for x in (classes, groups)))
         if not held.any() or held.all():
-            raise UserError(f"{len(rows)} rows are too few to cut a {name} part of {size:.0%} from them")
+            few = "" if groups is None else f" in {len(np.unique(groups[rows]))} groups or clusters"
+            raise UserError(f"{len(rows)} rows{few} are too few to cut a {name} part of {size:.0%} from them")
         parts[name], parts["train"] = rows[held], rows[~held]
     return {name: parts[name] for name in ("train", "val", "test")}
 

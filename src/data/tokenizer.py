@@ -54,6 +54,15 @@ def fit(texts, *, tokenizer, lower, min_count, max_vocab, max_len, kind=None, **
 
 def check(state: dict, texts: pa.Array, names: list[str]) -> list[str]:
     """Return sentences on letters outside the alphabet and on rows that are cut; or refuse such letters."""
+    kind, said, name = state.get("kind"), strangers(state, texts, names), ", ".join(names)
+    if kind and state["longest"] > state["max_len"]:
+        end = f"longer rows keep their {state['truncate']} of {state['max_len']:,}"
+        said.append(f"{name}: up to {state['longest']:,} tokens; {end} (dataset.max_len)")
+    return said
+
+
+def strangers(state: dict, texts: pa.Array, names: list[str]) -> list[str]:
+    """Return a sentence on letters outside the alphabet, if there are some; or refuse them."""
     kind, said, name = state.get("kind"), [], ", ".join(names)
     if KINDS.get(kind):
         counts, rows = letters.strangers(texts, kind)
@@ -64,10 +73,15 @@ def check(state: dict, texts: pa.Array, names: list[str]) -> list[str]:
             raise UserError(f"{found}, first in row {rows[0]}: {advice}")
         done = {"mask": "masked", "drop": "dropped"}.get(state["unknown_letters"])
         said = [f"{found}: {done}"] if counts else []
-    if kind and state["longest"] > state["max_len"]:
-        end = f"longer rows keep their {state['truncate']} of {state['max_len']:,}"
-        said.append(f"{name}: up to {state['longest']:,} tokens; {end} (dataset.max_len)")
     return said
+
+
+def unknown(state: dict, part: dict, names: list[str]) -> list[str]:
+    """Return a sentence if most tokens of val are unknown, as long k-mers are, or whole reads as words."""
+    share = (part["input_ids"] == UNKNOWN).sum() / max(1, part["lengths"].sum())
+    why = "rare in train (dataset.min_count), masked, or empty cells"
+    said = f"{', '.join(names)}: {share:.0%} of the tokens of val are unknown: {why}"
+    return [said] if share > 0.5 and state["tokenizer"] != "hf" else []  # hf numbers its own way
 
 
 def _count(texts, state: dict) -> tuple[Counter, int]:
@@ -99,7 +113,7 @@ def apply_to(state: dict, rows: Rows, names: list[str]) -> tuple[np.ndarray, np.
 def _numbers(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
     """Return the token numbers of all texts one after the other, and the number of tokens of each."""
     if state.get("unknown_letters") == "error":
-        check(state, _array(texts), ["these rows"])
+        strangers(state, _array(texts), ["these rows"])
     if state["tokenizer"] in pieces.KNOWN:
         return pieces.encode(_array(texts), state)
     if state["tokenizer"] in ("char", "kmer"):

@@ -5,7 +5,7 @@ import pandas as pd
 from src.data.strands import PAIRS
 from src.data.words import KINDS
 from src.system.code import needed
-from src.system.errors import UserError
+from src.system.errors import UserError, one_line
 from src.system.tables import find_table
 
 COLUMNS = ["chrom", "start", "end", "name", "score", "strand"]
@@ -16,10 +16,15 @@ def read(cfg: dict) -> pd.DataFrame:
     """Return the columns of the BED file, and sequence: of the named strand, with flanks on both sides."""
     pyfaidx = needed("pyfaidx", extra="genome", what="dataset=genome")
     path, bed, rows = find_table(cfg["path"]), find_table(cfg["bed"]), []
-    with pyfaidx.Fasta(str(path), as_raw=True) as genome, bed.open(encoding="utf-8") as lines:
+    try:
+        opened = pyfaidx.Fasta(str(path), as_raw=True)
+    except Exception as error:  # the library raises its own kinds, of the file, its packing and its index
+        raise UserError(f"dataset.path={path} is no genome: {one_line(error)}") from None
+    with opened as genome, bed.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.startswith(("#", "track", "browser")):
                 row = dict(zip(COLUMNS, line.rstrip("\r\n").split("\t"), strict=False))
+                row |= {name: None for name in COLUMNS[4:] if name not in row}
                 try:
                     rows.append(row | {"sequence": _letters(genome, row, cfg["flank"])})
                 except (KeyError, ValueError) as error:
@@ -29,6 +34,8 @@ def read(cfg: dict) -> pd.DataFrame:
 
 def _letters(genome, row: dict, flank: int) -> str:
     """Return the letters from start - flank to end + flank; N beyond the ends of the chromosome."""
+    if not (row.get("start", "").isdecimal() and row.get("end", "").isdecimal()):
+        raise ValueError("should be chrom, start, end, name, score, strand, with tabs between them")
     start, end = int(row["start"]) - flank, int(row["end"]) + flank
     if row["chrom"] not in genome:
         raise ValueError(f"the genome has no {row['chrom']}")

@@ -16,6 +16,7 @@ def read(cfg: dict) -> pd.DataFrame:
     if path.is_file():  # new rows for a run's model
         return read_input(path)[0]
     library = needed("datasets", extra="hf", what="dataset=hf")
+    library.disable_progress_bars()
     saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
         load = library.load_dataset

@@ -12,6 +12,7 @@ from src.data.prepare import COLUMN_KEYS, columns_of
 from src.data.rows import Etl
 from src.data.source import check_frame
 from src.data.target import class_names
+from src.data.tokenizer import joined, strangers
 from src.metric.decision import decided
 from src.run.members import loaded, node_of
 from src.run.own import named_code
@@ -65,11 +66,15 @@ class Predictor:
         known = {str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
         known |= {name for names in self.info["columns"].values() for name in names}
         known |= (self.transforms.get("etl") or {}).get("input_columns", {}).keys()
+        texts, said = self.info["columns"]["text"], []
         with self._fitting():
             for raw, share in chunks(path, dataset | {"labels": labels}):
                 extra, known = [name for name in raw if name not in known], known | {*raw}
                 if extra:
                     log.info("note     %s does not read %s", self.name, ", ".join(map(printable, extra)))
+                if texts and not said and {*texts} <= {*raw}:
+                    said = strangers(self.transforms["tokenizer"], joined(raw, texts), texts)
+                    log.info("note     %s", said[0]) if said else None
                 yield raw, share
 
     def ids(self, frame: pd.DataFrame) -> np.ndarray:

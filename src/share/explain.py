@@ -90,6 +90,12 @@ def _scores(predictor, row: pd.DataFrame, column: str, texts: list[str]) -> tupl
     return np.log(of_class / (1 - of_class)), predictor.info["classes"][k]
 
 
+def title(one: pd.DataFrame, between: str) -> str:
+    """Return the id of a row and its prediction, a value with four digits."""
+    value = one["prediction"].iloc[0]
+    return f"{one['id'].iloc[0]}{between}{f'{value:.4g}' if isinstance(value, float) else value}"
+
+
 def draw(table: pd.DataFrame, folder: Path) -> Path:
     """Draw sequences as logos above heat maps, and texts as bars: ``plots/explain.png`` in ``folder``."""
     rows = [one for _, one in table.groupby("row")]
@@ -102,7 +108,7 @@ def draw(table: pd.DataFrame, folder: Path) -> Path:
     axes = figure.subplots(n * len(rows), 1, squeeze=False, height_ratios=heights * len(rows))[:, 0]
     for i, one in enumerate(rows):
         axis = axes[n * i]
-        axis.set_title(literal(f"{one['id'].iloc[0]}: {one['prediction'].iloc[0]}"), fontsize=8, loc="left")
+        axis.set_title(literal(title(one, ": ")), fontsize=8, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
         logo(axis, one) if by_letter else bars(axis, one)
         if letters:

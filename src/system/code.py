@@ -80,7 +80,8 @@ def point_out(error: BaseException, modules=()) -> None:
 
     Its kind stays, and so does its traceback, which log.txt keeps.
     """
-    found = places(error, modules) or (error.__cause__ and places(error.__cause__, modules))
+    found = () if isinstance(error, UserError) else places(error, modules)  # it says itself what is wrong
+    found = found or (error.__cause__ and places(error.__cause__, modules))
     if found:
         error.places = found
         error._render_traceback_ = lambda: [f"error: {sentence(error)}"]  # a notebook asks for it

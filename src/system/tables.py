@@ -79,7 +79,7 @@ def located(dataset: dict, folders=None) -> dict:
 
     Replay and resume then find it from any folder.
     """
-    for key in ("path", "labels"):
+    for key in ("path", "labels", "bed"):
         if found := places(dataset.get(key), folders):
             dataset = dataset | {key: str(found[0])}
     return dataset
