@@ -36,7 +36,7 @@ from src.system.environment import n_threads, set_threads
 from src.system.paths import claim
 from src.trainer import net
 from src.trainer.history import Progress
-from src.trainer.loader import BatchOrder, lengths, tensors
+from src.trainer.loader import BatchOrder, tensors
 
 EPOCHS, PAIRS = 6, 5
 START_S = 300  # for the trackers
@@ -54,7 +54,7 @@ def bare(cfg: dict, data: Data, n_epochs: int) -> list[float]:
     model = build(cfg["model"]["net"], data.info)
     optimizer = torch.optim.AdamW(model.parameters(), lr=cfg["model"]["lr"], weight_decay=0.01, fused=True)
     train, val = (tensors(data.parts[name], data.info) for name in ("train", "val"))
-    long, long_val = (lengths(data.parts[name]) for name in ("train", "val"))
+    long, long_val = (data.parts[name].get("lengths") for name in ("train", "val"))
     order = BatchOrder(len(train["y"]), cfg["model"]["batch_size"], seed=0, lengths=long)
     order_val = BatchOrder(len(val["y"]), net.eval_batch(data.info), lengths=long_val)
 

@@ -103,7 +103,7 @@ def loaders(data, batch_size: int, seed: int | None) -> tuple[Loader, Loader]:
     """Return loaders of the training rows, in an order by ``seed`` (None: as they are), and the val rows."""
 
     def loader(part: dict, size: int, **options) -> Loader:
-        order = BatchOrder(len(part["y"]), size, lengths=lengths(part), **options)
+        order = BatchOrder(len(part["y"]), size, lengths=part.get("lengths"), **options)
         return Loader(tensors(part, data.info), order)
 
     train, val = data.parts["train"], data.parts["val"]
@@ -139,11 +139,6 @@ def tensors(part: dict, info: dict) -> dict[str, Tensor]:
     if "weight" in part:
         out["weight"] = torch.from_numpy(part["weight"])
     return out
-
-
-def lengths(part: dict) -> np.ndarray | None:
-    """Return the number of tokens of each row: (n,); None without text."""
-    return part.get("lengths")
 
 
 def mask(batch: dict[str, Tensor], longest: int) -> None:

@@ -24,7 +24,7 @@ from src.trainer import history, ranks
 from src.trainer.callbacks import KeepBest, ReportProgress, save_weights, silence_lightning
 from src.trainer.dtype import dtype_of, own_dtype
 from src.trainer.forward import check_forward
-from src.trainer.loader import BatchOrder, Loader, eval_batch, lengths, loaders, show_padding, tensors
+from src.trainer.loader import BatchOrder, Loader, eval_batch, loaders, show_padding, tensors
 
 # minibatches per training_step; 1 where a Trainer option counts single batches. Lightning's overhead per step
 # makes an epoch of a small net 1.65 x as long as a bare loop's; chunks make it 1.2 x
@@ -203,7 +203,7 @@ def predict(net: nn.Module, part: dict, info: dict) -> np.ndarray:
             inputs[name] = x.to(dtype) if x.is_floating_point() else x
         full = torch.promote_types(dtype, torch.float32)
         out = torch.empty(len(inputs["row"]), info["n_outputs"], dtype=full)
-        for (batch,) in Loader(inputs, BatchOrder(len(out), eval_batch(info), lengths=lengths(part))):
+        for (batch,) in Loader(inputs, BatchOrder(len(out), eval_batch(info), lengths=part.get("lengths"))):
             rows = batch.pop("row")
             out[rows] = in_full(net(**{name: x.to(device) for name, x in batch.items()})).cpu()
     return to_predictions(out.numpy(), info)
