@@ -140,7 +140,8 @@ def part_of(info: dict, n: int) -> dict:
     if info["cat_cardinalities"]:
         part["x_cat"] = np.stack([rng.integers(0, k, n) for k in info["cat_cardinalities"]], 1)
     if info["vocab_size"]:
-        part["lengths"], longest = rng.integers(1, info["max_len"] + 1, n), info["max_len"]
+        longest = info["max_len"]
+        part["lengths"] = rng.integers(1, longest + 1, n, np.int32)
         smallest = np.min_scalar_type(-info["vocab_size"])
         part["input_ids"] = rng.integers(1, info["vocab_size"], (n, longest), smallest)
         part["input_ids"] *= np.arange(longest) < part["lengths"][:, None]
