@@ -4,6 +4,7 @@ from pathlib import Path
 
 from src.config import shell
 from src.run.folder import Run
+from src.system.errors import UserError
 from src.system.files import replacing
 
 
@@ -27,8 +28,10 @@ def explain(
     trust : use its model and data though they were not made here, or were changed since
     """
     from src.share import importance  # matplotlib
-    from src.share.explain import BY, draw, effects, title
+    from src.share.explain import BY, draw, effects
 
+    if n is not None and n < 1:
+        raise UserError(f"n={n}: should be at least 1")
     opened = Run.open(run, trust)
     by_row = by in BY or (by is None and opened._predictor.transforms["roles"]["text"])
     if by_row:
@@ -40,7 +43,7 @@ def explain(
         with replacing(Path(output).expanduser()) as temporary:
             table.to_csv(temporary, index=False)
     if by_row:
-        _show_rows(table, title)
+        _show_rows(table)
     else:
         shell.show(table.head(importance.N_BARS).to_string(index=False, float_format="{:.4f}".format))
     for picture in pictures:
@@ -48,12 +51,12 @@ def explain(
     return table
 
 
-def _show_rows(table, title) -> None:
+def _show_rows(table) -> None:
     """Show the six tokens of each row that speak most for its prediction, in their order."""
     for _, row in table.groupby("row"):
         best = row[row["effect"] > 0].nlargest(6, "effect").sort_values("place")
         tokens = [f"{one.token}@{one.place} {one.effect:+.2f}" for one in best.itertuples()]
-        shell.show(f"{title(row, '   ')}   {'  '.join(tokens)}")
+        shell.show(f"{row['id'].iloc[0]}   {row['prediction'].iloc[0]}   {'  '.join(tokens)}")
 
 
 if __name__ == "__main__":

@@ -132,6 +132,11 @@ def test_what_cannot_be_explained_is_refused(run, outputs):
         effects(run, reads(3), by="gradient")
     with pytest.raises(UserError, match="there is no letter and no word in read"):
         effects(run, pd.DataFrame({"read": ["", None]}))
+    with pytest.raises(UserError, match="missing column: read"):
+        effects(run, pd.DataFrame({"reads": ["ACGT"]}))
+    for n in (0, -1):
+        with pytest.raises(UserError, match=f"n={n}: should be at least 1"):
+            explain(run.name, n=n)
 
 
 def test_the_commands_of_the_docs_pass_the_check():

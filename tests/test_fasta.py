@@ -10,17 +10,18 @@ import pytest
 from conftest import QUIET
 
 from src import fit
+from src.config import shell
 from src.config.compose import compose
 from src.data.fasta import read_fasta
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
 
 @pytest.fixture
 def made(tmp_path):
     """Return ``made(content, name)``: the frame of a file."""
 
-    def make(content: bytes, name: str = "a.fa", **options) -> pd.DataFrame:
-        (tmp_path / name).write_bytes(content)
+    def make(content: bytes | None, name: str = "a.fa", **options) -> pd.DataFrame:
+        (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
         return read_fasta(tmp_path / name, **options)
 
     return make
@@ -89,6 +90,7 @@ def test_a_pattern_and_a_table_give_labels(made, tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
+        (None, "is a folder, not a file"),
         (b"", "line 0: the file ends without a sequence"),
         (b">a\n>b\n", "line 2: the file ends without"),
         (b"ACGT\n", "line 1: a sequence comes before the first header"),
@@ -177,7 +179,7 @@ def test_a_thousand_mutated_files_are_read_right_or_refused(made):
     assert n_read > 400 and n_refused > 100
 
 
-def test_a_run_by_the_path_alone(outputs, tmp_path):
+def test_a_run_by_the_path_alone(outputs, tmp_path, monkeypatch, capsys):
     rng = random.Random(0)
     rows = [(rng.choice(["yes", "no"]), "".join(rng.choices("ACGT", k=30))) for _ in range(200)]
     planted = [s[:9] + "GATTACA" * (y == "yes") + s[9:] for y, s in rows]
@@ -189,6 +191,13 @@ def test_a_run_by_the_path_alone(outputs, tmp_path):
     p = run.predict(str(path))
     assert p["id"].tolist() == [f"r{i}" for i in range(200)]
     assert (p["prediction"] == [y for y, _ in rows]).mean() > 0.8
+    monkeypatch.setattr(log, "handlers", [])
+    shell.console()
+    (tmp_path / "rna.fa").write_text(">a\nACGUACGUUU\n>b\nACGA\n")
+    for chunk, _ in run._predictor.chunks(tmp_path / "rna.fa"):
+        assert len(chunk) == 2
+    note = "note     sequence: 4 letters of 1 rows are not of dna ('U' 4): masked\n"
+    assert capsys.readouterr().out.endswith(note)
 
 
 def test_the_reader_goes_by_the_name():

@@ -11,7 +11,7 @@ from conftest import QUIET, assert_same, tiny_bert, tiny_table, tiny_text
 from src import fit, load, resume_train
 from src.model.build import is_own_net
 from src.model.pretrained import Pretrained
-from src.system.errors import UserError
+from src.system.errors import UserError, sentence
 
 INFO = {"n_num_features": 0, "cat_cardinalities": [], "vocab_size": 60, "max_len": 8, "n_outputs": 2}
 FAST = ("model.lr=5e-3", "model.batch_size=32", "trainer.max_epochs=4", "model.warmup=0")
@@ -107,11 +107,18 @@ def test_tokens_of_another_tokenizer_get_embeddings_of_their_own(bert):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [(None, "needs model.net.path="), ("no/such/folder", "model.net.path=no/such/folder cannot be read")],
+    [(None, "needs model.net.path="), ("no/such/folder", "no/such/folder cannot be read: there is no such")],
 )
 def test_a_path_that_is_no_model_is_refused(path, reason):
     with pytest.raises(UserError, match=reason):
         Pretrained(INFO, path)
+
+
+def test_a_model_that_says_what_is_wrong_shows_no_places(outputs):
+    with pytest.raises(UserError) as caught:
+        fit("model=pretrained", "dataset=text_sample", "dataset.max_rows=40", *QUIET)
+    assert sentence(caught.value).startswith("model=pretrained needs model.net.path=..., a folder")
+    assert "\n" not in sentence(caught.value)
 
 
 def test_more_tokens_than_places_are_refused(bert):

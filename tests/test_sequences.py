@@ -13,6 +13,7 @@ from conftest import CHECKOUT, QUIET
 from test_data import BASE
 
 from src import fit
+from src.config import shell
 from src.config.compose import compose
 from src.data import pieces, tokenizer
 from src.data.letters import kind_of
@@ -21,7 +22,7 @@ from src.data.prepare import apply_transforms, cut, shape
 from src.data.split import split
 from src.data.strands import other_strand
 from src.dataset import dna_sample, protein_sample
-from src.system.errors import UserError
+from src.system.errors import UserError, log
 
 RNG = np.random.default_rng(0)
 
@@ -442,7 +443,7 @@ def test_intervals_of_a_genome(tmp_path):
         load_data(cfg, scaler="none", class_weight=None, seed=0)
 
 
-def test_a_model_of_intervals_predicts_other_intervals_and_reads(outputs, tmp_path):
+def test_a_model_of_intervals_predicts_other_intervals_and_reads(outputs, tmp_path, monkeypatch, capsys):
     pytest.importorskip("pyfaidx")
     text = "".join(random_dna(1, 900))
     (tmp_path / "g.fa").write_text(f">chr1\n{text}\n")
@@ -454,6 +455,11 @@ def test_a_model_of_intervals_predicts_other_intervals_and_reads(outputs, tmp_pa
     (tmp_path / "new.fa").write_text(f">x\n{text[15:35]}\n>y\n{text[100:120]}\n")
     pd.DataFrame({"sequence": [text[15:35], text[100:120]]}).to_csv(tmp_path / "new.csv", index=False)
     of_bed, of_fasta, of_table = (run.predict(str(tmp_path / f"new.{end}")) for end in ("bed", "fa", "csv"))
+    monkeypatch.setattr(log, "handlers", [])
+    shell.console()
+    (tmp_path / "other.csv").write_text("sequence,chrom,gc\nACGT,chr1,0.5\n")
+    assert [len(rows) for rows, _ in run._predictor.chunks(tmp_path / "other.csv")] == [1]
+    assert "does not read gc\n" in capsys.readouterr().out  # what its dataset ignores is no news
     assert len(of_bed) == 2 and of_bed["p_a"].nunique() == 2
     assert of_bed["p_a"].tolist() == of_fasta["p_a"].tolist() == of_table["p_a"].tolist()
 

@@ -99,6 +99,8 @@ def refuse_foreign(path: Path) -> None:
 
 def unpacked(path: Path):
     """Return the open file, unpacked where its first bytes say so; of a zip the only table in it."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file")
     with path.open("rb") as file:
         start = file.read(4)
     for mark, opener in OPENERS.items():

@@ -105,4 +105,5 @@ def _read(cls, path: str | None, **options):
     try:
         return cls.from_pretrained(os.path.expanduser(path), **options)
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.net.path={path} cannot be read: {one_line(error)}") from None
+        where = "" if os.path.exists(os.path.expanduser(path)) else "there is no such folder; the hub: "
+        raise UserError(f"model.net.path={path} cannot be read: {where}{one_line(error)}") from None

@@ -64,7 +64,7 @@ class Predictor:
         """
         dataset = self.run.cfg["dataset"]
         known = {str(dataset[key]) for key in COLUMN_KEYS if dataset.get(key) is not None}
-        known |= {name for names in self.info["columns"].values() for name in names}
+        known |= {*sum(self.info["columns"].values(), [*(dataset["ignore"] or ())])}
         known |= (self.transforms.get("etl") or {}).get("input_columns", {}).keys()
         texts, said = self.info["columns"]["text"], []
         with self._fitting():

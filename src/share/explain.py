@@ -11,6 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.textpath import TextPath
 from matplotlib.transforms import Affine2D
 
+from src.data.prepare import missing
 from src.run.folder import Run
 from src.run.rows import rows_of
 from src.share.plots import BLUE, GREY, literal, save
@@ -38,6 +39,8 @@ def effects(run: Run, rows=None, n: int = 10, by: str | None = None) -> pd.DataF
     if not columns:
         raise UserError(f"{run.name} reads no text and no sequence: there are no letters or words to change")
     frame = rows_of(run, "test").head(n) if rows is None else predictor.prepared(rows)[1].head(n)
+    if columns[0] not in frame:
+        raise UserError(missing(columns[:1], frame))
     kind, cut_up, letters = _reading(predictor.transforms["tokenizer"])
     ways = BY if letters else BY[1:]
     by = ways[0] if by is None else by
@@ -84,16 +87,10 @@ def _scores(predictor, row: pd.DataFrame, column: str, texts: list[str]) -> tupl
         outputs.append(predictor.output(row.iloc[[0] * len(some)].assign(**{column: some})))
     p = np.concatenate(outputs)
     if p.ndim == 1:
-        return p, p[0]
+        return p, float(f"{p[0]:.6g}")  # for people
     k = int(p[0].argmax())
     of_class = p[:, k].clip(1e-12, 1 - 1e-12)
     return np.log(of_class / (1 - of_class)), predictor.info["classes"][k]
-
-
-def title(one: pd.DataFrame, between: str) -> str:
-    """Return the id of a row and its prediction, a value with four digits."""
-    value = one["prediction"].iloc[0]
-    return f"{one['id'].iloc[0]}{between}{f'{value:.4g}' if isinstance(value, float) else value}"
 
 
 def draw(table: pd.DataFrame, folder: Path) -> Path:
@@ -108,7 +105,7 @@ def draw(table: pd.DataFrame, folder: Path) -> Path:
     axes = figure.subplots(n * len(rows), 1, squeeze=False, height_ratios=heights * len(rows))[:, 0]
     for i, one in enumerate(rows):
         axis = axes[n * i]
-        axis.set_title(literal(title(one, ": ")), fontsize=8, loc="left")
+        axis.set_title(literal(f"{one['id'].iloc[0]}: {one['prediction'].iloc[0]}"), fontsize=8, loc="left")
         axis.spines[["top", "right"]].set_visible(False)
         logo(axis, one) if by_letter else bars(axis, one)
         if letters:

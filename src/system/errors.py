@@ -114,7 +114,7 @@ def secrets(environment: tuple) -> set[str]:
 
 def one_line(error: BaseException) -> str:
     """Return an error's text, and its cause's first line, as a short line without passwords, or its kind."""
-    cause = str(error.__cause__ or "").splitlines()[:1]
+    cause = [line for line in str(error.__cause__ or "").splitlines()[:1] if line not in str(error)]
     text = " ".join(without_password(f"{error} {' '.join(cause)}").split()) or type(error).__name__
     return text if len(text) <= 400 else f"{text[:200]} ... {text[-195:]}"
 
