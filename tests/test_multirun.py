@@ -363,6 +363,9 @@ def test_keys_are_short_where_that_is_clear_and_equal_scores_are_shown():
     text = "run status lr model.a.depth model.b.depth val/my.metric"
     wanted = f"{text} t1 done 0.001235 1 3 1.0000 t2 done 0.1 2 4 1.0000"
     assert listing(pd.DataFrame([rows, other])).split() == wanted.split()
+    end = {"status": "failed", "error": "no", "val/my.metric": None}
+    text = listing(pd.DataFrame([rows | end, other | end]))
+    assert text.split("\n")[0].split() == "run status lr model.a.depth model.b.depth error".split()
 
 
 @pytest.mark.parametrize("words", [(), ("--multirun", "seed=0,1")], ids=["run", "sweep"])

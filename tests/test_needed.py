@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import QUIET, tiny_table
 
-from src import fit, load, runs, sweep
+from src import ask, fit, load, runs, sweep
 from src.run import needed
 from src.study import jobs
 from src.study.leaderboard import leaderboards
@@ -140,6 +140,7 @@ def test_a_sweep_names_the_runs_that_have_done_its_jobs(first):
     assert found.filter(regex="classifier.C").squeeze().tolist() == ["1.0", "3"]
     saved = pd.read_csv(run.folder.parents[1] / "sweeps" / name / "results.csv")
     assert list(saved["run"]) == list(found["run"]) and saved["val/accuracy"][0] == run.objective
+    assert sorted(ask(sweep="latest", metric="accuracy")["run"]) == sorted(found["run"])
     (board,) = leaderboards(name)
     assert sorted(board["runs"]) == sorted(found["run"])
     again = shell("resume", f"sweep={name}")
@@ -156,5 +157,7 @@ def test_progress_counts_the_jobs_that_run(outputs, first):
     assert "0 of 5 jobs done, 3 running" in jobs.progress(folder)
     jobs.ended(folder, load(first[0].name), 1)
     assert "1 of 5 jobs done (1 by earlier runs), 2 running" in jobs.progress(folder)
+    assert " left" in jobs.progress(folder)
+    assert not {"left", "running"} & set(jobs.progress(folder, over=True).split())
     assert json.loads((folder / "jobs.jsonl").read_text())["run"] == first[0].name
     assert read_json(folder / "sweep.json")["n_jobs"] == 5

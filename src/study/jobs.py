@@ -220,12 +220,13 @@ def rows(folder: Path) -> list[dict]:
     return list(found.values())
 
 
-def progress(folder: Path) -> str:
-    """Return how far a sweep is: jobs that ended, the best of them, and the time that is left."""
+def progress(folder: Path, over: bool = False) -> str:
+    """Return how far a sweep is: jobs that ended, the best of them, and, unless it is over, the time left."""
     sweep, ends = read_json(folder / "sweep.json"), rows(folder)
     n_done, n_pruned = (sum(row["status"] == status for row in ends) for status in FINISHED)
     text = f"{folder.name}   {n_done} of {sweep['n_jobs']} jobs done"
-    n_reused, n_running = sum(row.get("reused", False) for row in ends), len([*folder.glob(".*.running")])
+    n_reused = sum(row.get("reused", False) for row in ends)
+    n_running = 0 if over else len([*folder.glob(".*.running")])  # a kill leaves its mark
     text += f" ({n_reused} by earlier runs)" if n_reused else ""
     n_failed = len(ends) - n_done - n_pruned
     for n, how in ((n_pruned, "pruned"), (n_failed, "failed"), (n_running, "running")):
@@ -234,7 +235,7 @@ def progress(folder: Path) -> str:
         several = len(goals(best[0])) > 1
         text += f"   {len(best)} on the front" if several else f"   best {scored(best[0])}"
     since, left = sum(row["ended"] > sweep["began"] for row in ends), sweep["n_jobs"] - len(ends)
-    if left and since:
+    if left and since and not over:
         text += f"   about {duration((time.time() - sweep['began']) / since * left)} left"
     return text
 

@@ -65,4 +65,5 @@ def drawn(function, *arguments, width: float = 6, **options) -> list[str]:
         finally:
             plt.close("all")
     text = re.sub(ADDRESSES, "", stream.getvalue().partition("<svg")[2], flags=re.DOTALL)
-    return [f'<svg style="min-width: {50 * width:.0f}px"{text}']  # on a phone six inches fit
+    broad = 'class="broad" ' * (width > 6)  # on a phone six inches fit
+    return [f'<svg {broad}style="min-width: {50 * width:.0f}px"{text}']

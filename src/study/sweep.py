@@ -107,7 +107,7 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
                 log.info("\n%s", shown(leaderboards(folder.name), "text"))
         written = page and page.wait() == 0
         log.info("\npage      %s", folder / "sweep.html" if written else f"python -m {' '.join(verb)}")
-        answer = [nested.told(folder), jobs.progress(folder), _found(folder)]
+        answer = [nested.told(folder), jobs.progress(folder, over=True), _found(folder)]
         log.info("\n%s", "\n".join(filter(None, answer)))
         if failed:
             log.info("to train what is missing: python -m src.train sweep_resume=%s", folder.name)
@@ -123,8 +123,8 @@ def _found(folder: Path) -> str:
     if best := jobs.answer(folder):
         from src.study.trials import as_study, importances  # Optuna, which costs 0.2 s
 
-        shares = list(importances(as_study(jobs.rows(folder))).items())[:3]
-        best += "".join(f"\nimportance  {name} {share:.0%}" for name, share in shares)
+        shares = list(importances(as_study(jobs.rows(folder))).items())
+        best += "".join(f"\nimportance  {name} {share:.0%}" for name, share in shares[:3] if len(shares) > 1)
     return best
 
 
@@ -214,8 +214,8 @@ def listing(table: pd.DataFrame) -> str:
 
 def listed(table: pd.DataFrame) -> list[list[str]]:
     """Return the head and the rows of `listing` as cells; a key is its last part where that is clear."""
-    keys = [name for name in table.columns[3:] if "/" not in name and len(table) > 1]  # not scores
-    same = [name for name in keys if table[name].nunique(dropna=False) == 1]
+    same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+    same = [name for name in same if table[name].isna().all() or not ("/" in name or name == "error")]
     rows = [[name for name in table.columns if name not in (*same, "job")]]
     for _, row in table[rows[0]].astype({"seconds": str} if "seconds" in rows[0] else {}).iterrows():
         cells = ["" if pd.isna(x) else f"{x:.4f}" if isinstance(x, float) else str(x) for x in row]
