@@ -28,9 +28,9 @@ from torch import nn
 from src import fit, load, replay_train, resume_train, run_etl
 from src.config.check import check
 from src.config.compose import compose
-from src.config.keywords import overrides_of, written
+from src.config.keywords import overrides_of
 from src.config.own import expand
-from src.config.tree import parse
+from src.config.tree import parse, written
 from src.run.own import with_notebook
 from src.system import notebook
 from src.system.errors import UserError, sentence
@@ -156,8 +156,8 @@ def shown(value) -> str:
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_any_text_is_read_back(text):
-    assert parse(written("dataset.target", text)).value() == text
-    assert parse(written("dataset.ignore", [text, text])).value() == [text, text]
+    for value in (text, [text, text]):
+        assert parse(f"dataset.target={written(value, 'dataset.target')}").value() == value
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_any_text_is_read_back(text):
     ],
 )  # fmt: skip
 def test_any_plain_value_is_read_back(value, read):
-    found = parse(written("key", value)).value()
+    found = parse(f"key={written(value, 'key')}").value()
     assert found == read and type(found) is type(read)
 
 

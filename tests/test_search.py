@@ -195,7 +195,7 @@ def test_a_ready_space_fits_its_model(model):
 def test_a_dict_of_models_as_hydra_reads_it():
     models = {"mlp": {"model.lr": (1e-3, 0.01), "tags": [["a b"]]}, "knn": {"model.scaler": "none"}}
     models["linear"] = {}
-    words = of_models(["sweep=models", f"sweep.models={written(models)}", "seed=0,1"])
+    words = of_models(["sweep=models", f"sweep.models={written(models, 'sweep.models')}", "seed=0,1"])
     assert words == [
         ["model=mlp", "model.lr=0.001,0.01", "tags=['a b']", "seed=0,1"],
         ["model=knn", "model.scaler=none", "seed=0,1"],

@@ -2,14 +2,12 @@
 
 import inspect
 from difflib import get_close_matches
-from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from src.config.own import BASES, KINDS, for_hydra, parts_of
 from src.config.rules import arguments
-from src.config.tree import CONF, GROUPS, get, hydra_compose, leaves
-from src.config.tree import written as as_text
+from src.config.tree import CONF, GROUPS, get, hydra_compose, leaves, written
 from src.config.typed import spelled
 from src.system.errors import UserError
 
@@ -21,13 +19,15 @@ def overrides_of(words: dict, typed: list) -> list[str]:
     """
     made, base = [], None
     for key in [name for name in words if name in GROUPS]:
-        made += _estimator(words[key]) if hasattr(words[key], "get_params") else [written(key, words[key])]
+        value = words[key]
+        made += _estimator(value) if hasattr(value, "get_params") else [f"{key}={written(value, key)}"]
     for key, value in words.items():
         if key not in GROUPS:
             base = _composed([*typed, *made]) if base is None else base
             whole = _whole(key, base)
             is_class = isinstance(get(base, f"{whole}.class")[0], str) and not isinstance(value, dict)
-            made.append(written(f"{whole}.class" if is_class else whole, value))  # optimizer=torch.optim.SGD
+            whole += ".class" * is_class  # optimizer=torch.optim.SGD
+            made.append(f"{whole}={written(value, whole)}")
     return made
 
 
@@ -66,34 +66,7 @@ def _estimator(value) -> list[str]:
     made = {name: x for name, x in made.items() if repr(x) != repr(defaults[name].default)}
     keys = [(f"model.{part}.{name}", x) for part in parts_of(cls, cls.__name__) for name, x in made.items()]
     try:
-        return [written("model", cls), *(written(key, x) for key, x in keys)]
+        return [f"{key}={written(x, key)}" for key, x in [("model", cls), *keys]]
     except UserError:
         where = f"model={cls.__name__}(...) holds more than plain values"
         raise UserError(f"{where}: write a function that returns it, and fit(model=make)") from None
-
-
-def written(key: str, value) -> str:
-    """Return ``key=value`` as Hydra reads it; a class or function becomes its dotted name.
-
-    >>> written("dataset.target", "price (EUR)")
-    "dataset.target='price (EUR)'"
-    """
-    return f"{key}={as_text(_plain(key, value))}"
-
-
-def _plain(key: str, value):
-    """Return a value with the dotted names of the classes, functions and paths in it; refuse others."""
-    if hasattr(value, "__qualname__"):
-        if "<" in value.__qualname__:
-            raise UserError(f"{key}: define {value.__name__} with def or class, outside of any function")
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, list | tuple):
-        return [_plain(key, one) for one in value]
-    if isinstance(value, dict):
-        return {name: _plain(key, one) for name, one in value.items()}
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, str | int | float | None) or getattr(value, "ndim", 1) == 0:  # NumPy's numbers
-        return value
-    kind = type(value).__name__
-    raise UserError(f"{key} is a {kind}: it should be a plain value, a class or a function; a table: data=df")

@@ -54,7 +54,7 @@ def of_models(overrides: list[str]) -> list[list[str]]:
         if not isinstance(values, dict):
             raise UserError(f"{given}: write {{{name}: {{key: value}}}}, {{}} for the defaults of {name}")
         lists = {key: one if isinstance(one, list) and one else [one] for key, one in values.items()}
-        own = [addable(f"{key}={','.join(map(written, one))}") for key, one in lists.items()]
+        own = [addable(f"{key}={','.join(written(x, key) for x in one)}") for key, one in lists.items()]
         grids.append([f"model={name}", *own, *typed.values()])
     if not grids or "model" in typed:
         typed = typed.get("model", given)
@@ -140,24 +140,24 @@ def check_search(section: dict, params: dict, overrides: list, multirun: bool) -
     swept = {one.key_or_group: one.input_line for one in overrides if one.is_sweep_override()}
     for key in {"dataset", "dataset.path", "metric", "metric_mode", "cv.outer"} & swept.keys():
         raise UserError(f"{swept[key]}: values of several cannot be compared, search with one {key}")
-    if section["trial"] is not None:
-        raise UserError("sweep.trial is set for each job: leave it out")
-    _check_storage(section)
-    several = len(objectives(section)) > 1
-    if several and section["sampler"] == "cmaes":
-        raise UserError("sweep.sampler=cmaes optimises one metric: take tpe or nsga2 for two")
-    if several and section["pruner"]:
-        raise UserError("sweep.pruner compares one metric: leave it out, or one of the two in sweep.metric")
+    storage, several = section["storage"], len(objectives(section)) > 1
+    url = "should be a URL, postgresql+psycopg://host/database"
+    _refuse({
+        "trial is set for each job: leave it out": section["trial"] is not None,
+        f"storage={storage}: {url}": storage is not None and "://" not in storage,
+        "study is required with sweep.storage: all who give one name share its trials":
+            storage and not section["study"],
+        "sampler=cmaes optimises one metric: take tpe or nsga2 for two":
+            several and section["sampler"] == "cmaes",
+        "pruner compares one metric: leave it out, or one of the two in sweep.metric":
+            several and section["pruner"],
+    })  # fmt: skip
 
 
-def _check_storage(section: dict) -> None:
-    storage = section["storage"]
-    if storage is None:
-        return
-    if "://" not in storage:
-        raise UserError(f"sweep.storage={storage}: should be a URL, postgresql+psycopg://host/database")
-    if not section["study"]:
-        raise UserError("sweep.study is required with sweep.storage: all who give one name share its trials")
+def _refuse(reasons: dict) -> None:
+    """Raise the first of {text after "sweep.": whether it is the case}."""
+    for text in (text for text, wrong in reasons.items() if wrong):
+        raise UserError(f"sweep.{text}")
 
 
 def objectives(section: dict) -> list[str | None]:
@@ -187,20 +187,14 @@ def check_first(cfg: dict, overrides: list) -> None:
     if not any(one.is_sweep_override() for one in overrides):  # after typos, which may have been the space
         raise UserError("sweep=... searches nothing: add 'model.lr=interval(1e-4,1e-1)', or space=mlp")
     check_objectives(cfg["sweep"], cfg["metric"], cfg["metric_mode"], cfg["dataset"]["task"])
-    check_pruner(cfg["sweep"], cfg["model"], overrides, "cv" in cfg)
-
-
-def check_pruner(section: dict, model: dict, overrides: list, folds: bool) -> None:
-    """Refuse to prune a search that has no epochs to compare; ``model`` is the section of the config."""
+    section, model = cfg["sweep"], cfg["model"]
     several = any(one.key_or_group == "model" and one.is_sweep_override() for one in overrides)
     upside_down = (section["max_epochs"] or math.inf) < section["min_epochs"]
     refused = {
         "compares epochs of one model: search with one": several,
-        "compares epochs of one fit, a job of cv=... has several: leave cv out": folds,
+        "compares epochs of one fit, a job of cv=... has several: leave cv out": "cv" in cfg,
         "compares a metric of each epoch: take one that is not seconds": objectives(section) == [SECONDS],
         f"finds model={model['name']} fitted in one go: take another": model.get("progress") == "once",
         "needs sweep.min_epochs below sweep.max_epochs": upside_down,
-    }
-    for text, wrong in refused.items():
-        if section["pruner"] and wrong:
-            raise UserError(f"sweep.pruner {text}, or leave it out")
+    } if section["pruner"] else {}  # fmt: skip
+    _refuse({f"pruner {text}, or leave it out": wrong for text, wrong in refused.items()})

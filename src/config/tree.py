@@ -42,20 +42,29 @@ def quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def written(value) -> str:
-    """Return a plain value, or NumPy's, as Hydra reads it.
+def written(value, key: str) -> str:
+    """Return the value of ``key`` as Hydra reads it: a plain one, NumPy's, a path, or a class by its name.
 
-    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a, b"]}})
+    >>> written({"mlp": {"model.lr": (1e-3, None), "tags": ["a, b"]}}, "sweep.models")
     "{mlp:{model.lr:[0.001,null],tags:['a, b']}}"
     """
-    value = value.tolist() if hasattr(value, "tolist") else value
+    if hasattr(value, "__qualname__"):
+        if "<" in value.__qualname__:
+            raise UserError(f"{key}: define {value.__name__} with def or class, outside of any function")
+        value = f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "tolist") and not hasattr(value, "iloc"):  # NumPy's, or a tensor; no table's column
+        value = value.tolist()
     if isinstance(value, dict):
-        return f"{{{','.join(f'{written(key)}:{written(one)}' for key, one in value.items())}}}"
+        pairs = (f"{written(name, key)}:{written(one, key)}" for name, one in value.items())
+        return f"{{{','.join(pairs)}}}"
     if isinstance(value, list | tuple | range):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) else quoted(value)
-    return json.dumps(value)
+        return f"[{','.join(written(one, key) for one in value)}]"
+    if isinstance(value, str | Path):
+        return str(value) if PLAIN.fullmatch(str(value)) else quoted(str(value))
+    if isinstance(value, int | float | None):
+        return json.dumps(value)
+    kind = type(value).__name__
+    raise UserError(f"{key} is a {kind}: it should be a plain value, a class or a function; a table: data=df")
 
 
 def leaves(value, key: str = ""):

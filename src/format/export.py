@@ -135,15 +135,20 @@ def _fitted(leaf: dict, module, form: str, several: bool):
     return model
 
 
+def found_by(words: list, folder: Path, what: str) -> dict:
+    """Return what a new Python process prints at its end, "found" and JSON; refuse ``what`` if it fails."""
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise UserError(f"{what} cannot be used in a new process: {reason[:300]}")
+    return json.loads(done.stdout.rpartition("found ")[2])
+
+
 def _proven(run: Run, path: Path, y, form: str) -> dict:
     """Return what src/format/proof.py finds in a new process, and the deciding metric, if ``y`` is known."""
     paths = map(os.path.abspath, sys.path)  # where a format of the user's is
-    command = [sys.executable, "-m", "src.format.proof", path, run.folder / "info.json", form, *paths]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise UserError(f"{path.name} of {run.name} cannot be used in a new process: {reason[:300]}")
-    found = {"file": path.name} | json.loads(done.stdout.rpartition("found ")[2])
+    words = ["-m", "src.format.proof", path, run.folder / "info.json", form, *paths]
+    found = {"file": path.name} | found_by(words, CHECKOUT, f"{path.name} of {run.name}")
     if y is not None:
         metric = choose(run.cfg["metric"], run.cfg["metric_mode"], run.info["task"])
         found[metric["name"]] = scores(y, np.load(path.parent / "p.npy"), metric, run.info)[metric["name"]]

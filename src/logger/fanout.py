@@ -81,7 +81,9 @@ class Fanout:
             self._send("finish", status, ended, error)
         self.finishing, began = True, time.monotonic()
         for name in list(self.workers):
-            self._end(name, began + self._limit(name))
+            failed = _failed.get(name) == lasting_environment() or any(map(Path.exists, self._marks(name)))
+            limit = min(self.wait, PATIENCE) if failed and self.wait < math.inf else self.wait
+            self._end(name, began + limit)
         return read_json(self.path) if self.path.is_file() else {}
 
     def _end(self, name: str, end: float) -> None:
@@ -99,10 +101,6 @@ class Fanout:
         for mark in self._marks(name):
             with suppress(OSError):  # the sweep's folder may be gone
                 mark.touch() if failed else mark.unlink(missing_ok=True)
-
-    def _limit(self, name: str) -> float:
-        failed = _failed.get(name) == lasting_environment() or any(map(Path.exists, self._marks(name)))
-        return min(self.wait, PATIENCE) if failed and self.wait < math.inf else self.wait
 
     def _marks(self, name: str) -> list[Path]:
         """Return the files by which the jobs of a sweep, perhaps in several processes, share a failure."""

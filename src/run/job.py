@@ -25,7 +25,7 @@ from src.run.overview import places
 from src.run.own import named_code, own_modules, with_notebook
 from src.run.record import Recorder
 from src.run.refit import refit
-from src.run.results import evaluate, save_predictions
+from src.run.results import evaluate, save_arrays
 from src.run.table import table
 from src.system import notebook
 from src.system.code import locate, point_out
@@ -134,10 +134,10 @@ def _train(recorder: Recorder, threads: int, *, frame, origin, shared: Path | No
             if cfg.get("refit"):
                 last = refit(recorder, (frame, origin, shared), metric, kept, **options)
         with recorder.timed("evaluate"):
-            predictions = evaluate(recorder, data, fitted, metric, kept, last)
+            arrays = evaluate(recorder, data, fitted, metric, kept, last)
             log.info(table(recorder))
         with recorder.timed("record"):
-            save_predictions(recorder.folder / "predictions.npz", data, predictions)
+            save_arrays(recorder.folder / "predictions.npz", arrays)
             family(model).save(last[1], model_path(recorder.folder, model))
     return recorder.opened()
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from src.logger import csv
+from src.logger.fanout import Fanout, tracker_names
 from src.run.folder import Run
 from src.run.own import named_code
-from src.run.trackers import final, open_trackers, row_times, tracker_names
+from src.run.trackers import describe, final, row_times
 from src.run.trust import START, seal, seal_of
 from src.system.code import snapshot_code
 from src.system.environment import describe_environment
@@ -83,7 +84,7 @@ class Recorder:
             write_json(self.folder / name, value)
         if which := tracker_names(self.cfg["logger"]):
             wait = self.cfg["logger"].get("wait", 30)  # older runs have no such key
-            self._trackers = open_trackers(self, which, wait)
+            self._trackers = Fanout(which, describe(self), self.folder / "trackers.json", wait)
             for row in self.rows:  # a tracker leaves out the rows that it holds
                 self._trackers.log(row, self._times[row["epoch"]])
         if self._draws:

@@ -16,7 +16,7 @@ from src.trainer.history import TRAIN_ROWS
 
 
 def evaluate(recorder, data: Data, fitted, metric: dict, kept: int | None, last: tuple) -> dict:
-    """Return predictions of val and test; record their metrics, and the loss of the kept epoch on train.
+    """Return id, y and p of val and test; record their metrics, and the loss of the kept epoch on train.
 
     A calibration and a threshold are learned on val first, and stand in info.json, by which the run predicts.
 
@@ -34,13 +34,15 @@ def evaluate(recorder, data: Data, fitted, metric: dict, kept: int | None, last:
     for row in recorder.rows:
         if row["epoch"] == kept:
             values["train/loss"] = row["train/loss"]
+    arrays = {}
     for part, p in predictions.items():
         y = data.parts[part]["y"]
+        arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": y, f"{part}_p": p}
         found = scores(y, p, metric, (data if part == "val" else last).info | learned)
         values |= {f"{part}/{name}": value for name, value in found.items()}
     recorder.report |= {"best_epoch": kept, "metrics": values}
     recorder.report |= _beside(last, metric, cfg["seed"], lambda part: predict(final, part, last.info))
-    return predictions
+    return arrays
 
 
 def _beside(data: Data, metric: dict, seed: int, predict) -> dict:
@@ -61,14 +63,6 @@ def _beside(data: Data, metric: dict, seed: int, predict) -> dict:
         with suppress(RuntimeError):  # a metric of the user's own may refuse a constant p
             found[name] |= scores(y, p, metric, info)
     return found
-
-
-def save_predictions(path: Path, data: Data, predictions: dict) -> None:
-    """Write id, y and p of each part."""
-    arrays = {}
-    for part, p in predictions.items():
-        arrays |= {f"{part}_id": data.parts[part]["id"], f"{part}_y": data.parts[part]["y"], f"{part}_p": p}
-    save_arrays(path, arrays)
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

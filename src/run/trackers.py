@@ -11,14 +11,6 @@ from src.system.errors import UserError, without_password
 from src.system.files import read_json
 
 
-def open_trackers(run, which: list[str], wait: float | None = None) -> Fanout:
-    """Start the trackers ``which`` for a `Run` or a `Recorder`; one that knows the run goes on with it.
-
-    wait : seconds for which the end waits for them at most; None: for ever
-    """
-    return Fanout(which, describe(run), run.folder / "trackers.json", wait)
-
-
 def describe(run) -> dict:
     """Return what trackers get to know of a `Run` or a `Recorder` at its start, see `Fanout`."""
     cfg, report, git = run.cfg, run.report, read_json(run.folder / "env.json")["git"]
@@ -72,7 +64,7 @@ def sync_run(run: Run) -> dict:
         check_trust(run, code=True)
     if not run.cfg["logger"]["csv"]:
         raise UserError(f"{run.name} has no metrics.csv to send: it was made with logger.csv=false")
-    trackers = open_trackers(run, behind)
+    trackers = Fanout(behind, describe(run), run.folder / "trackers.json")
     times = row_times(run)
     for row in run.rows:  # a tracker leaves out the rows that it holds
         trackers.log(row, times[row["epoch"]])

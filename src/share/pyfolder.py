@@ -1,12 +1,7 @@
 """A run as a folder that MLflow loads, proven in a process that knows nothing but this folder."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 from src.data.load import read_dataset
-from src.format.export import N_ROWS, check, placed
+from src.format.export import N_ROWS, check, found_by, placed
 from src.run.again import origin
 from src.run.folder import Run
 from src.run.trust import check_trust
@@ -52,7 +47,7 @@ def export(run: Run, rows=None) -> dict:
             mlflow.pyfunc.save_model(folder / "model", **made)
         raw.to_parquet(folder / "rows.parquet")
         run.predict(raw).drop(columns="id").to_parquet(folder / "p.parquet")
-        found = json.loads(_proven(run.name, folder).rpartition("found ")[2])
+        found = found_by(["-c", PROOF], folder, f"the folder for MLflow of {run.name}")
         found["difference"] /= run.info["y_std"]
         report = {"run": run.name, "format": "pyfunc", "pickle": False, "rows": len(raw), "file": "model"}
         report |= check(found, run, "pyfunc")
@@ -60,12 +55,3 @@ def export(run: Run, rows=None) -> dict:
             (folder / f"{name}.parquet").unlink()
         write_json(folder / "export.json", report)
     return report
-
-
-def _proven(name: str, folder: Path) -> str:
-    """Return what `PROOF` prints in a new process."""
-    done = subprocess.run([sys.executable, "-c", PROOF], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise UserError(f"MLflow cannot use {name} in a new process: {reason[:300]}")
-    return done.stdout

@@ -1,11 +1,12 @@
 """Put a run into MLflow's registry as a model that needs nothing of this machine."""
 
+import io
 import logging
 import os
 import re
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import requires, version
 from pathlib import Path
 
@@ -40,14 +41,13 @@ def register(run: Run, name: str, alias: str | None = None) -> str:
     try:
         store = client()
         mlflow.set_tracking_uri(uri())
-        with model_of(run) as made, mlflow.start_run(**_place(store, run)):
-            logged = mlflow.pyfunc.log_model(name="model", **made)
-        made = _version(store, name, logged)
+        with model_of(run) as made, mlflow.start_run(**_place(store, run)), redirect_stderr(io.StringIO()):
+            logged = mlflow.pyfunc.log_model(name="model", registered_model_name=name, **made)
         if alias:
-            store.set_registered_model_alias(name, alias, made)
+            store.set_registered_model_alias(name, alias, logged.registered_model_version)
     except MlflowException as error:
         raise UserError(f"MLflow did not take {run.name}: {one_line(error)}") from None
-    return str(made)
+    return str(logged.registered_model_version)
 
 
 @contextmanager
@@ -63,19 +63,6 @@ def model_of(run: Run):
         sources = [str(CHECKOUT / one) for one in ("src", "conf")]
         made = {"python_model": str(code), "artifacts": {"run": str(copy)}, "code_paths": sources}
         yield made | _signature(run) | {"pip_requirements": requirements(run)}
-
-
-def _version(store, name: str, logged):
-    """Return the next version of ``name``, which is new or has some."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    own = {"run_id": logged.run_id, "model_id": logged.model_id}
-    return store.create_model_version(name, logged.model_uri, **own).version
 
 
 def registered(name: str, run: Run) -> None:

@@ -121,28 +121,26 @@ def _store(address: str):
 
 def _manifest(s3, bucket: str, place: str) -> dict[str, str] | None:
     """Return {file: digest} of a whole run, None where there is none."""
-    from botocore.exceptions import ClientError
-
-    try:
-        body = s3.get_object(Bucket=bucket, Key=f"{place}/{MANIFEST}")["Body"].read(MAX_LIST)
-    except ClientError as error:
-        if error.response["Error"]["Code"] in MISSING:
-            return None
-        raise
-    return checked(body, MANIFEST, f"s3://{bucket}/{place}")["files"]
+    found = _asked(s3.get_object, bucket, f"{place}/{MANIFEST}")
+    return found and checked(found["Body"].read(MAX_LIST), MANIFEST, f"s3://{bucket}/{place}")["files"]
 
 
 def _digest_of(s3, bucket: str, key: str) -> tuple[str | None, int]:
     """Return the digest and the size of an object; None and 0 where there is none."""
+    head = _asked(s3.head_object, bucket, key) or {"Metadata": {}, "ContentLength": 0}
+    return head["Metadata"].get("sha256"), head["ContentLength"]
+
+
+def _asked(method, bucket: str, key: str) -> dict | None:
+    """Return what S3 answers about an object; None where there is none."""
     from botocore.exceptions import ClientError
 
     try:
-        head = s3.head_object(Bucket=bucket, Key=key)
+        return method(Bucket=bucket, Key=key)
     except ClientError as error:
         if error.response["Error"]["Code"] in MISSING:
-            return None, 0
+            return None
         raise
-    return head["Metadata"].get("sha256"), head["ContentLength"]
 
 
 def _there(s3, bucket: str, place: str) -> str:

@@ -1,13 +1,13 @@
-"""Write the answer of a sweep as one HTML file, ``outputs/sweeps/s3/sweep.html``."""
+"""Write the answer of a sweep as one HTML file, ``outputs/sweeps/s3/sweep.html``; pages need no network."""
 
 import shlex
 from contextlib import suppress
 from pathlib import Path
 
+import jinja2
 import pandas as pd
 
 from src.run.folder import Run, find_sweep
-from src.run.page import render
 from src.study.best import duration
 from src.study.jobs import rows
 from src.study.leaderboard import leaderboards
@@ -16,7 +16,7 @@ from src.study.statistics import expected_best
 from src.study.sweep import listed, results
 from src.study.table import cells, remarks, title
 from src.study.trials import as_study, parameters
-from src.system.errors import UserError, without_password
+from src.system.errors import UserError, printable, without_password
 from src.system.files import read_json, write_text
 
 MAX_DRAWN = 4  # boards with pictures: each costs seconds
@@ -24,12 +24,10 @@ MAX_DRAWN = 4  # boards with pictures: each costs seconds
 
 def write(name: str, path: Path | None = None) -> Path:
     """Write the page of sweep ``s3`` into its folder, or to ``path``, and return the path."""
-    folder, boards = find_sweep(name), []
+    folder, boards = find_sweep(name), []  # none where no job is done
     table, jobs, searched = results(name), sorted(rows(folder), key=lambda job: job["job"]), {}
-    try:
+    with suppress(UserError):
         boards = leaderboards(name)
-    except UserError:
-        boards = []  # no job is done
     for key, value in ((key, x) for one in parameters(jobs) for key, x in one.items()):
         searched.setdefault(key, {})[value] = True
     words = map(without_password, read_json(folder / "sweep.json").get("words", []))
@@ -42,6 +40,14 @@ def write(name: str, path: Path | None = None) -> Path:
     path = path or folder / "sweep.html"
     write_text(path, text)
     return path
+
+
+def render(template: Path, **values) -> str:
+    """Return the text of a template; an HTML one extends ``base.html``, which has the style."""
+    options = {"trim_blocks": True, "undefined": jinja2.StrictUndefined}
+    options |= {"autoescape": template.suffix == ".html", "loader": jinja2.FileSystemLoader(template.parent)}
+    text = jinja2.Environment(**options).get_template(template.name).render(**values)
+    return printable(text, keep="\n")
 
 
 def shown(board: pd.DataFrame, pictures: list[str]) -> dict:

@@ -13,7 +13,6 @@ from src.metric.choose import choose
 from src.metric.words import METRICS
 from src.run.compare import causes
 from src.run.folder import Run
-from src.run.page import render
 from src.run.rows import rows_of
 from src.run.table import of_part, shown
 from src.study import page
@@ -39,7 +38,7 @@ def of_run(name: str, kind: str, path: Path | None = None) -> Path:
         raise UserError(f"{run.name} is {run.status}: a report tells of a run that is done")
     path = path or run.folder / f"report.{kind}"
     pictures = {one.stem: _picture(one, path, kind) for one in run.plots.values()}
-    write_text(path, render(HERE / f"run.{kind}", **_told(run), pictures=pictures))
+    write_text(path, page.render(HERE / f"run.{kind}", **_told(run), pictures=pictures))
     return path
 
 
@@ -56,7 +55,7 @@ def of_runs(names: list[str], path: Path | None = None) -> Path:
     changes = {f"{runs[0].name} and {run.name}": causes(runs[0], run) for run in runs[1:]}
     path = path or outputs() / f"report_{'_'.join(run.name for run in runs)[:80]}.html"
     told = [_told(run, rows=False) for run in runs]
-    write_text(path, render(HERE / "runs.html", runs=told, boards=boards, changes=changes))
+    write_text(path, page.render(HERE / "runs.html", runs=told, boards=boards, changes=changes))
     return path
 
 

@@ -166,7 +166,8 @@ def run_sweep(*overrides: str | dict) -> pd.DataFrame:
     """
     words = []
     for one in overrides:
-        words += ["sweep=models", f"sweep.models={written(one)}"] if isinstance(one, dict) else [one]
+        models = isinstance(one, dict)
+        words += ["sweep=models", f"sweep.models={written(one, 'sweep.models')}"] if models else [one]
     name, line = None, ""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with python("src.train", "--multirun", *words, **options) as child:

@@ -82,13 +82,6 @@ def _record(kind: bytes, epoch: int, array: np.ndarray) -> bytes:
     return HEAD.pack(MARK, kind, *head) + content
 
 
-def _planes(content: bytes, check: int) -> np.ndarray:
-    if check != zlib.adler32(content) >> 16:
-        raise ValueError("wrong check sum")
-    stream = pyarrow.input_stream(pyarrow.py_buffer(content), compression="zstd")
-    return np.frombuffer(stream.read(MAX_BYTES), np.uint8)
-
-
 def _records(path: Path):
     """Yield the header, the content and the end of each record that is whole."""
     data, end = path.read_bytes() if path.is_file() else b"", 0
@@ -105,8 +98,11 @@ def read(path: Path, info: dict):
     y = None
     for (_, kind, dtype, check, epoch, columns, _), content, _ in _records(path):
         try:
+            if check != zlib.adler32(content) >> 16:
+                raise ValueError("wrong check sum")
+            stream = pyarrow.input_stream(pyarrow.py_buffer(content), compression="zstd")
             dtype = np.dtype(dtype.decode())
-            planes = _planes(content, check).reshape(dtype.itemsize, -1)
+            planes = np.frombuffer(stream.read(MAX_BYTES), np.uint8).reshape(dtype.itemsize, -1)
             array = np.ascontiguousarray(planes.T).view(dtype)  # (n, 1)
             array = array.reshape(-1, columns) if columns else array[:, 0]
             p = to_predictions(array, info) if kind == LOGITS else array
