@@ -409,9 +409,8 @@ def test_rows_that_parts_share_are_counted():
     frame.loc[47, "y"] = 1 - frame.loc[3, "y"]  # another target
     notes = prepare(frame.astype({"a": float, "y": int}), split="s", text=["t"]).notes["note"]
     assert notes == [
-        "1 of 20 val rows (5.0%) are also in train: same features, same target",
-        "2 of 20 test rows (10.0%) are also in train: same features, same target; "
-        "with another target 1 more",
+        "1 of 20 val rows (5.0%) have the same features as a training row",
+        "3 of 20 test rows (15.0%) have the same features as a training row, 1 of them with another target",
     ]
 
 

@@ -117,7 +117,7 @@ def test_what_is_refused(made, content, says):
     [
         ({"header": "(?P<label>"}, r"dataset\.header=.* is no regular expression"),
         ({"header": r"\w+"}, "should have a named group"),
-        ({"header": r"_(\w+)$"}, r"header=.* with a named group, such as \(\?P<label>.*: .*unnamed groups"),
+        ({"header": r"_(\w+)$"}, r"header=.* with named groups, such as \(\?P<label>.*: .*unnamed groups"),
         ({"header": r"x(?P<label>\d{9})"}, "fit headers like 'a label=yes'"),
     ],
 )

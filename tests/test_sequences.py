@@ -436,10 +436,10 @@ def test_intervals_of_a_genome(tmp_path):
         (tmp_path / "g.bed").write_text(bed + line)
         with pytest.raises(UserError, match=f"g.bed, line 5: .*{says}"):
             load_frame(cfg)
-    with pytest.raises(UserError, match=r"dataset\.path=.*g\.bed is no genome: .*line 1"):
+    with pytest.raises(UserError, match=r"dataset\.path=.*g\.bed is no FASTA file, or it is packed"):
         load_frame(cfg | {"path": str(tmp_path / "g.bed")})
     (tmp_path / "g.bed").write_text("chr1\t2\t5\nchr1\t1\t4\n")
-    with pytest.raises(UserError, match=r"name: no such column; .* the fourth column of the BED"):
+    with pytest.raises(UserError, match=r"name: no such column; there are chrom, start, end, score"):
         load_data(cfg, scaler="none", class_weight=None, seed=0)
 
 
@@ -489,12 +489,12 @@ def test_rows_in_two_parts_are_counted_also_with_another_target():
     texts[90:93], texts[80:82] = texts[:3], texts[10:12]
     data = prepare(texts)  # y is 0, 1, 0, ...
     assert data.notes["note"] == [
-        "2 of 10 val rows (20.0%) are also in train: same features, same target",
-        "3 of 10 test rows (30.0%) are also in train: same features, same target",
+        "2 of 10 val rows (20.0%) have the same features as a training row",
+        "3 of 10 test rows (30.0%) have the same features as a training row",
     ]
     texts[90:93] = texts[1:4]
     assert prepare(texts).notes["note"][1] == (
-        "3 of 10 test rows (30.0%) are also in train: same features, another target"
+        "3 of 10 test rows (30.0%) have the same features as a training row, 3 of them with another target"
     )
 
 

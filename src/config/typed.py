@@ -9,8 +9,8 @@ from src.system.tables import SUFFIXES, find_table, is_fasta, is_parquet, is_tab
 
 NAMES = [f"dataset.{key}" for key in ("target", "id", "weight", "split", "group", "positive")]
 TEXTS = [f"dataset.read.{key}" for key in ("separator", "encoding", "decimal", "thousands")]
-TEXTS += ["sweep.storage", "model.net.vectors"]
-TEXTS += [f"dataset.{key}" for key in ("header", "labels", "bed", "pretrained")]
+TEXTS += ["sweep.storage", "model.net.vectors", "dataset.header"]
+TEXTS += ["dataset.labels", "dataset.bed", "dataset.pretrained"]
 LISTS = [f"dataset.{key}" for key in ("numeric", "dates", "categorical", "text", "ignore")]
 LISTS += ["dataset.read.na_values", "dataset.read.parse_dates"]
 FIRST = "|".join([*GROUPS, "seed", "threads", "metric", "metric_mode", "class_weight", "tags", "hydra"])

@@ -152,15 +152,14 @@ def _texts(texts: bytearray, ends: array) -> pa.Array:
 def _of_headers(headers: pa.Array, pattern: str | None) -> dict[str, pd.Series]:
     """Return the columns of the headers: id, the first word, and those of a pattern or of ``key=value``."""
     columns = _groups(headers, r"^(?P<id>\S*)")
-    like = "a named group, such as (?P<label>\\w+)"
     try:
         columns |= _groups(headers, pattern) if pattern else {}
     except (re.error, pa.ArrowException) as error:
-        reason = f"is no regular expression, with {like}: {one_line(error)}"
-        raise UserError(f"dataset.header={pattern} {reason}") from None
+        what = f"no regular expression with named groups, such as (?P<label>\\w+): {one_line(error)}"
+        raise UserError(f"dataset.header={pattern} is {what}") from None
     if pattern and all(column.isna().all() for name, column in columns.items() if name != "id"):
-        header = headers[0].as_py()[:80]
-        raise UserError(f"dataset.header={pattern} should have {like}, and fit headers like {header!r}")
+        like = f"a named group, such as (?P<label>\\w+), and fit headers like {headers[0].as_py()[:80]!r}"
+        raise UserError(f"dataset.header={pattern} should have {like}")
     for key in dict.fromkeys(key for text in headers[:SAMPLE].to_pylist() for key in KEY.findall(text)):
         value = rf"(?:^|[\s;|]){re.escape(key)}=(?P<value>.*?)\s*(?:[;|]|\s[A-Za-z_][\w.-]*=|$)"
         columns.setdefault(key, _groups(headers, value)["value"])

@@ -50,10 +50,9 @@ def shared(frame: pd.DataFrame, names: list[str], rows: dict[str, np.ndarray]) -
             for one in (keys, features)
         )
         if n_alike:
-            more = f"; with another target {n_alike - n:,} more" if n_alike > n else ""
-            target, first = (f"same target{more}", n) if n else ("another target", n_alike)
-            of = f"{first:,} of {len(rows[part]):,} {part} rows ({first / len(rows[part]):.1%})"
-            said.append(f"{of} are also in train: same features, {target}")
+            of = f"{n_alike:,} of {len(rows[part]):,} {part} rows ({n_alike / len(rows[part]):.1%})"
+            other = f", {n_alike - n:,} of them with another target" if n_alike > n else ""
+            said.append(f"{of} have the same features as a training row{other}")
     return said
 
 

@@ -104,14 +104,11 @@ def _pretrained(name: str | None):
         raise UserError("dataset.tokenizer=hf needs dataset.pretrained=..., a folder or a name of the hub")
     library, folder = _library(), Path(name).expanduser()
     file = folder / "tokenizer.json" if folder.is_dir() else folder
+    if folder.exists() and not file.is_file():
+        raise UserError(f"dataset.pretrained={name}: there is no tokenizer.json in this folder")
     try:
-        if file.is_file():
-            return library.Tokenizer.from_file(str(file))
-        if folder.exists():
-            raise UserError(f"dataset.pretrained={name}: there is no tokenizer.json in this folder")
-        return library.Tokenizer.from_pretrained(name)
+        tokenizer = library.Tokenizer
+        return tokenizer.from_file(str(file)) if file.is_file() else tokenizer.from_pretrained(name)
     except Exception as error:  # the library raises plain Exceptions
-        if isinstance(error, UserError):
-            raise
         where = f"dataset.pretrained={name} is no tokenizer, here or on the hub"
         raise UserError(f"{where}: {one_line(error)}") from None

@@ -20,10 +20,7 @@ from src.data.strands import complements, on_both
 from src.system.errors import UserError, nearest, printable
 
 Part = dict[str, np.ndarray]
-MORE_COLUMNS = {  # option of a reader -> where its table may have more columns from
-    "header": "; key=value in the headers, dataset.labels=table.csv or dataset.header=pattern make more",
-    "bed": "; the fourth column of the BED file is called name",
-}
+OF_FASTA = "; key=value in the headers, dataset.labels=table.csv or dataset.header=pattern make more"
 COLUMN_KEYS = ("target", "split", "group", "weight", "id", "time")  # each names one column
 
 
@@ -110,8 +107,7 @@ def shape(
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
     text = transforms.get("tokenizer")
-    if text:
-        table.notes["note"] += tokenizer.unknown(text, parts["val"], table.roles["text"])
+    table.notes["note"] += tokenizer.unknown(text, parts["val"], table.roles["text"]) if text else []
     info |= {
         "dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame),
         "columns": table.roles, "n_num_features": columns.n_numeric(transforms["numeric"]),
@@ -230,7 +226,7 @@ def _checked(frame: pd.DataFrame, dataset: dict) -> tuple[pd.DataFrame, dict]:
     for key, name in named:
         if name not in known:
             there = f"there are {', '.join(known[:30])}"
-            there += next((more for option, more in MORE_COLUMNS.items() if option in dataset), "")
+            there += OF_FASTA if "header" in dataset else ""
             raise UserError(f"dataset.{key}={name}: no such column{nearest(name, known) or ';'} {there}")
     return frame.reset_index(drop=True), dataset
 

@@ -19,7 +19,7 @@ def read(cfg: dict) -> pd.DataFrame:
     try:
         opened = pyfaidx.Fasta(str(path), as_raw=True)
     except Exception as error:  # the library raises its own kinds, of the file, its packing and its index
-        raise UserError(f"dataset.path={path} is no genome: {one_line(error)}") from None
+        raise UserError(f"dataset.path={path} is no FASTA file, or it is packed: {one_line(error)}") from None
     with opened as genome, bed.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip() and not line.startswith(("#", "track", "browser")):
