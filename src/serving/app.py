@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from src.run.folder import Run
 from src.serving.batch import Busy
-from src.serving.loaded import TABLES, Loaded, WrongRow
+from src.serving.loaded import TABLES, Loaded
 from src.serving.process import SETTINGS, STARTUP_FAILURE, TOKEN
 from src.system.environment import set_threads
 from src.system.errors import UserError, is_told, sentence
@@ -118,8 +118,7 @@ def _predict_of(one: Loaded, settings: dict):
             raise HTTPException(429, answer, {"Retry-After": "1"}) from None
         except UserError as error:
             status = 422
-            where = error.where if isinstance(error, WrongRow) else {}
-            raise HTTPException(422, {"error": str(error)} | where) from None
+            raise HTTPException(422, {"error": str(error)} | getattr(error, "where", {})) from None
         except HTTPException as error:
             status = error.status_code
             raise

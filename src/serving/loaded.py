@@ -3,7 +3,6 @@
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from pydantic import ConfigDict, Field, ValidationError, create_model
@@ -24,13 +23,12 @@ def row_model(run: Run, fields: dict[str, dict]):
     """Return a pydantic model of one row: fields c0, c1, ... by position, with the columns as aliases."""
     cell = bool | int | float | str | None
     kinds = {"number": float | None, "cell": cell, "category": cell}
-    made: dict[str, Any] = {}
+    made = {}
     for i, (name, field) in enumerate(fields.items()):
         about = field.get("about") or (field.get("known") and f"known: {', '.join(map(str, field['known']))}")
         default = ... if field["needed"] else None
-        options = {"alias": name, "description": about or field["kind"], "allow_inf_nan": False}
-        if field["kind"] != "number":
-            del options["allow_inf_nan"]
+        options = {"alias": name, "description": about or field["kind"]}
+        options |= {"allow_inf_nan": False} if field["kind"] == "number" else {}
         made[f"c{i}"] = (kinds.get(field["kind"], str | None), Field(default, **options))
     if run.cfg["dataset"].get("id") is not None:
         made["id"] = (int | str | None, Field(None, alias=str(run.cfg["dataset"]["id"]), description="id"))
@@ -38,14 +36,6 @@ def row_model(run: Run, fields: dict[str, dict]):
     return create_model(
         "Row", __config__=ConfigDict(extra="forbid", json_schema_extra={"examples": [example]}), **made
     )
-
-
-class WrongRow(UserError):
-    """A request whose rows are not as the run needs them; ``where`` has the row and the column."""
-
-    def __init__(self, text: str, where: dict):
-        super().__init__(text)
-        self.where = where
 
 
 def _predictor(run: Run) -> tuple:
@@ -105,26 +95,29 @@ class Loaded:
         try:
             rows = self.Request.model_validate_json(body).rows
         except ValidationError as error:
-            raise self._wrong(error.errors(include_url=False, include_context=False)[0]) from None
+            text, where = self._wrong(error.errors(include_url=False, include_context=False)[0])
+            refusal = UserError(text)
+            refusal.where = where
+            raise refusal from None
         given = set().union(*(row.model_fields_set for row in rows))
         names = {field: name for field, name in self.names.items() if field in given}
         return {name: [getattr(row, field) for row in rows] for field, name in names.items()}
 
-    def _wrong(self, error: dict) -> WrongRow:
-        """Return the first error of pydantic as a sentence with its row and column."""
+    def _wrong(self, error: dict) -> tuple[str, dict]:
+        """Return an error of pydantic as a sentence, and its row and column."""
         place, text = error["loc"], error["msg"][:1].lower() + error["msg"][1:]
         if place[:1] != ("rows",) or len(place) < 2:
             example = '{"rows": [{"column": value, ...}]}'
-            return WrongRow(f"{'.'.join(map(str, place)) or 'the body'}: {text}; it should be {example}", {})
+            return f"{'.'.join(map(str, place)) or 'the body'}: {text}; it should be {example}", {}
         where = {"row": place[1]} | ({"column": place[2]} if len(place) > 2 else {})
         if error["type"] == "missing":
-            return WrongRow(f"row {place[1]} lacks the column {place[2]}", where)
+            return f"row {place[1]} lacks the column {place[2]}", where
         if error["type"] == "extra_forbidden":
             known = ", ".join(list(self.names.values())[:30])
-            return WrongRow(f"row {place[1]} has a column {place[2]}; the run reads {known}", where)
+            return f"row {place[1]} has a column {place[2]}; the run reads {known}", where
         cell = repr(error["input"])[:60]
         column = f", column {place[2]}" if len(place) > 2 else ""
-        return WrongRow(f"row {place[1]}{column}: {text}, not {cell}", where)
+        return f"row {place[1]}{column}: {text}, not {cell}", where
 
     def described(self) -> dict:
         """Return what `/metadata` tells of the run."""

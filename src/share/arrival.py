@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import stat
 import zipfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from src.logger import csv
 from src.system.errors import UserError
+from src.system.files import to_disk
 
 MAX_FILES, MAX_NAME = 10_000, 250
 MAX_LIST = 2_000_000  # bytes of a zip's list of files
@@ -143,8 +143,7 @@ def _copy(archive: zipfile.ZipFile, name: str, path: Path) -> str:
         while part := source.read(1 << 20):
             digest.update(part)
             target.write(part)
-        target.flush()
-        os.fsync(target.fileno())
+    to_disk(path)
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from src.run.lock import hold
 from src.run.trust import START, digest, seal_of
 from src.share.arrival import FILE, SHAPES, check_names, receive
 from src.system.errors import UserError, sentence
-from src.system.files import hidden, host, read_json, replacing, write_json
+from src.system.files import hidden, host, read_json, replacing, to_disk, write_json
 from src.system.paths import next_version
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -96,16 +96,7 @@ def _place(folder: Path, digests: dict[str, str], trust: bool) -> Run:
         write_json(folder / "report.json", report)
         (folder / "DONE").touch()
         for one in [*folder.glob("*/"), folder]:
-            _sync(one)
+            to_disk(one)
         folder.rename(target)
-        _sync(target.parent)
+        to_disk(target.parent)
     return Run.open(target.name, trust)
-
-
-def _sync(folder: Path) -> None:
-    """Write a folder's names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -67,7 +67,7 @@ def replacing(path: Path):
         yield temporary
         written = _written.get()
         if written is None:
-            _to_disk(temporary)
+            to_disk(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -96,13 +96,18 @@ def settle() -> None:
     paths = dict.fromkeys(path for _, path in _written.get() or ())
     if paths:
         with ThreadPoolExecutor(len(paths)) as pool:
-            [*pool.map(_to_disk, paths)]
+            [*pool.map(to_disk, paths)]
         _written.get().clear()
 
 
-def _to_disk(path: Path) -> None:
-    with suppress(FileNotFoundError), open(path, "rb+") as file:  # gone again: a checkpoint of before
-        os.fsync(file.fileno())
+def to_disk(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    with suppress(FileNotFoundError):  # gone again: a checkpoint of before
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
