@@ -34,7 +34,7 @@ def main() -> None:
             for _ in range(2):
                 began = time.perf_counter(), time.process_time()
                 state = tokenizer.fit(texts, tokenizer=name, **options)
-                ids, _mask = tokenizer.apply(state, texts)
+                ids, _mask = tokenizer.apply(state, [texts])
                 tries.append((time.perf_counter() - began[0], time.process_time() - began[1]))
             seconds, cpu = np.min(tries, axis=0)
             print(f"| `{name}`, {len(ids):,} rows of {case} | {seconds:.2f} | {cpu:.2f} | ≤ {aim} |")

@@ -517,12 +517,12 @@ def test_text_of_any_script(text, tokens):
     options = {"tokenizer": "words", "lower": True, "min_count": 1, "max_vocab": 100, "max_len": 50}
     state = tokenizer.fit([text], **options)
     assert sorted(state["words"]) == sorted(set(tokens))
-    assert tokenizer.apply(state, [text])[0].shape == (1, len(tokens))
+    assert tokenizer.apply(state, [[text]])[0].shape == (1, len(tokens))
 
 
 def test_a_tokenizer_from_before_cuts_as_it_did():
     state = {"tokenizer": "words", "lower": True, "words": ["क", "त"], "max_len": 9}  # क ि त ा ब
-    assert tokenizer.apply(state, ["किताब"])[0].tolist() == [[2, 1, 3, 1, 1]]
+    assert tokenizer.apply(state, [["किताब"]])[0].tolist() == [[2, 1, 3, 1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_runs_that_differ_in_seed_share_their_test_rows():
     [
         ({"n_rows": 2}, "2 rows are too few to cut a test part of 20%"),
         ({"n_rows": 3}, "2 rows are too few to cut a val part of 15%"),
-        ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows are too few to cut a test part"),
+        ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows in 1 groups or clusters are too few to cut a test part"),
         ({"n_rows": 2, "named": ["train", "dev"]}, "'dev'; it may hold train, val"),
         ({"n_rows": 2, "named": ["val", "test"]}, "no row to train on"),
     ],
@@ -350,7 +350,7 @@ def test_whole_numbers_read_as_float_keep_their_category():
 def test_the_vocabulary_is_in_falling_count():
     state = tokenizer.fit(["B a a", "c b a"], **TEXT)
     assert state["words"] == ["a", "b", "c"]
-    ids, lengths = tokenizer.apply(state, ["a new B", "c"])
+    ids, lengths = tokenizer.apply(state, [["a new B", "c"]])
     assert ids.tolist() == [[2, 1, 3], [4, 0, 0]]
     assert lengths.tolist() == [3, 1]
 
@@ -369,7 +369,7 @@ def test_vocabulary_is_limited(options, known):
 def test_tokenizers(name, tokens):
     state = tokenizer.fit(["Don't"], **TEXT | {"tokenizer": name})
     assert sorted(state["words"]) == sorted(tokens)
-    assert tokenizer.apply(state, ["don't"])[0].shape == (1, len(tokens))
+    assert tokenizer.apply(state, [["don't"]])[0].shape == (1, len(tokens))
 
 
 @pytest.mark.parametrize("empty", ["", "   ", None])
@@ -383,9 +383,9 @@ def test_empty_text_is_one_unknown_token(empty):
 
 def test_over_long_text_is_cut():
     state = tokenizer.fit(["a b c d e f"], **TEXT | {"max_len": 4})
-    assert tokenizer.apply(state, ["f e d c b a", "a"])[0].tolist() == [[7, 6, 5, 4], [2, 0, 0, 0]]
+    assert tokenizer.apply(state, [["f e d c b a", "a"]])[0].tolist() == [[7, 6, 5, 4], [2, 0, 0, 0]]
     shorter = tokenizer.fit(["a b"], **TEXT)  # no position beyond those that training has seen
-    assert tokenizer.apply(shorter, ["a b a b a"])[0].tolist() == [[2, 3]]
+    assert tokenizer.apply(shorter, [["a b a b a"]])[0].tolist() == [[2, 3]]
 
 
 def test_several_text_columns_are_read_as_one():

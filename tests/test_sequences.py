@@ -153,7 +153,7 @@ def test_the_largest_id_fits_its_type(n):
     options = {"lower": False, "min_count": 1, "max_vocab": None, "max_len": None, "kind": "text", "k": 1}
     newer = {"overlap": True, "truncate": "head", "special_tokens": False, "unknown_letters": "mask"}
     state = tokenizer.fit(texts, tokenizer="char", **options, **newer)
-    ids, _ = tokenizer.apply(state, texts)
+    ids, _ = tokenizer.apply(state, [texts])
     assert sorted(ids[:, 0].tolist()) == list(range(2, n + 2))
     assert ids.dtype == (np.int8 if n < 127 else np.int16)
 
@@ -354,8 +354,8 @@ def test_pieces_of_many_letters_are_learned_from_some_rows_that_leave_no_letter_
     options["truncate"] = "head"
     state = tokenizer.fit(texts, tokenizer="bpe", **options)
     assert {"R", "ACAC"} <= {*state["words"]} and not any("RA" in word for word in state["words"])
-    (ids, lengths), kept = tokenizer.apply(state, texts), len(pieces._encoded)
-    assert kept == 0 and np.array_equal(ids, tokenizer.apply(state, texts)[0])
+    (ids, lengths), kept = tokenizer.apply(state, [texts]), len(pieces._encoded)
+    assert kept == 0 and np.array_equal(ids, tokenizer.apply(state, [texts])[0])
     assert (ids != 1).all() and lengths.max() == state["longest"]
 
 

@@ -204,7 +204,8 @@ def apply_transforms(transforms: dict, frame: pd.DataFrame | Rows) -> Part:
         part["x_cat"] = columns.apply_categories(transforms["categories"], frame)
     if roles["text"]:
         rows = frame if isinstance(frame, Rows) else Rows(frame, np.arange(len(frame)))
-        part["input_ids"], part["lengths"] = tokenizer.apply_to(transforms["tokenizer"], rows, roles["text"])
+        texts = tokenizer.slices(rows, roles["text"])
+        part["input_ids"], part["lengths"] = tokenizer.apply(transforms["tokenizer"], texts)
     return part
 
 

@@ -92,22 +92,13 @@ def _count(texts, state: dict) -> tuple[Counter, int]:
     return Counter(chain.from_iterable(rows)), max(map(len, rows), default=1)
 
 
-def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
-    """Return token numbers (n, T), int32 or smaller, and how many of each row are no padding: (n,) int32.
-
-    T, the longest text, is at most ``max_len``. An empty text is one unknown token: every row has something
-    to attend to.
-    """
-    return _padded(state, [_numbers(state, texts)])
-
-
-def apply_to(state: dict, rows: Rows, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `apply` does for the text of some rows; a large table is copied a slice at a time."""
+def slices(rows: Rows, names: list[str]):
+    """Yield the text of some rows at a time, for `apply`: a large table is copied a slice at a time."""
     some = joined(Rows(rows.frame, rows.rows[:1000]), names)
     n_letters = pc.sum(pc.binary_length(some)).as_py() or 0
     step = max(1, LETTERS * len(some) // max(1, n_letters))
-    slices = (Rows(rows.frame, rows.rows[i : i + step]) for i in range(0, max(1, len(rows)), step))
-    return _padded(state, [_numbers(state, joined(one, names)) for one in slices])
+    for i in range(0, max(1, len(rows)), step):
+        yield joined(Rows(rows.frame, rows.rows[i : i + step]), names)
 
 
 def _numbers(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
@@ -125,19 +116,21 @@ def _numbers(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
     return np.fromiter(numbers, np.int32, lengths.sum()), lengths
 
 
-def _padded(state: dict, slices: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `_numbers` of slices of the rows as `apply` returns them; each slice is dropped when done.
+def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
+    """Return token numbers (n, T), int32 or smaller, and how many of each row are no padding: (n,) int32.
 
-    The result takes memory as it is filled, so both together take hardly more than the result.
+    T, the longest text, is at most ``max_len``. An empty text is one unknown token: every row has something
+    to attend to. The numbers of each of ``texts``, lists or `slices`, are dropped once they are copied.
     """
+    parts = [_numbers(state, some) for some in texts]
     special, where = bool(state.get("special_tokens")), state.get("truncate", "head")
-    lengths = np.concatenate([n for _, n in slices])
+    lengths = np.concatenate([n for _, n in parts])
     kept, start = np.minimum(lengths, state["max_len"] - 2 * special), 0
     columns = np.arange((kept + 2 * special).max(initial=1))
     out = np.zeros((len(lengths), len(columns)), state.get("dtype", np.int32))  # 0 is `PAD`
     step = max(1, CELLS // len(columns))
-    while slices:
-        ids, n = slices.pop(0)
+    while parts:
+        ids, n = parts.pop(0)
         mine, into, start = kept[start : start + len(n)], out[start : start + len(n)], start + len(n)
         skipped = {"head": 0, "tail": n - mine, "centre": (n - mine) // 2}[where]
         first = np.cumsum(n) - n + skipped - special  # place in ids of column 0
