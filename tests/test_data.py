@@ -107,7 +107,7 @@ def test_runs_that_differ_in_seed_share_their_test_rows():
     [
         ({"n_rows": 2}, "2 rows are too few to cut a test part of 20%"),
         ({"n_rows": 3}, "2 rows are too few to cut a val part of 15%"),
-        ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows in 1 groups or clusters are too few to cut a test part"),
+        ({"n_rows": 50, "groups": np.zeros(50)}, "50 rows in 1 groups or clusters are too few"),
         ({"n_rows": 2, "named": ["train", "dev"]}, "'dev'; it may hold train, val"),
         ({"n_rows": 2, "named": ["val", "test"]}, "no row to train on"),
     ],

@@ -107,7 +107,7 @@ def test_tokens_of_another_tokenizer_get_embeddings_of_their_own(bert):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [(None, "needs model.net.path="), ("no/such/folder", "no/such/folder cannot be read: there is no such")],
+    [(None, "needs model.net.path="), ("no/such/folder", "no/such/folder cannot be found or read")],
 )
 def test_a_path_that_is_no_model_is_refused(path, reason):
     with pytest.raises(UserError, match=reason):
@@ -136,5 +136,5 @@ def test_pickled_weights_are_not_read(bert, tmp_path):
     torch.save(torch.load, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     net = Pretrained(INFO, str(folder))
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be found or read"):
         net.start_from(None)

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 
 import numpy as np
@@ -122,7 +122,7 @@ def apply(state: dict, texts) -> tuple[np.ndarray, np.ndarray]:
     T, the longest text, is at most ``max_len``. An empty text is one unknown token: every row has something
     to attend to. The numbers of each of ``texts``, lists or `slices`, are dropped once they are copied.
     """
-    parts = [_numbers(state, some) for some in texts]
+    parts = list(map(partial(_numbers, state), texts))  # holds no slice of texts while the next is made
     special, where = bool(state.get("special_tokens")), state.get("truncate", "head")
     lengths = np.concatenate([n for _, n in parts])
     kept, start = np.minimum(lengths, state["max_len"] - 2 * special), 0

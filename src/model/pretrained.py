@@ -105,5 +105,4 @@ def _read(cls, path: str | None, **options):
     try:
         return cls.from_pretrained(os.path.expanduser(path), **options)
     except (OSError, ValueError, KeyError) as error:
-        where = "" if os.path.exists(os.path.expanduser(path)) else "there is no such folder; the hub: "
-        raise UserError(f"model.net.path={path} cannot be read: {where}{one_line(error)}") from None
+        raise UserError(f"model.net.path={path} cannot be found or read: {one_line(error)}") from None

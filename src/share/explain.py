@@ -46,8 +46,7 @@ def effects(run: Run, rows=None, n: int = 10, by: str | None = None) -> pd.DataF
     by = ways[0] if by is None else by
     if by not in ways:
         raise UserError(f"by={by}: should be {' or '.join(ways)} for {run.name}")
-    tables = []
-    ids = predictor.ids(frame)
+    tables, ids = [], predictor.ids(frame)
     for i, text in enumerate(frame[columns[0]].fillna("").astype(str)):
         tokens = cut_up(text)
         hidden = list(letters) if by == "mutation" else [HIDDEN.get(kind, "\ufffd") if letters else None]
