@@ -29,7 +29,8 @@ from src.run.lock import hold
 from src.run.overview import runs
 from src.run.remove import expand, remove_run, size
 from src.run.trust import unsealed
-from src.study.sweep import listing, results
+from src.study.sweep import listed, results
+from src.study.table import aligned
 from src.sync import sync
 from src.system.errors import UserError
 from src.system.files import hidden, read_json, write_json
@@ -191,7 +192,7 @@ def test_one_broken_folder_stops_no_listing(two, kind, capsys, caplog):
     assert sum("MB   t1: linear on wine, done" in line for line in lines) == 1
     assert sum("MB   t2  broken: " in line and reason in line for line in lines) == 1
     sync()  # both are complete, or will never be
-    assert "t1   done" in listing(results("s1"))
+    assert "t1   done" in aligned(listed(results("s1")))
     for verb in (lambda: diff("t1,t2"), lambda: resume("t2"), lambda: sync("t2"), lambda: load("t2")):
         with pytest.raises(UserError, match="t2 is broken: ") as caught:
             verb()
@@ -203,7 +204,7 @@ def test_one_broken_folder_stops_no_listing(two, kind, capsys, caplog):
 
 def test_the_jobs_of_a_sweep_that_are_broken_are_shown(two):
     (two / "config.json").unlink()
-    assert "t2   broken: config.json is missing" in listing(results("s1"))
+    assert "t2   broken: config.json is missing" in aligned(listed(results("s1")))
 
 
 @pytest.mark.parametrize("name", ["env.json", "code.zip"])
@@ -229,7 +230,7 @@ def test_no_control_character_of_a_report_reaches_the_console(two, capsys):
     metrics = read_json(two / "report.json")["metrics"] | {"val/\x1b[1A": 1.0}
     change("report.json", model=evil, dataset=evil, metrics=metrics, overrides=[evil])(two)
     change("config.json", tags=[evil])(two)
-    print(runs().reset_index().to_string(), load("t2"), clean.table(), listing(results("s1")))
+    print(runs().reset_index().to_string(), load("t2"), clean.table(), aligned(listed(results("s1"))))
     diff("t1,t2")
     shown = capsys.readouterr().out
     assert not [sign for sign in shown if not sign.isprintable() and sign != "\n"]

@@ -21,7 +21,8 @@ from src.logger.wandb import records
 from src.run.compare import compare
 from src.run.lock import hold
 from src.study.jobs import rows
-from src.study.sweep import listing, results
+from src.study.sweep import listed, results
+from src.study.table import aligned
 from src.system.errors import UserError
 from src.system.files import read_json
 
@@ -353,7 +354,7 @@ def test_a_hanging_server_holds_the_first_job_alone(tmp_path, parallel, wait):
 
 def test_jobs_that_took_equally_long_are_listed():
     jobs = [{"job": i, "run": f"t{i}", "status": "done", "seed": str(i), "seconds": 0.5} for i in (1, 2)]
-    assert listing(pd.DataFrame(jobs)).split() == "run status seed t1 done 1 t2 done 2".split()
+    assert aligned(listed(pd.DataFrame(jobs))).split() == "run status seed t1 done 1 t2 done 2".split()
 
 
 def test_keys_are_short_where_that_is_clear_and_equal_scores_are_shown():
@@ -362,9 +363,9 @@ def test_keys_are_short_where_that_is_clear_and_equal_scores_are_shown():
     other = rows | {"job": 1, "run": "t2", "model.lr": "0.1", "model.a.depth": "2", "model.b.depth": "4"}
     text = "run status lr model.a.depth model.b.depth val/my.metric"
     wanted = f"{text} t1 done 0.001235 1 3 1.0000 t2 done 0.1 2 4 1.0000"
-    assert listing(pd.DataFrame([rows, other])).split() == wanted.split()
+    assert aligned(listed(pd.DataFrame([rows, other]))).split() == wanted.split()
     end = {"status": "failed", "error": "no", "val/my.metric": None}
-    text = listing(pd.DataFrame([rows | end, other | end]))
+    text = aligned(listed(pd.DataFrame([rows | end, other | end])))
     assert text.split("\n")[0].split() == "run status lr model.a.depth model.b.depth error".split()
 
 

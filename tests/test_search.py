@@ -28,7 +28,7 @@ from src.config.tree import choices, get, parse
 from src.config.typed import spelled
 from src.study import search
 from src.study.best import front
-from src.study.jobs import progress, rows
+from src.study.jobs import answer, progress, rows
 from src.study.sampler import distribution, text
 from src.system.errors import UserError
 from src.system.files import write_json
@@ -119,7 +119,7 @@ def refusal(words: list[str], multirun: bool = True) -> str:
         (["seed=range(3,0)"], "seed=range(3,0) holds no value"),
         (["seed=0,1", "hydra/launcher=jobblib"], "launcher=jobblib is unknown; there are: basic, joblib"),
         ([*JOBLIB, "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: should be at least 1"),
-        ([*JOBLIB, "+hydra.launcher.n_job=2"], "=joblib has no option n_job; it has n_jobs, backend"),
+        ([*JOBLIB, "hydra.launcher.n_jobs=-2"], "hydra.launcher.n_jobs=-2: should be at least 1"),
         (["sweep=optuna", LR, "sweep.n_trials=0"], "sweep.n_trials=0: should be a whole number, at least 1"),
         (["sweep=optuna", LR, "sweep.sampler=tpee"], "did you mean tpe?"),
         (["sweep=optuna", LR, "sweep.metric=acc"], "sweep.metric=acc is unknown: did you mean accuracy?"),
@@ -348,6 +348,16 @@ def test_the_front_is_optunas():
     assert front([row(1, ("r2", "max", 0.5)), row(2, ("mae", "min", 0.7))]) == []
 
 
+def test_the_best_is_told_by_what_was_chosen_for_it(tmp_path):
+    """Also if it is the only trial that ended."""
+    words = ["sweep=optuna", "model=linear", "model.classifier.C=interval(1,2)"]
+    write_json(tmp_path / "sweep.json", {"words": words})
+    own = {"overrides": ["sweep=optuna", "model=linear", "model.classifier.C=1.5"]}
+    end = row(0, ("f1", "max", 0.5)) | own
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(end) + "\n")
+    assert answer(tmp_path) == "t0 val/f1 0.5000  model.classifier.C=1.5"
+
+
 def test_the_progress_of_two_objectives_is_the_size_of_the_front(tmp_path):
     write_json(tmp_path / "sweep.json", {"n_jobs": 5, "began": 0})
     ends = [row(i, ("accuracy", "max", i), ("seconds", "min", i)) for i in range(3)]
@@ -470,6 +480,8 @@ def test_each_models_own_values(train, outputs):
     settings = [(cfg["model"]["name"], cfg["model"]["classifier"].get("C"), cfg["seed"]) for cfg in cfgs]
     both = [("linear", C, seed) for C in (1, 10) for seed in (0, 1)]
     assert settings == [*both, ("knn", None, 0), ("knn", None, 1)]
+    scores = ["val/accuracy", "test/accuracy", "seconds", "error"]
+    assert list(table)[-4:] == scores and "model.classifier.C" in table, "keys first"
 
 
 # -- kills

@@ -40,4 +40,4 @@ def hydra_options(overrides: list[str], multirun: bool) -> list[str]:
             raise UserError(f"{text}: write --config-dir DIR, with DIR/experiment/mine.yaml")
         if not f"{name}.".startswith(tuple(f"{known}." for known in OF_HYDRA)):
             raise UserError(f"{text}: {name} would do nothing here; these work: {', '.join(OF_HYDRA)}")
-    return [text.lstrip("+") if "hydra.launcher." in text else text for text in options]
+    return options

@@ -2,7 +2,7 @@
 
 import re
 
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from src.config.own import KINDS, model_group
@@ -46,12 +46,6 @@ def composed(compose, groups: list[str], options=()) -> dict:
     except MissingConfigException as error:  # of Hydra's groups; ours are checked before
         (group, _, name), known = error.missing_cfg_file.rpartition("/"), ", ".join(error.options)
         raise UserError(f"{group}={name} is unknown; there are: {known}") from None
-    except ConfigCompositionException as error:
-        if not (found := re.search(r"Could not override 'hydra\.launcher\.(\w+)'", str(error))):
-            raise
-        chosen = [option for option in options if option.startswith("hydra/launcher=")]
-        known = [*compose("train", chosen, return_hydra_config=True).hydra.launcher][1:]  # after _target_
-        raise UserError(f"{chosen[-1]} has no option {found[1]}; it has {', '.join(known)}") from None
     base = OmegaConf.to_container(cfg)
     base.pop("hydra", None)
     shared = base["model"].get("arguments")

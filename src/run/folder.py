@@ -239,3 +239,8 @@ def find_sweep(name: str) -> Path:
         there = f"{known[0]} to {known[-1]}" if len(known) > 1 else "".join(known) or "none"
         raise UserError(f"there is no sweep {name!r}; known: {there}")
     return folder / found
+
+
+def name_of(sweep: str, runs) -> str:
+    """Return the name of a sweep, also of "latest", and where its folder is gone but not its runs."""
+    return sweep if any(run.report.get("sweep") == sweep for run in runs) else find_sweep(sweep).name

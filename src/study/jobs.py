@@ -34,9 +34,9 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
     In a sweep that goes on, a done job is not trained again, an interrupted one goes on from its checkpoint.
     ``failed`` gets the names of failed runs, ``then`` is called with a run that is done.
     """
-    section = cfg.get("sweep") or {}
+    section, typed = cfg.get("sweep") or {}, map(without_password, settings.overrides.task)
     member = membership(settings, section)
-    report = member | {"overrides": _typed(settings)}
+    report = member | {"overrides": [word for word in typed if not word.startswith("sweep.trial=")]}
     folder = outputs() / "sweeps" / member["sweep"] if member["sweep"] else None
     earlier = (run_of(member) if folder else None) or done_before(cfg, folder and folder / SHARED)
     if earlier and earlier.status in FINISHED:
@@ -68,11 +68,6 @@ def run_once(cfg: dict, settings, failed: list, then=None) -> float:
     if run and then:
         then(run)
     return run.objective if run else math.nan  # only rank 0 has a run
-
-
-def _typed(settings) -> list[str]:
-    words = settings.overrides.task
-    return [without_password(word) for word in words if not word.startswith("sweep.trial=")]
 
 
 def _show(error: Exception, name: str | None, left: int) -> None:
@@ -193,12 +188,17 @@ def ended(
 
 def told(row: dict, folder: Path) -> str:
     """Return how a job ended, with its own overrides, and how far its sweep is: two lines."""
-    fixed = _fixed(*read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
-    chosen = [rounded(text.lstrip("+")) for text in row["overrides"]]
-    chosen = [text for text in chosen if text.partition("=")[0] not in fixed]
+    chosen = map(rounded, _chosen(row, folder))
     score = f"   {scored(row).partition(' ')[2]}" if front([row]) else ""
     line = f"{row['run'] or 'job ' + str(row['job'])} {row['status']}{score}   {row['seconds']} s"
     return f"{'   '.join([line, ' '.join(chosen)]).rstrip()}\n{progress(folder)}"
+
+
+def _chosen(row: dict, folder: Path) -> list[str]:
+    """Return the overrides of a job that are not the same in all jobs of its sweep."""
+    fixed = _fixed(*read_json(folder / "sweep.json").get("words", ()))  # older sweeps recorded none
+    typed = [text.lstrip("+") for text in row["overrides"]]
+    return [text for text in typed if text.partition("=")[0] not in fixed]
 
 
 @functools.cache  # Hydra's parser takes 4 ms for each
@@ -242,9 +242,5 @@ def progress(folder: Path, over: bool = False) -> str:
 
 def answer(folder: Path) -> str:
     """Return what a search has found: the best job with what was chosen for it, or those on the front."""
-    ends = [row for row in rows(folder) if row.get("objectives")]
-    same = set.intersection(*(set(row["overrides"]) for row in ends)) if len(ends) > 1 else ()
-    return "\n".join(
-        " ".join([scored(row), "", *(text.lstrip("+") for text in row["overrides"] if text not in same)])
-        for row in front(ends)
-    )
+    best = front([row for row in rows(folder) if row.get("objectives")])
+    return "\n".join(" ".join([scored(row), "", *_chosen(row, folder)]) for row in best)

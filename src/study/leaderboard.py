@@ -11,11 +11,12 @@ import pandas as pd
 
 from src.config.tree import flat
 from src.metric.choose import choose
-from src.run.folder import BrokenRun, Run, all_runs, find_sweep
+from src.run.folder import BrokenRun, Run, all_runs, name_of
 from src.run.needed import NO_RESULT
 from src.study.jobs import rows
 from src.study.statistics import N_GROUPS, difference, holm, jackknife, sd
 from src.system.errors import UserError, log, one_line
+from src.system.paths import outputs
 
 LEVEL = 0.05  # of the corrected tests: how often equal settings may pass for different
 SEEDS = ("seed", "dataset.split_seed", "cv.fold", "cv.outer")  # repetitions of one setting differ in these
@@ -143,11 +144,11 @@ def leaderboards(
     sweep, dataset, model : only its runs; None: any
     metric : another metric than the one that decided
     """
-    folder = find_sweep(sweep) if sweep else None
-    sweep, ends = (folder.name, rows(folder)) if folder else (None, ())
+    known = all_runs()
+    sweep = name_of(sweep, known) if sweep else None
+    ends = rows(outputs() / "sweeps" / sweep) if sweep else ()
     filters, runs = {"dataset": dataset, "model": model, "sweep": sweep}, []
     reused = {row["run"] for row in ends if row.get("reused")}
-    known = all_runs()
     parents = {run.name for run in known if run.report.get("folds")}  # stand for their folds
     for run in known:
         report = run.report | ({"sweep": sweep} if run.name in reused else {})

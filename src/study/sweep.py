@@ -15,7 +15,7 @@ from src.config.jobs import compose_once
 from src.config.space import SECONDS
 from src.config.tree import written
 from src.logger.fanout import Fanout
-from src.run.folder import all_runs, find_sweep
+from src.run.folder import all_runs, find_sweep, name_of
 from src.run.lock import hold
 from src.study import jobs, nested
 from src.study.best import goals, rounded
@@ -98,7 +98,7 @@ def _ended(folder: Path, trackers: Fanout, failed: list, pictures: bool | None):
         with replacing(folder / "results.csv") as temporary:
             table.to_csv(temporary, index=False)
         if len(table):  # else it was refused
-            log.info("\n%s:\n%s", folder.name, listing(table))
+            log.info("\n%s:\n%s", folder.name, aligned(listed(table)))
         bad = table[~table["status"].isin(jobs.FINISHED)]
         names = bad["run"].fillna("job " + bad["job"].astype(str))
         failed += [name for name in names if name not in failed]
@@ -172,9 +172,10 @@ def run_sweep(*overrides: str | dict) -> pd.DataFrame:
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with python("src.train", "--multirun", *words, **options) as child:
         for line in child.stdout:
-            print(line, end="")
             found = re.fullmatch(r"(s\d+)   \d+ jobs\n", line)
             name = name or (found and found[1])
+            if name or not line.startswith("error: "):  # which is raised
+                print(line, end="")
     if name is None:
         raise UserError(line.strip().removeprefix("error: "))
     return results(name)
@@ -182,10 +183,11 @@ def run_sweep(*overrides: str | dict) -> pd.DataFrame:
 
 def results(name: str) -> pd.DataFrame:
     """Return a row for each run of a sweep: job, run, status, its overrides, metrics, seconds, error."""
-    folder, found, runs = find_sweep(name), [], {run.name: run for run in all_runs()}
-    ends = jobs.rows(folder)
+    found, runs = [], {run.name: run for run in all_runs()}
+    name = name_of(name, runs.values())
+    ends = jobs.rows(outputs() / "sweeps" / name)
     aimed = {row["job"]: [one["name"] for one in goals(row) if one["name"] != SECONDS] for row in ends}
-    members = [(run, run.report) for run in runs.values() if run.report.get("sweep") == folder.name]
+    members = [(run, run.report) for run in runs.values() if run.report.get("sweep") == name]
     for row in ends:
         if row.get("reused") and row["run"] in runs:
             run = runs[row["run"]]
@@ -205,16 +207,12 @@ def results(name: str) -> pd.DataFrame:
             known = {key: row[key] for key in ("job", "run", "status")}
             found.append(known | typed | {"seconds": row["seconds"], "error": row["error"]})
     table = pd.DataFrame(found, columns=None if found else ["job", "run", "status"])
-    return table.sort_values("job", kind="stable", ignore_index=True)
-
-
-def listing(table: pd.DataFrame) -> str:
-    """Return the jobs for people, without columns that are the same in all of them."""
-    return aligned(listed(table))
+    order = sorted(table, key=lambda name: 2 if name in ("seconds", "error") else "/" in name)  # keys, scores
+    return table[order].sort_values("job", kind="stable", ignore_index=True)
 
 
 def listed(table: pd.DataFrame) -> list[list[str]]:
-    """Return the head and the rows of `listing` as cells; a key is its last part where that is clear."""
+    """Return the jobs for people as cells, the head first: what differs, a key by its last part if clear."""
     same = [name for name in table.columns[3:] if len(table) > 1 and table[name].nunique(dropna=False) == 1]
     same = [name for name in same if table[name].isna().all() or not ("/" in name or name == "error")]
     rows = [[name for name in table.columns if name not in (*same, "job")]]
