@@ -129,7 +129,7 @@ def test_a_wrong_pattern_is_refused(made, options, says):
 def test_wrong_labels_are_refused(made, tmp_path):
     (tmp_path / "twice.csv").write_text("id,y\na,1\na,2\n")
     (tmp_path / "other.csv").write_text("id,y\nq,1\nz,2\n")
-    other = "other.csv: no id, like q, is that of a sequence, like a"
+    other = r"other.csv: no id \(q\) is that of a sequence \(a\)"
     for name, says in [("twice", "holds the id a twice"), ("other", other)]:
         with pytest.raises(UserError, match=says):
             made(PLAIN, labels=str(tmp_path / f"{name}.csv"))

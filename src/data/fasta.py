@@ -181,7 +181,7 @@ def _labelled(frame: pd.DataFrame, path: str) -> pd.DataFrame:
         raise UserError(f"{path} holds the {key} {table.index[table.index.duplicated()][0]} twice")
     known = frame["id"].isin(table.index).sum()
     if not known:
-        raise UserError(f"{path}: no {key}, like {table.index[0]}, is that of a sequence, like {frame['id'].iloc[0]}")
+        raise UserError(f"{path}: no {key} ({table.index[0]}) is that of a sequence ({frame['id'].iloc[0]})")
     log.info("labels   %s, for %d of %d sequences", Path(path).name, known, len(frame))
     refuse_duplicates(["id", "sequence", *table], path)
     return frame.assign(**{name: table[name].reindex(frame["id"]).array for name in table})
