@@ -116,7 +116,7 @@ def test_the_verb(trained, shell):
     assert len(first) == 2 and first["runs"].str.count("t").eq(2).all()
     done = shell("leaderboard", "sweep=s9")
     assert (done.returncode, done.stderr) == (1, "error: there is no sweep 's9'; known: none\n")
-    with pytest.raises(UserError, match=r"no run has model=knm; there are: knn, linear$"):
+    with pytest.raises(UserError, match=r"no run is done with model=knm: train some$"):
         leaderboards(model="knm")
     done = shell("leaderboard", "format=htm")
     assert done.returncode == 1 and "format=htm is unknown: did you mean html?" in done.stderr

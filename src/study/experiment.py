@@ -22,10 +22,8 @@ LEFT_OUT = (*(key for key in ASIDE if not key.startswith("dataset.")), "dataset.
 def write_experiment(name: str, boards: list[pd.DataFrame]) -> Path:
     """Write how the first setting of the only board differs from the yamls; return the path."""
     path = CONF / "experiment" / f"{name}.yaml"
-    if not re.fullmatch(r"[A-Za-z0-9]\w*", name, re.ASCII):
-        raise UserError(f"experiment={name}: choose another name, of letters, digits and _")
-    if path.exists():
-        raise UserError(f"experiment={name} exists already, {path}: choose another name")
+    if path.exists() or not re.fullmatch(r"[A-Za-z0-9]\w*", name, re.ASCII):
+        raise UserError(f"experiment={name} exists, or is no name of letters, digits and _: choose another")
     if len(boards) > 1:
         datasets = ", ".join(table.attrs["dataset"] for table in boards)
         raise UserError(f"experiment={name}: there are several boards, of {datasets}: add dataset=...")
