@@ -46,8 +46,7 @@ def explain(
         _show_rows(table)
     else:
         shell.show(table.head(importance.N_BARS).to_string(index=False, float_format="{:.4f}".format))
-    for picture in pictures:
-        shell.show(f"picture   {picture}")
+    shell.show("\n".join(f"picture   {picture}" for picture in pictures))
     return table
 
 

@@ -1,13 +1,28 @@
-"""Point out what makes results look too good: a column that tells the target, rows in two parts."""
+"""Point out what makes results look too good or too bad, such as a column that tells the target."""
 
 import numpy as np
 import pandas as pd
+
+from src.data import columns, tokenizer
+from src.data.parse import NA_WORDS
 
 SAMPLE = 2000  # training rows on which columns are compared with the target
 WRONG = 0.02  # share of rows in which a column that tells the class is wrong at most, ...
 OF_CHANCE = 0.1  # ... and the share of that by chance
 ROWS = 50_000  # that are hashed at once
 UNEXPLAINED = 0.01  # share of the variance of values
+
+
+def hints(parts: dict, info: dict, transforms: dict) -> list[str]:
+    """Return sentences on unknown tokens, words for empty cells that are values, and `telling` columns."""
+    text, said = transforms.get("tokenizer"), []
+    if text:
+        said += tokenizer.unknown(text, parts["val"], transforms["roles"]["text"])
+    for name, values in (transforms["categories"] | {info["target"]: info["classes"]}).items():
+        for word in (value for value in values if value.lower() in NA_WORDS):
+            advice = f"dataset.read.na_values=[{word}] makes it an empty cell of a file"
+            said.append(f"{name}: {word!r} is a value; {advice}")
+    return said + telling(parts["train"], info, columns.names(transforms))
 
 
 def telling(train: dict, info: dict, names: list[str]) -> list[str]:

@@ -12,7 +12,6 @@ from src.data import cells, columns, leaks, target, tokenizer
 from src.data.cells import Rows
 from src.data.digest import digest
 from src.data.folds import folds
-from src.data.parse import NA_WORDS
 from src.data.roles import ROLES, Table, arrange, text_kind
 from src.data.similar import clusters
 from src.data.split import moments, split
@@ -107,7 +106,6 @@ def shape(
     if class_weight is not None:
         target.weigh_classes(parts["train"], class_weight, info)
     text = transforms.get("tokenizer")
-    table.notes["note"] += tokenizer.unknown(text, parts["val"], table.roles["text"]) if text else []
     info |= {
         "dataset": dataset["name"], "etl_version": etl_version, "digest": data_digest or digest(frame),
         "columns": table.roles, "n_num_features": columns.n_numeric(transforms["numeric"]),
@@ -119,20 +117,10 @@ def shape(
         if dataset["reverse_complement"]:
             parts["train"] = on_both(parts["train"], info)
     if "dates" in dataset:
-        table.notes["note"] += _hints(parts["train"], info, transforms)
+        table.notes["note"] += leaks.hints(parts, info, transforms)
         names = [info["target"], *(name for role in ROLES for name in table.roles.get(role, ()))]
         table.notes["note"] += leaks.shared(table.frame, names, rows)
     return Data(parts, info, transforms, table.notes)
-
-
-def _hints(train: Part, info: dict, transforms: dict) -> list[str]:
-    """Return sentences on words for empty cells that are values, and on columns that tell the target."""
-    said = []
-    for name, values in (transforms["categories"] | {info["target"]: info["classes"]}).items():
-        for word in (value for value in values if value.lower() in NA_WORDS):
-            advice = f"dataset.read.na_values=[{word}] makes it an empty cell of a file"
-            said.append(f"{name}: {word!r} is a value; {advice}")
-    return said + leaks.telling(train, info, columns.names(transforms))
 
 
 def describe_data(data: Data) -> str:
