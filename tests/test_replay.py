@@ -14,7 +14,7 @@ import forks
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CHECKOUT, QUIET, tiny_table
+from conftest import CHECKOUT, QUIET, tiny_bert, tiny_table
 
 from src import diff, fit, load, replay_train, rerun, runs
 from src.config.shell import read
@@ -61,7 +61,10 @@ def overrides_of(outputs):
         "table": ("dataset=csv", f"dataset.path={outputs / 'table.csv'}", "dataset.target=y"),
         "text": ("dataset=text_sample", "dataset.max_rows=100"),
         "dna": ("dataset=dna_sample", "dataset.max_rows=100", "dataset.reverse_complement=true"),
-        "protein": ("dataset=protein_sample", "dataset.max_rows=100", "dataset.tokenizer=bpe"),
+        "protein": (
+            "dataset=protein_sample", "dataset.max_rows=100",
+            "dataset.tokenizer=bpe", "dataset.sequence_as=tfidf",
+        ),
     }
 
 
@@ -85,8 +88,10 @@ def assert_same(a, b):
 
 
 @pytest.mark.parametrize(("model", "kind"), PAIRS)
-def test_every_model_replays_identical(overrides_of, model, kind):
-    run = fit(f"model={model}", *overrides_of[kind], *QUIET, "trainer.max_epochs=3")
+def test_every_model_replays_identical(overrides_of, model, kind, tmp_path):
+    own = (f"model.net.path={tiny_bert(tmp_path)}", "dataset.max_len=30")
+    more = own if model == "pretrained" else ()
+    run = fit(f"model={model}", *overrides_of[kind], *more, *QUIET, "trainer.max_epochs=3")
     found = replay_train(run.name)
     assert found["identical"] is True and found["run"] != run.name
     assert ("weights" in found) == ("net" in run.cfg["model"])

@@ -45,37 +45,53 @@ def prestart(words: list[str]) -> None:
 
 
 def side_by_side(jobs, shares: list, function, lost) -> list:
-    """Return ``function(number, job)`` of jobs in processes, in the order of their numbers.
+    """Return ``function(number, job)`` of jobs in processes, one for each of ``shares``, see `device_shares`.
 
-    jobs : iterator of (number, job)
-    shares : one for each process, see `device_shares`
-    lost : called with number, job and reason where the process died; returns a value in its place
+    jobs, lost : as of `work`
     """
     pools = [[share, None] for share in shares]
-    idle, running, returned = [*pools], {}, {}
+
+    def submit(pool: list, number: int, job):
+        pool[1] = pool[1] or _pool(pool[0])
+        return pool[1].submit(function, number, job)
+
+    def reason(error, pool: list) -> str | None:
+        pool[1] = None if isinstance(error, BrokenExecutor) else pool[1]
+        return killed_by(str(error)) if pool[1] is None else None
+
+    try:
+        return work(jobs, list(pools), submit, reason, _stop, lost)
+    finally:
+        for _, pool in pools:
+            if pool:
+                pool.shutdown()
+
+
+def work(jobs, idle: list, submit, reason, stop, lost) -> list:
+    """Run jobs by workers that are ``idle``; return what they return, in the order of their numbers.
+
+    jobs : iterator of (number, job)
+    submit : called with a worker, number and job; returns a Future
+    reason : called with the exception of a Future and the worker; returns why the process died, or None
+    stop : called at the end with {Future of a job that still runs: (number, job, worker)}
+    lost : called with number, job and reason where the process died; returns a value in its place
+    """
+    running, returned = {}, {}
     try:
         while True:
             while idle and (one := next(jobs, None)):
-                pool = idle.pop()
-                pool[1] = pool[1] or _pool(pool[0])
-                running[pool[1].submit(function, *one)] = (*one, pool)
+                worker = idle.pop()
+                running[submit(worker, *one)] = (*one, worker)
             if not running:
                 return [returned[number] for number in sorted(returned)]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                number, job, pool = running.pop(future)
-                if isinstance(error := future.exception(), BrokenExecutor):
-                    pool[1] = None
-                    returned[number] = lost(number, job, killed_by(str(error)))
-                else:
-                    returned[number] = future.result()
-                idle.append(pool)
+                number, job, worker = running.pop(future)
+                error = future.exception()
+                why = error and reason(error, worker)
+                returned[number] = lost(number, job, why) if why else future.result()
+                idle.append(worker)
     finally:
-        try:
-            _stop(running)
-        finally:
-            for _, pool in pools:
-                if pool:
-                    pool.shutdown()
+        stop(running)
 
 
 def device_shares(n_pools: int, n_each: int | str = 1) -> list[str | None]:
