@@ -53,6 +53,8 @@ def download(url: str, checksum: str, folder: str) -> Path:
 def read_csv(path: str | Path, sep: str = ",", **options) -> pd.DataFrame:
     """Return a CSV file (also .gz, .zip, .bz2, .xz) as a frame, read with pandas' ``options``."""
     path = find_table(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a file")
     plain = {"sep": sep, "low_memory": False}  # pandas' C parser takes a separator of one character
     options |= plain if len(sep) == 1 else {"sep": re.escape(sep), "engine": "python"}
     try:
