@@ -33,7 +33,7 @@ from src.system.environment import n_threads, seconds_of_start, set_seed, set_th
 from src.system.errors import UserError, log
 from src.system.files import together
 from src.system.paths import claim
-from src.system.process import uninterrupted
+from src.system.process import uncollected, uninterrupted
 from src.system.tables import located
 from src.trainer import ranks
 from src.trainer.family import family
@@ -124,7 +124,7 @@ def _train(recorder: Recorder, threads: int, *, frame, origin, shared: Path | No
             metric = choose(cfg["metric"], cfg["metric_mode"], data.info["task"])
             check(metric, data.info, cfg.get("calibrate"), cfg.get("threshold"))
             _record_data(recorder, data, metric)
-        with recorder.timed("import"), uninterrupted():
+        with recorder.timed("import"), uninterrupted(), uncollected():
             _import(model)
         with recorder.timed("fit"), profiled(cfg["profile"], recorder.folder):
             limit = {"keep_predictions": cfg.get("keep_predictions", 0)}  # older configs have no such key

@@ -18,6 +18,7 @@ from multiprocessing import forkserver, get_context, parent_process, set_forkser
 from pathlib import Path
 
 from src.config.tree import CONF
+from src.study.preload import PRELOAD
 
 CONTEXT = get_context("forkserver")
 CLASSES = re.compile(r"class: (sklearn[\w.]*)\.\w+")
@@ -36,9 +37,12 @@ def prestart(words: list[str]) -> None:
         nets.discard(True)  # an import of torch may look at the GPUs, which forked processes then cannot use
     modules = ["src.trainer.net" if net else "src.trainer.estimator" for net in nets]
     modules += CLASSES.findall("".join(texts)) if False in nets else []
-    set_forkserver_preload(["src.study.jobs", "hydra_plugins.hydra_joblib_launcher._core", *modules])
+    modules = ["src.study.jobs", "hydra_plugins.hydra_joblib_launcher._core", *modules]
+    set_forkserver_preload(["src.study.preload"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server inherits it: Ctrl-C ends its parent
+    os.environ[PRELOAD] = " ".join(modules)
     forkserver.ensure_running()
+    del os.environ[PRELOAD]
     signal.signal(signal.SIGINT, before)
     server = forkserver._forkserver  # after a typo it would import for two more seconds
     atexit.register(lambda: os.kill(server._forkserver_pid, signal.SIGKILL))
