@@ -28,6 +28,7 @@ from src.unpack import unpack
 pytestmark = pytest.mark.usefixtures("compose_once")
 WORDS = ("dataset=frame", "dataset.target=y", *QUIET)
 METHODS = ("mean", "weighted", "greedy", "stack")
+N_FOLDS = study_ensemble.N_FOLDS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -190,7 +191,8 @@ def test_a_member_that_is_removed_breaks_nothing(outputs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["greedy", "stack"])
-def test_an_ensemble_is_replayed_identical(members, method):
+def test_an_ensemble_is_replayed_identical(members, method, monkeypatch):
+    monkeypatch.setattr(study_ensemble, "N_FOLDS", N_FOLDS)  # as in the process of the replay
     run = ensemble(",".join(members["binary"]), method)
     assert replay(run.name, data=tiny_table("binary"))["identical"]
 
