@@ -202,5 +202,5 @@ def test_a_run_by_the_path_alone(outputs, tmp_path, monkeypatch, capsys):
 
 def test_the_reader_goes_by_the_name():
     for name, reader in [("a.fasta", "fasta"), ("a.fq.gz", "fasta"), ("a.FAA", "fasta"), ("a.csv.gz", "csv")]:
-        cfg = compose([f"dataset.path=/tmp/{name}", f"dataset={reader}", "dataset.target=label"])
+        cfg = compose([f"dataset.path={name}", f"dataset={reader}", "dataset.target=label"])
         assert cfg["dataset"]["reader"] == reader

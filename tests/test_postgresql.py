@@ -25,7 +25,7 @@ def server(tmp_path_factory):
     pytest.importorskip("psycopg", reason="needs pip install 'reprise[postgresql]'")
     if os.getuid() == 0 and subprocess.run(["id", "postgres"], capture_output=True).returncode:
         pytest.skip("initdb refuses root and there is no user postgres")
-    folder = Path(subprocess.check_output(["mktemp", "-d", "/tmp/postgresql.XXXX"], text=True).strip())
+    folder = Path(subprocess.check_output(["mktemp", "-d", "-t", "postgresql.XXXX"], text=True).strip())
     user = {"user": "postgres"} if os.getuid() == 0 else {}
     if user:
         shutil.chown(folder, "postgres")

@@ -103,7 +103,7 @@ def settle() -> None:
 def to_disk(path: Path) -> None:
     """Wait until the disk has a file, or the names in a folder."""
     with suppress(FileNotFoundError):  # gone again: a checkpoint of before
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs no other
         try:
             os.fsync(descriptor)
         finally:
