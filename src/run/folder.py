@@ -225,7 +225,8 @@ def find(name: str | Path) -> Path:
     folder = runs_folder() / name
     if not re.fullmatch(r"t\d+", name) or not folder.is_dir():
         known = versions_in(runs_folder(), "t")
-        there = f"there are t{known[0]} to t{known[-1]}" if known else "there are none yet"
+        few = f"there is t{known[0]}" if known else "there are none yet"
+        there = f"there are t{known[0]} to t{known[-1]}" if len(known) > 1 else few
         raise UserError(f"no run {name} in {runs_folder()}: {there}")
     return folder
 
